@@ -1,0 +1,32 @@
+//! Throng: a peer-to-peer blockchain engine built to be measured.
+//!
+//! The folders tell the way of a transaction, and each may use only the folders named before it:
+//!
+//! | folder | room |
+//! | --- | --- |
+//! | [`types`] | plain data: accounts, rows, batches, vertices, blocks, committee, genesis |
+//! | [`crypto`] | hashing domains, keys, the one signature rule |
+//! | [`wire`] | canonical encoding and zero-copy views; the only parser |
+//! | [`metrics`] | counters and CPU time by stage |
+//! | [`mempool`] | bounded admission, duplicates, fee order, draining |
+//! | [`ledger`] | the account table, execution, state root |
+//! | [`consensus`] | the DAG of votes: pace, decision, order, settlement |
+//! | [`store`] | segment files, recovery, memory-mapped reads |
+//! | [`node`] | the machine without I/O that wires the above |
+//! | [`net`] | the driver: mio, connections, threads, clock |
+//! | [`lab`] | workloads, clusters, measuring |
+//! | [`cli`] | commands |
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod consensus;
+pub mod crypto;
+pub mod lab;
+pub mod ledger;
+pub mod mempool;
+pub mod metrics;
+pub mod net;
+pub mod node;
+pub mod store;
+pub mod types;
+pub mod wire;
