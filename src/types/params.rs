@@ -1,0 +1,127 @@
+//! Every constant and default in one file.
+//!
+//! [`Rules`] are part of the genesis: nodes that differ in one of them would fork, so none of them is ever node
+//! configuration. The constants below are limits of form (the same for every chain of this rule version) and
+//! defaults of a node's own conduct.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The version of the rules in this file and of every encoding.
+pub const VERSION: u8 = 1;
+
+/// The most seats a committee can have.
+pub const SEATS_MAX: usize = 1024;
+/// The most rows in a batch.
+pub const ROWS_MAX: u32 = 4096;
+/// The most acks in a vertex: whatever is more waits for the next one.
+pub const ACKS_MAX: usize = 2048;
+/// The most bytes of optional parts in a vertex, 4 KiB.
+pub const PARTS_BYTES_MAX: usize = 4096;
+/// The most batches that one block can settle: every author's whole window.
+pub const SETTLED_MAX: usize = SEATS_MAX * 64;
+/// The most accounts in a genesis, and in the table: 16,777,216 of 64 bytes are 1 GiB.
+pub const ACCOUNTS_MAX: u32 = 1 << 24;
+/// The most bytes of a genesis' name.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of an effects row.
+pub const EFFECT_BYTES: usize = 32;
+/// Bytes of a key.
+pub const KEY_BYTES: usize = 32;
+/// Bytes of a witness row.
+pub const WITNESS_BYTES: usize = 64;
+/// Bytes of a batch header with its signature.
+pub const BATCH_HEADER_BYTES: usize = 192;
+/// The most bytes of a batch: header, effects, witnesses and a key for every row.
+pub const BATCH_BYTES_MAX: usize =
+    BATCH_HEADER_BYTES + ROWS_MAX as usize * (EFFECT_BYTES + KEY_BYTES + WITNESS_BYTES);
+
+/// The least time between two of a node's own vertices, for any `n`; each further seat adds
+/// [`ROUND_INTERVAL_PER_SEAT`], because a round costs every node `n` vertices.
+pub const ROUND_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// See [`ROUND_INTERVAL_MIN`].
+pub const ROUND_INTERVAL_PER_SEAT: Duration = Duration::from_millis(2);
+/// How often an idle node makes a vertex.
+pub const IDLE_BEAT: Duration = Duration::from_millis(500);
+/// Rows wait in the mempool at most this long for company before they are sealed.
+pub const SEAL_AGE_MAX: Duration = Duration::from_millis(50);
+/// Bytes of accepted vertices not yet output above which vertices carry no new acks, 64 MiB.
+pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
+/// Rounds of vertices kept below the floor for peers that are behind, as a multiple of the collection depth.
+pub const KEPT_DEPTHS: u64 = 10;
+/// How far above a node's own `accounts` a batch header may name more, to be acked `Held` at all.
+pub const ACCOUNTS_AHEAD_MAX: u32 = 1 << 20;
+
+/// Who verifies a batch before it settles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Policy {
+    /// Everybody; settles with `Q` valid acks. `n` checks per transaction.
+    All = 0,
+    /// The author and `f` others, drawn; settles with `f + 1` valid acks. `f + 1` checks per transaction.
+    Quorum = 1,
+}
+
+/// The parameters that the rules read. Part of the genesis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rules {
+    /// Collection depth `D` in rounds: a vertex further below an emitted leader is never output.
+    pub depth: u64,
+    /// Outstanding batches per author, `W`.
+    pub window: u64,
+    /// Message delay `Δ` in milliseconds, from which every timer is derived.
+    pub delay_ms: u32,
+    /// The verification policy.
+    pub policy: Policy,
+    /// The least fee of a transfer.
+    pub fee_min: u32,
+    /// The least fee of an open row.
+    pub fee_open: u32,
+    /// Blocks from checkpoint to checkpoint.
+    pub checkpoint_blocks: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            depth: 50,
+            window: 16,
+            delay_ms: 100,
+            policy: Policy::Quorum,
+            fee_min: 1,
+            fee_open: 100,
+            checkpoint_blocks: 64,
+        }
+    }
+}
+
+impl Rules {
+    /// `Δ` as a span.
+    pub fn delay(&self) -> Duration {
+        Duration::from_millis(u64::from(self.delay_ms))
+    }
+
+    /// The first limit that contradicts another, in words.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let rules = [
+            ((4..=1_000).contains(&self.depth), "depth must lie between 4 and 1000 rounds"),
+            ((1..=64).contains(&self.window), "window must lie between 1 and 64 batches"),
+            ((1..=60_000).contains(&self.delay_ms), "delay_ms must lie between 1 and 60000"),
+            (self.fee_min >= 1, "fee_min must be at least 1"),
+            (self.fee_open >= self.fee_min, "fee_open must not lie below fee_min"),
+            (
+                (1..=1 << 20).contains(&self.checkpoint_blocks),
+                "checkpoint_blocks must lie between 1 and 1048576",
+            ),
+        ];
+        rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, words)| Err(words))
+    }
+
+    /// The least time between two own vertices in a committee of `size`.
+    pub fn round_interval(size: usize) -> Duration {
+        ROUND_INTERVAL_MIN + ROUND_INTERVAL_PER_SEAT * u32::try_from(size).unwrap_or(u32::MAX)
+    }
+}
