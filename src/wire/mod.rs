@@ -1,1 +1,30 @@
-//! wire
+//! Canonical encoding, zero-copy views, frames and limits: the only parser.
+//!
+//! Rules of this room:
+//! - One encoding per value: whatever decodes, re-encodes to the same bytes. What is not canonical is refused.
+//! - Every length is checked against its named limit and against the bytes at hand before anything is allocated;
+//!   every decoder is total: hostile bytes are a [`WireError`], never a panic.
+//! - Batches are views: the columns of a [`Batch`] are slices of the bytes that came from the socket.
+//! - Ids and the digests under signatures are computed here, from the canonical bytes, each in its own domain.
+//! - Nothing here checks a signature or knows the state: bytes and genesis alone decide what is malformed.
+
+mod batch;
+mod block;
+pub mod client;
+mod cursor;
+mod error;
+mod frame;
+mod genesis;
+mod message;
+mod vertex;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{Batch, RowError, Rows, seal, transaction_digest};
+pub use block::{block_hash, decode_block, encode_block, outcomes_hash};
+pub use error::WireError;
+pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, frame_header};
+pub use genesis::{chain_id, decode_genesis, encode_genesis};
+pub use message::{Message, PEER_FRAME_BYTES_MAX, REFS_MAX};
+pub use vertex::{SignedVertex, sign_vertex, vertex_bytes_max};

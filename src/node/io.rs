@@ -1,0 +1,122 @@
+//! What goes into the machine and what comes out of it.
+
+use super::jobs::{Done, ExecuteJob, Job};
+use crate::store::Append;
+use crate::types::{Seat, Time};
+use crate::wire::Message;
+use crate::wire::client::BlockNotice;
+use bytes::Bytes;
+use thiserror::Error;
+
+/// Something that happened outside. The machine learns nothing in any other way.
+#[derive(Debug)]
+pub enum Input {
+    /// An authenticated connection to a validator stands.
+    Connected(Seat),
+    /// It is gone.
+    Disconnected(Seat),
+    /// A validator sent a message (decoded, otherwise unchecked).
+    Received {
+        /// Who sent it.
+        from: Seat,
+        /// What it sent.
+        message: Message,
+    },
+    /// A job that the machine had put out is finished.
+    Done(Done),
+    /// A record that the machine had put out is durable.
+    Persisted {
+        /// The number of the record.
+        number: u64,
+        /// A view of its bytes where they are stored.
+        view: Bytes,
+    },
+    /// Rows were admitted to the mempool.
+    Rows,
+    /// Nothing but the time: the deadline has come.
+    Tick,
+}
+
+/// Something that the driver has to do. Order among outputs matters only within one kind.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message to one validator; may be dropped when its queue is full (the protocol asks again).
+    Send {
+        /// To whom.
+        to: Seat,
+        /// What.
+        message: Message,
+    },
+    /// Send a message to every connected validator.
+    Broadcast(Message),
+    /// Run a job ([`Job::run`]) and hand back its result as [`Input::Done`]. Urgent jobs ([`Job::urgent`]) are short
+    /// and go first, the others to the verification pool.
+    Job(Job),
+    /// Execute a block ([`ExecuteJob::run`]), in the order of output, one at a time, and hand back the result.
+    Execute(ExecuteJob),
+    /// Write the records in this order; answer each with [`Input::Persisted`] once it is synced.
+    Persist(Vec<Append>),
+    /// A block is final, executed and durable here.
+    Durable(BlockNotice),
+    /// A peer broke a rule.
+    Misbehaved {
+        /// Who.
+        peer: Seat,
+        /// Which rule.
+        reason: &'static str,
+    },
+    /// The machine cannot go on; it puts out nothing more.
+    Fatal(Fatal),
+}
+
+/// Why a node stops by itself.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Fatal {
+    /// A replayed block differs from the one on disk.
+    #[error("block {height} on disk has hash {stored}, but executing it again gives {replayed}")]
+    Replay {
+        /// The height.
+        height: u64,
+        /// The hash on disk.
+        stored: String,
+        /// The hash computed.
+        replayed: String,
+    },
+    /// A record on disk does not decode.
+    #[error("a {kind} record on disk does not decode: {reason}")]
+    Record {
+        /// Its kind.
+        kind: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A block on disk settles a batch that is not on disk before it.
+    #[error("block {height} settles a batch that is missing on disk")]
+    MissingBatch {
+        /// The height.
+        height: u64,
+    },
+}
+
+/// Where a node stands; read by drivers to tell people, never by the protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last round of its own vertex.
+    pub round: u64,
+    /// The round of the last emitted leader.
+    pub emitted: u64,
+    /// The last height handed to execution.
+    pub ordered: u64,
+    /// The last height executed.
+    pub executed: u64,
+    /// The last height durable here.
+    pub durable: u64,
+    /// Own batches that are sealed and not settled.
+    pub outstanding: usize,
+    /// Blocks that wait for the bytes of a settled batch.
+    pub waiting_blocks: usize,
+    /// Validators connected.
+    pub peers: usize,
+    /// When it last made a vertex.
+    pub last_vertex: Time,
+}

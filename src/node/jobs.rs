@@ -1,0 +1,205 @@
+//! The heavy work as pure functions: a driver runs them on its threads, a simulator inline.
+
+use super::Shared;
+use crate::crypto;
+use crate::mempool::Taken;
+use crate::metrics::Stage;
+use crate::types::{BatchRef, Height, Kind, Root, Seat, Sequence};
+use crate::wire::{self, Batch, Rows, SignedVertex};
+use std::sync::Arc;
+
+/// Work that the machine puts out.
+#[derive(Debug)]
+pub enum Job {
+    /// Check a vertex' signature.
+    CheckVertex {
+        /// Who sent it.
+        from: Seat,
+        /// The vertex; its author has a seat.
+        vertex: Arc<SignedVertex>,
+    },
+    /// Check a batch' rows, roots and header signature.
+    CheckBatch {
+        /// Who sent it.
+        from: Seat,
+        /// The batch; its author has a seat.
+        batch: Batch,
+    },
+    /// Check every signature of a checked batch.
+    VerifyRows(Batch),
+    /// Seal rows of the mempool into a batch.
+    Seal {
+        /// The number of the batch.
+        sequence: Sequence,
+        /// The accounts that the header promises.
+        accounts: u32,
+        /// The rows.
+        rows: Taken,
+    },
+}
+
+/// The result of a [`Job`].
+#[derive(Debug)]
+pub enum Done {
+    /// A vertex' signature was checked.
+    Vertex {
+        /// Who sent it.
+        from: Seat,
+        /// The vertex.
+        vertex: Arc<SignedVertex>,
+        /// Whether the signature is good.
+        good: bool,
+    },
+    /// A batch was checked.
+    Batch {
+        /// Who sent it.
+        from: Seat,
+        /// The batch.
+        batch: Batch,
+        /// `Err`: what makes it malformed.
+        result: Result<(), &'static str>,
+    },
+    /// A batch' signatures were checked.
+    Verified {
+        /// Which batch.
+        batch: BatchRef,
+        /// The first bad row.
+        bad_row: Option<usize>,
+    },
+    /// A batch was sealed.
+    Sealed(Batch),
+    /// A block was executed.
+    Executed(Executed),
+}
+
+/// A block to execute.
+#[derive(Debug)]
+pub struct ExecuteJob {
+    /// Its height.
+    pub height: Height,
+    /// The settled batches in order.
+    pub batches: Vec<Batch>,
+    /// Whether the block is a checkpoint and needs the root of the account table.
+    pub checkpoint: bool,
+}
+
+/// What executing a block gave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Executed {
+    /// The height.
+    pub height: Height,
+    /// Hash of the outcome codes.
+    pub outcomes: [u8; 32],
+    /// Rows executed.
+    pub rows: u32,
+    /// Rows with the outcome `ok`.
+    pub ok: u32,
+    /// Accounts in the table afterwards.
+    pub accounts: u32,
+    /// The root of the account table, at a checkpoint.
+    pub root: Option<Root>,
+}
+
+impl Job {
+    /// Short work that agreement waits for, as against work by the thousand signatures.
+    pub fn urgent(&self) -> bool {
+        !matches!(self, Job::VerifyRows(_))
+    }
+
+    /// Where its CPU time belongs.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Job::Seal { .. } => Stage::Consensus,
+            _ => Stage::Verify,
+        }
+    }
+
+    /// Does the work.
+    pub fn run(self, shared: &Shared) -> Done {
+        match self {
+            Job::CheckVertex { from, vertex } => {
+                let key = shared.seat_key(vertex.vertex.author);
+                let good = key.is_some_and(|k| crypto::verify(k, &vertex.digest(&shared.chain), &vertex.signature));
+                Done::Vertex { from, vertex, good }
+            }
+            Job::CheckBatch { from, batch } => {
+                let result = check_batch(shared, &batch);
+                Done::Batch { from, batch, result }
+            }
+            Job::VerifyRows(batch) => {
+                Done::Verified { batch: batch.reference(), bad_row: verify_rows(shared, batch.rows()).first().copied() }
+            }
+            Job::Seal { sequence, accounts, rows } => {
+                let columns = Rows { effects: &rows.effects, keys: &rows.keys, witnesses: &rows.witnesses };
+                let slot = (shared.committee.epoch, shared.seat, sequence);
+                Done::Sealed(wire::seal(&shared.key, &shared.chain, slot, accounts, columns))
+            }
+        }
+    }
+}
+
+impl ExecuteJob {
+    /// Where its CPU time belongs.
+    pub const STAGE: Stage = Stage::Execute;
+
+    /// Executes the block on the node's ledger and lets go of what its mempool had reserved.
+    pub fn run(self, shared: &Shared) -> Executed {
+        let ledger = &shared.ledger;
+        let parts: Vec<_> = self
+            .batches
+            .iter()
+            .map(|batch| (batch.rows(), shared.committee.seats[batch.header.author.index()].fee_account))
+            .collect();
+        let (codes, ok) = ledger.execute(&parts);
+        for batch in self.batches.iter().filter(|batch| batch.header.author == shared.seat) {
+            shared.mempool.release(batch.rows().effects);
+        }
+        Executed {
+            height: self.height,
+            outcomes: wire::outcomes_hash(&codes),
+            rows: codes.len() as u32,
+            ok,
+            accounts: ledger.len(),
+            root: self.checkpoint.then(|| ledger.root()),
+        }
+    }
+}
+
+fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), &'static str> {
+    let Some(key) = shared.seat_key(batch.header.author) else { return Err("author without a seat") };
+    if !batch.roots_match() {
+        return Err("columns do not match the roots");
+    }
+    if !crypto::verify(key, &batch.digest(&shared.chain), &batch.header.signature) {
+        return Err("bad header signature");
+    }
+    batch.rows().check(&shared.rules, batch.header.accounts).map_err(|error| error.reason)
+}
+
+/// The indices of all rows whose signature is bad, ascending. Every account number must exist in the ledger; a
+/// number that does not counts as bad.
+pub(super) fn verify_rows(shared: &Shared, rows: Rows<'_>) -> Vec<usize> {
+    let keys = shared.ledger.keys();
+    let mut items = Vec::with_capacity(rows.len());
+    let mut places = Vec::with_capacity(rows.len());
+    let mut bad = Vec::new();
+    let mut opened = rows.keys.iter();
+    for (row, (effect, witness)) in rows.effects.iter().zip(rows.witnesses).enumerate() {
+        let to_key = match Kind::from_byte(effect.kind) {
+            Some(Kind::Open) => opened.next().copied(),
+            _ => keys.key(effect.to.get()),
+        };
+        let (Some(from), Some(to_key)) = (keys.prepared(effect.from.get()), to_key) else {
+            bad.push(row);
+            continue;
+        };
+        let message = wire::transaction_digest(&shared.chain, effect, from.bytes(), &to_key);
+        items.push(crypto::Item { key: from, message, signature: &witness.0 });
+        places.push(row);
+    }
+    if let Err(indices) = crypto::verify_batch(&items) {
+        bad.extend(indices.into_iter().map(|index| places[index]));
+        bad.sort_unstable();
+    }
+    bad
+}

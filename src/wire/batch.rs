@@ -1,0 +1,249 @@
+//! Batches: a fixed header and three columns, viewed in place.
+//!
+//! ```text
+//! version u8 · content u8 · author u16 · epoch u32 · sequence u64 · accounts u32 · rows u32 · keys u32 · zero u32
+//! root of E · root of K · root of W · signature            192 bytes in all
+//! E: rows × 32 · K: keys × 32 · W: rows × 64
+//! ```
+
+use super::cursor::{Put, Reader};
+use super::WireError;
+use crate::crypto::{self, Domain, DomainHasher, SigningKey};
+use crate::types::params::{BATCH_HEADER_BYTES, EFFECT_BYTES, KEY_BYTES, ROWS_MAX, VERSION, WITNESS_BYTES};
+use crate::types::{BatchHeader, BatchId, BatchRef, ChainId, Content, Effect, Epoch, Kind, Rules, Seat, Sequence, Witness};
+use bytes::Bytes;
+use thiserror::Error;
+use zerocopy::{FromBytes, IntoBytes};
+
+const SIGNED_BYTES: usize = BATCH_HEADER_BYTES - 64;
+
+/// A batch whose form was checked: lengths fit, columns are views on the shared bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// The decoded header.
+    pub header: BatchHeader,
+    /// The id of the batch.
+    pub id: BatchId,
+    bytes: Bytes,
+}
+
+/// The columns of rows, borrowed: in a batch, or in what a client submits.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// One effects row for each transaction.
+    pub effects: &'a [Effect],
+    /// The keys of open rows, in order.
+    pub keys: &'a [[u8; 32]],
+    /// One signature for each transaction.
+    pub witnesses: &'a [Witness],
+}
+
+/// Why a row makes its batch malformed; decided by bytes and genesis alone.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("row {row}: {reason}")]
+pub struct RowError {
+    /// The index of the row.
+    pub row: usize,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl Batch {
+    /// Views `bytes` as a batch. Checks the form of the header and every length; not the rows, roots or signature.
+    pub fn decode(bytes: Bytes) -> Result<Batch, WireError> {
+        let header = decode_header(&bytes)?;
+        let expected = BATCH_HEADER_BYTES
+            + header.rows as usize * (EFFECT_BYTES + WITNESS_BYTES)
+            + header.keys as usize * KEY_BYTES;
+        match bytes.len() {
+            found if found < expected => Err(WireError::Short("batch")),
+            found if found > expected => Err(WireError::Trailing("batch")),
+            _ => {
+                let id = BatchId(crypto::hash(Domain::BatchId, &[&bytes[..SIGNED_BYTES]]));
+                Ok(Batch { header, id, bytes })
+            }
+        }
+    }
+
+    /// The canonical bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The same batch over another copy of its bytes, such as the view of the block file that now holds them.
+    /// `None` if the bytes are not this batch.
+    pub fn rebase(&self, bytes: Bytes) -> Option<Batch> {
+        let same = bytes.len() == self.bytes.len() && bytes[..BATCH_HEADER_BYTES] == self.bytes[..BATCH_HEADER_BYTES];
+        same.then(|| Batch { header: self.header, id: self.id, bytes })
+    }
+
+    /// Its slot and id.
+    pub fn reference(&self) -> BatchRef {
+        BatchRef { author: self.header.author, sequence: self.header.sequence, id: self.id }
+    }
+
+    /// The columns.
+    pub fn rows(&self) -> Rows<'_> {
+        Rows::view(&self.bytes[BATCH_HEADER_BYTES..], self.header.rows as usize, self.header.keys as usize)
+            .expect("lengths were checked when the batch was decoded")
+    }
+
+    /// The digest under the author's signature.
+    pub fn digest(&self, chain: &ChainId) -> [u8; 32] {
+        crypto::hash(Domain::BatchHeader, &[&chain.0, &self.bytes[..SIGNED_BYTES]])
+    }
+
+    /// Whether the columns have the roots that the header names.
+    pub fn roots_match(&self) -> bool {
+        self.rows().roots() == self.header.roots
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// Views the columns E, K, W that follow each other in `bytes`; `None` if the length does not fit exactly.
+    pub fn view(bytes: &'a [u8], rows: usize, keys: usize) -> Option<Rows<'a>> {
+        let (effects, rest) = bytes.split_at_checked(rows.checked_mul(EFFECT_BYTES)?)?;
+        let (keys, witnesses) = rest.split_at_checked(keys.checked_mul(KEY_BYTES)?)?;
+        let rows_view = Rows {
+            effects: <[Effect]>::ref_from_bytes(effects).ok()?,
+            keys: <[[u8; 32]]>::ref_from_bytes(keys).ok()?,
+            witnesses: <[Witness]>::ref_from_bytes(witnesses).ok()?,
+        };
+        (rows_view.witnesses.len() == rows).then_some(rows_view)
+    }
+
+    /// How many transactions there are.
+    pub fn len(&self) -> usize {
+        self.effects.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty()
+    }
+
+    /// The root of each column: the plain BLAKE3 hash of its bytes.
+    pub fn roots(&self) -> [[u8; 32]; 3] {
+        [self.effects.as_bytes(), self.keys.as_bytes(), self.witnesses.as_bytes()].map(crypto::plain)
+    }
+
+    /// Checks every row's form against the rules and the number of accounts that the header promises.
+    pub fn check(&self, rules: &Rules, accounts: u32) -> Result<(), RowError> {
+        let mut opened = 0;
+        for (row, effect) in self.effects.iter().enumerate() {
+            let bad = |reason| Err(RowError { row, reason });
+            let Some(kind) = Kind::from_byte(effect.kind) else { return bad("unknown kind") };
+            if effect.zero != [0; 3] {
+                return bad("a reserved byte is not zero");
+            }
+            if effect.amount.get() == 0 {
+                return bad("the amount is zero");
+            }
+            if effect.from.get() == 0 {
+                return bad("account 0 cannot send");
+            }
+            if effect.from.get() >= accounts || effect.to.get() >= accounts {
+                return bad("an account number lies beyond the accounts of the header");
+            }
+            let fee_min = match kind {
+                Kind::Transfer if effect.to.get() == 0 => return bad("account 0 cannot receive"),
+                Kind::Transfer => rules.fee_min,
+                Kind::Open if effect.to.get() != 0 => return bad("an open row names a receiver"),
+                Kind::Open => {
+                    match self.keys.get(opened) {
+                        None => return bad("an open row has no key"),
+                        Some([0, rest @ ..]) if rest.iter().all(|&b| b == 0) => return bad("the zero key"),
+                        Some(_) => opened += 1,
+                    }
+                    rules.fee_open
+                }
+            };
+            if effect.fee.get() < fee_min {
+                return bad("the fee lies below the least fee");
+            }
+        }
+        if opened != self.keys.len() {
+            return Err(RowError { row: self.len(), reason: "more keys than open rows" });
+        }
+        Ok(())
+    }
+}
+
+/// The digest that a transaction's signature covers: the chain, both full keys and every field, but not the epoch.
+/// So a node that lies about an account's number cannot make a signature fit.
+pub fn transaction_digest(chain: &ChainId, effect: &Effect, from_key: &[u8; 32], to_key: &[u8; 32]) -> [u8; 32] {
+    let mut tail = [0u8; 21];
+    tail[..8].copy_from_slice(effect.amount.as_bytes());
+    tail[8..16].copy_from_slice(effect.nonce.as_bytes());
+    tail[16..20].copy_from_slice(effect.fee.as_bytes());
+    tail[20] = effect.kind;
+    let mut hasher = DomainHasher::new(Domain::Transaction);
+    hasher.update(&chain.0).update(from_key).update(to_key).update(&tail);
+    hasher.finish()
+}
+
+/// Seals columns into a signed batch.
+///
+/// # Panics
+/// If the columns exceed [`ROWS_MAX`] or do not fit each other: the caller took them from checked rows.
+pub fn seal(
+    key: &SigningKey,
+    chain: &ChainId,
+    (epoch, author, sequence): (Epoch, Seat, Sequence),
+    accounts: u32,
+    rows: Rows<'_>,
+) -> Batch {
+    assert!(rows.len() <= ROWS_MAX as usize && rows.keys.len() <= rows.len(), "a batch has at most ROWS_MAX rows");
+    assert_eq!(rows.len(), rows.witnesses.len(), "every row has a witness");
+    let mut header = BatchHeader {
+        epoch,
+        author,
+        sequence,
+        accounts,
+        rows: rows.len() as u32,
+        keys: rows.keys.len() as u32,
+        roots: rows.roots(),
+        signature: [0; 64],
+    };
+    let columns = [rows.effects.as_bytes(), rows.keys.as_bytes(), rows.witnesses.as_bytes()];
+    let mut bytes = Vec::with_capacity(BATCH_HEADER_BYTES + columns.iter().map(|c| c.len()).sum::<usize>());
+    encode_header(&header, &mut bytes);
+    let signed = &bytes[..SIGNED_BYTES];
+    let id = BatchId(crypto::hash(Domain::BatchId, &[signed]));
+    header.signature = crypto::sign(key, &crypto::hash(Domain::BatchHeader, &[&chain.0, signed]));
+    bytes[SIGNED_BYTES..].copy_from_slice(&header.signature);
+    for column in columns {
+        bytes.put(column);
+    }
+    Batch { header, id, bytes: Bytes::from(bytes) }
+}
+
+fn encode_header(header: &BatchHeader, out: &mut Vec<u8>) {
+    out.put_u8(VERSION).put_u8(Content::Rows as u8).put_u16(header.author.0).put_u32(header.epoch.0);
+    out.put_u64(header.sequence.0).put_u32(header.accounts).put_u32(header.rows).put_u32(header.keys).put_u32(0);
+    out.put(header.roots.as_bytes()).put(&header.signature);
+}
+
+fn decode_header(bytes: &[u8]) -> Result<BatchHeader, WireError> {
+    let mut reader = Reader::new("batch header", bytes);
+    reader.version()?;
+    if reader.u8()? != Content::Rows as u8 {
+        return Err(WireError::Value("batch content"));
+    }
+    let author = Seat(reader.u16()?);
+    let epoch = Epoch(reader.u32()?);
+    let sequence = Sequence(reader.u64()?);
+    let (accounts, rows, keys) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    if reader.u32()? != 0 {
+        return Err(WireError::Value("batch reserved field"));
+    }
+    if rows > ROWS_MAX || keys > rows {
+        let (found, most) = if rows > ROWS_MAX { (rows, ROWS_MAX) } else { (keys, rows) };
+        return Err(WireError::Limit { what: "batch rows", found: found.into(), most: most.into() });
+    }
+    if rows == 0 || sequence.0 == 0 {
+        return Err(WireError::Value("batch without rows or sequence"));
+    }
+    let roots = [reader.array()?, reader.array()?, reader.array()?];
+    Ok(BatchHeader { epoch, author, sequence, accounts, rows, keys, roots, signature: reader.array()? })
+}

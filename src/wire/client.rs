@@ -1,0 +1,298 @@
+//! The client protocol: what a wallet or a load generator says to a node over its client port.
+//!
+//! A connection opens with the client's [`Request::Hello`], answered by [`Reply::Welcome`]. Frames are those of
+//! [`super::FrameReader`]; payloads are canonical. Rows travel in the columns in which a batch keeps them, so that a
+//! submission is a view on the bytes that came.
+
+use super::cursor::{Put, Reader};
+use super::{Frame, Rows, WireError};
+use crate::types::params::{EFFECT_BYTES, KEY_BYTES, VERSION, WITNESS_BYTES};
+use crate::types::{Account, AccountNumber, BlockHash, ChainId, Height, Seat, Time};
+use bytes::Bytes;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The most rows in one submission.
+pub const SUBMIT_ROWS_MAX: usize = 1024;
+/// The most bytes of a payload from a client.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 16 + SUBMIT_ROWS_MAX * (EFFECT_BYTES + KEY_BYTES + WITNESS_BYTES);
+/// The most refusals that one reply lists: one for each row.
+pub const REFUSALS_MAX: usize = SUBMIT_ROWS_MAX;
+
+/// Why a row was not admitted to the mempool.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Refusal {
+    /// Its form breaks a rule of the chain (kind, amount, fee, receiver).
+    Malformed = 1,
+    /// An account number that does not exist here yet.
+    UnknownAccount = 2,
+    /// The signature is bad.
+    BadSignature = 3,
+    /// The nonce was used or lies outside of the window.
+    BadNonce = 4,
+    /// This account and nonce already wait here.
+    Duplicate = 5,
+    /// The balance does not cover amount and fee.
+    NotCovered = 6,
+    /// The mempool is full: try again later, or elsewhere.
+    Full = 7,
+}
+
+impl Refusal {
+    fn from_byte(byte: u8) -> Option<Refusal> {
+        use Refusal::*;
+        [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full]
+            .into_iter()
+            .find(|refusal| *refusal as u8 == byte)
+    }
+}
+
+/// Rows as a client submitted them: columns E, K, W in shared bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Submission {
+    rows: u32,
+    keys: u32,
+    columns: Bytes,
+}
+
+impl Submission {
+    /// Packs columns; `None` above [`SUBMIT_ROWS_MAX`] rows or with columns that do not fit each other.
+    pub fn pack(rows: Rows<'_>) -> Option<Submission> {
+        let fits = (1..=SUBMIT_ROWS_MAX).contains(&rows.len())
+            && rows.witnesses.len() == rows.len()
+            && rows.keys.len() <= rows.len();
+        let columns = [rows.effects.as_bytes(), rows.keys.as_bytes(), rows.witnesses.as_bytes()].concat();
+        fits.then(|| Submission { rows: rows.len() as u32, keys: rows.keys.len() as u32, columns: columns.into() })
+    }
+
+    /// The columns.
+    pub fn rows(&self) -> Rows<'_> {
+        Rows::view(&self.columns, self.rows as usize, self.keys as usize)
+            .expect("lengths were checked when the submission was made")
+    }
+}
+
+/// What a client asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// Opens the connection.
+    Hello,
+    /// Rows to admit; `id` comes back in the reply.
+    Submit {
+        /// The client's own number for it.
+        id: u64,
+        /// The rows.
+        rows: Submission,
+    },
+    /// Please tell of every block that becomes durable here, from now on.
+    Subscribe,
+    /// The state of the node.
+    Status,
+    /// The record of an account.
+    Account(AccountNumber),
+}
+
+/// The state of a node, for people and tools.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Status {
+    /// The height of the last durable block.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Accounts in the table.
+    pub accounts: u32,
+    /// Rows in the mempool.
+    pub pending: u32,
+    /// Connected validators, the node itself not counted.
+    pub peers: u16,
+}
+
+/// A block that became durable on the node that tells of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockNotice {
+    /// Its height.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// When it became durable here, by the node's clock.
+    pub durable: Time,
+    /// Batches settled.
+    pub batches: u32,
+    /// Rows settled.
+    pub rows: u32,
+    /// Rows settled with the outcome `ok`.
+    pub ok: u32,
+}
+
+/// What a node answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// Opens the connection.
+    Welcome {
+        /// The chain.
+        chain: ChainId,
+        /// The node's seat.
+        seat: Seat,
+        /// Seats in the committee.
+        seats: u16,
+    },
+    /// A submission was worked through: every row was verified and admitted, but for those refused.
+    Submitted {
+        /// The client's number.
+        id: u64,
+        /// Rows admitted.
+        accepted: u32,
+        /// Rows refused: index and reason, ascending.
+        refused: Vec<(u32, Refusal)>,
+    },
+    /// A subscribed block.
+    Block(BlockNotice),
+    /// The state of the node.
+    Status(Status),
+    /// An account's record, as it stands in the table; `None` if there is no such account.
+    Account(AccountNumber, Option<Account>),
+}
+
+impl Request {
+    /// The frame's kind and payload.
+    pub fn encode(&self) -> (u8, Vec<u8>) {
+        let mut out = Vec::new();
+        let kind = match self {
+            Request::Hello => {
+                out.put_u8(VERSION);
+                1
+            }
+            Request::Submit { id, rows } => {
+                out.put_u64(*id).put_u32(rows.rows).put_u32(rows.keys).put(&rows.columns);
+                2
+            }
+            Request::Subscribe => 3,
+            Request::Status => 4,
+            Request::Account(number) => {
+                out.put_u32(number.0);
+                5
+            }
+        };
+        (kind, out)
+    }
+
+    /// Decodes a frame from a client.
+    pub fn decode(frame: Frame) -> Result<Request, WireError> {
+        let mut reader = Reader::new("request", &frame.payload);
+        let request = match frame.kind {
+            1 => {
+                reader.version()?;
+                Request::Hello
+            }
+            2 => {
+                let id = reader.u64()?;
+                let (rows, keys) = (reader.u32()?, reader.u32()?);
+                if rows as usize > SUBMIT_ROWS_MAX {
+                    let (found, most) = (rows.into(), SUBMIT_ROWS_MAX as u64);
+                    return Err(WireError::Limit { what: "submitted rows", found, most });
+                }
+                if rows == 0 || keys > rows {
+                    return Err(WireError::Value("submitted rows"));
+                }
+                let columns = frame.payload.slice(16..);
+                Rows::view(&columns, rows as usize, keys as usize).ok_or(WireError::Short("submitted rows"))?;
+                return Ok(Request::Submit { id, rows: Submission { rows, keys, columns } });
+            }
+            3 => Request::Subscribe,
+            4 => Request::Status,
+            5 => Request::Account(AccountNumber(reader.u32()?)),
+            other => return Err(WireError::Kind(other)),
+        };
+        reader.end()?;
+        Ok(request)
+    }
+}
+
+impl Reply {
+    /// The frame's kind and payload.
+    pub fn encode(&self) -> (u8, Vec<u8>) {
+        let mut out = Vec::new();
+        let kind = match self {
+            Reply::Welcome { chain, seat, seats } => {
+                out.put_u8(VERSION).put(&chain.0).put_u16(seat.0).put_u16(*seats);
+                1
+            }
+            Reply::Submitted { id, accepted, refused } => {
+                out.put_u64(*id).put_u32(*accepted).put_count(refused.len());
+                for (index, reason) in refused {
+                    out.put_u32(*index).put_u8(*reason as u8);
+                }
+                2
+            }
+            Reply::Block(notice) => {
+                out.put_u64(notice.height.0).put(&notice.hash.0).put_u64(notice.durable.0);
+                out.put_u32(notice.batches).put_u32(notice.rows).put_u32(notice.ok);
+                3
+            }
+            Reply::Status(status) => {
+                out.put_u64(status.height.0).put(&status.hash.0).put_u32(status.accounts);
+                out.put_u32(status.pending).put_u16(status.peers);
+                4
+            }
+            Reply::Account(number, account) => {
+                out.put_u32(number.0);
+                if let Some(account) = account {
+                    out.put(account.as_bytes());
+                }
+                5
+            }
+        };
+        (kind, out)
+    }
+
+    /// Decodes a frame from a node.
+    pub fn decode(frame: &Frame) -> Result<Reply, WireError> {
+        let mut reader = Reader::new("reply", &frame.payload);
+        let reply = match frame.kind {
+            1 => {
+                reader.version()?;
+                let chain = ChainId(reader.array()?);
+                Reply::Welcome { chain, seat: Seat(reader.u16()?), seats: reader.u16()? }
+            }
+            2 => {
+                let (id, accepted) = (reader.u64()?, reader.u32()?);
+                let count = reader.count("refusals", REFUSALS_MAX, 5)?;
+                let mut refused: Vec<(u32, Refusal)> = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let index = reader.u32()?;
+                    if refused.last().is_some_and(|last| last.0 >= index) {
+                        return Err(WireError::Value("order of refusals"));
+                    }
+                    refused.push((index, Refusal::from_byte(reader.u8()?).ok_or(WireError::Value("refusal"))?));
+                }
+                Reply::Submitted { id, accepted, refused }
+            }
+            3 => Reply::Block(BlockNotice {
+                height: Height(reader.u64()?),
+                hash: BlockHash(reader.array()?),
+                durable: Time(reader.u64()?),
+                batches: reader.u32()?,
+                rows: reader.u32()?,
+                ok: reader.u32()?,
+            }),
+            4 => Reply::Status(Status {
+                height: Height(reader.u64()?),
+                hash: BlockHash(reader.array()?),
+                accounts: reader.u32()?,
+                pending: reader.u32()?,
+                peers: reader.u16()?,
+            }),
+            5 => {
+                let number = AccountNumber(reader.u32()?);
+                let account = match frame.payload.len() {
+                    4 => None,
+                    _ => Some(Account::read_from_bytes(reader.bytes(64)?).map_err(|_| WireError::Value("account"))?),
+                };
+                Reply::Account(number, account)
+            }
+            other => return Err(WireError::Kind(other)),
+        };
+        reader.end()?;
+        Ok(reply)
+    }
+}

@@ -1,0 +1,115 @@
+//! What peers say to each other.
+
+use super::cursor::{Put, Reader};
+use super::{Batch, Frame, SignedVertex, WireError, vertex_bytes_max};
+use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
+use crate::types::{BatchId, BatchRef, Round, Seat, Sequence, VertexId, VertexRef};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The most references in one request.
+pub const REFS_MAX: usize = 1024;
+/// The most bytes of a payload between peers: the largest batch; a vertex is smaller.
+pub const PEER_FRAME_BYTES_MAX: usize =
+    if BATCH_BYTES_MAX > vertex_bytes_max() { BATCH_BYTES_MAX } else { vertex_bytes_max() };
+
+const VERTEX_REF_BYTES: usize = 42;
+const BATCH_REF_BYTES: usize = 42;
+
+/// A message between peers. Shared parts are behind [`Arc`] or [`Bytes`], so that a broadcast copies nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// A vertex, pushed or asked for.
+    Vertex(Arc<SignedVertex>),
+    /// A batch, pushed or asked for.
+    Batch(Batch),
+    /// Please send these vertices.
+    WantVertices(Vec<VertexRef>),
+    /// Please send these batches.
+    WantBatches(Vec<BatchRef>),
+    /// The highest accepted round of each seat in order: push what I am missing.
+    Frontier(Vec<Round>),
+}
+
+impl Message {
+    /// The kind byte of its frame.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Message::Vertex(_) => 1,
+            Message::Batch(_) => 2,
+            Message::WantVertices(_) => 3,
+            Message::WantBatches(_) => 4,
+            Message::Frontier(_) => 5,
+        }
+    }
+
+    /// The canonical payload; vertices and batches share their bytes.
+    pub fn payload(&self) -> Bytes {
+        let mut out = Vec::new();
+        match self {
+            Message::Vertex(vertex) => return vertex.bytes.clone(),
+            Message::Batch(batch) => return batch.bytes().clone(),
+            Message::WantVertices(refs) => {
+                out.put_count(refs.len());
+                for r in refs {
+                    out.put_u16(r.author.0).put_u64(r.round.0).put(&r.id.0);
+                }
+            }
+            Message::WantBatches(refs) => {
+                out.put_count(refs.len());
+                for r in refs {
+                    out.put_u16(r.author.0).put_u64(r.sequence.0).put(&r.id.0);
+                }
+            }
+            Message::Frontier(rounds) => {
+                out.put_count(rounds.len());
+                for round in rounds {
+                    out.put_u64(round.0);
+                }
+            }
+        }
+        Bytes::from(out)
+    }
+
+    /// Decodes a frame between peers.
+    pub fn decode(frame: Frame) -> Result<Message, WireError> {
+        let mut reader = Reader::new("message", &frame.payload);
+        let message = match frame.kind {
+            1 if frame.payload.len() > vertex_bytes_max() => {
+                let (found, most) = (frame.payload.len() as u64, vertex_bytes_max() as u64);
+                return Err(WireError::Limit { what: "vertex", found, most });
+            }
+            1 => return SignedVertex::decode(frame.payload).map(|v| Message::Vertex(Arc::new(v))),
+            2 => return Batch::decode(frame.payload).map(Message::Batch),
+            3 => {
+                let count = reader.count("wanted vertices", REFS_MAX, VERTEX_REF_BYTES)?;
+                let mut refs = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let (author, round) = (Seat(reader.u16()?), Round(reader.u64()?));
+                    refs.push(VertexRef { round, author, id: VertexId(reader.array()?) });
+                }
+                Message::WantVertices(refs)
+            }
+            4 => {
+                let count = reader.count("wanted batches", REFS_MAX, BATCH_REF_BYTES)?;
+                let mut refs = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let (author, sequence) = (Seat(reader.u16()?), Sequence(reader.u64()?));
+                    refs.push(BatchRef { author, sequence, id: BatchId(reader.array()?) });
+                }
+                Message::WantBatches(refs)
+            }
+            5 => {
+                let count = reader.count("frontier", SEATS_MAX, 8)?;
+                let mut rounds = Vec::with_capacity(count);
+                for _ in 0..count {
+                    rounds.push(Round(reader.u64()?));
+                }
+                Message::Frontier(rounds)
+            }
+            other => return Err(WireError::Kind(other)),
+        };
+        reader.end()?;
+        Ok(message)
+    }
+}
