@@ -1,0 +1,111 @@
+//! Signature checking: the engine's batch and single check against a loop over `ed25519-dalek`.
+//!
+//! One thread, unless the name says `threads=2`. Signed are random digests, all valid; the engine's keys are
+//! decompressed beforehand, as they are for accounts that have sent before, while the loop decodes the key each
+//! time, as who has only bytes must.
+//!
+//! Not measured: the first sight of a key (a decompression more), hashing the transaction into its digest, the
+//! look-up of keys by account number, cold caches, batches that hold a bad signature. Nor is the loop's verdict
+//! the engine's: its equation is cofactorless and differs on crafted signatures.
+
+use std::hint::black_box;
+
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+use throng::crypto::{
+    Domain, Item, PreparedKey, SigningKey, hash, public_key, sign, signing_key_from_seed, verify,
+    verify_batch,
+};
+
+/// Signatures over different digests, by `signers` keys in turn.
+struct Signed {
+    keys: Vec<[u8; 32]>,
+    messages: Vec<[u8; 32]>,
+    signatures: Vec<[u8; 64]>,
+}
+
+impl Signed {
+    /// The same for the same arguments, on every machine.
+    fn new(count: usize, signers: usize) -> Self {
+        let numbered = |kind: u8, i: usize| hash(Domain::Draw, &[&[kind], &(i as u64).to_le_bytes()]);
+        let keys: Vec<SigningKey> = (0..signers).map(|i| signing_key_from_seed(numbered(0, i))).collect();
+        let messages: Vec<[u8; 32]> = (0..count).map(|i| numbered(1, i)).collect();
+        Self {
+            keys: (0..count).map(|i| public_key(&keys[i % signers])).collect(),
+            signatures: messages.iter().enumerate().map(|(i, m)| sign(&keys[i % signers], m)).collect(),
+            messages,
+        }
+    }
+
+    fn items(&self) -> Vec<Item<'_>> {
+        let prepared = self.keys.iter().map(|key| PreparedKey::new(key).expect("made from a signing key"));
+        let rest = self.messages.iter().zip(&self.signatures);
+        prepared
+            .zip(rest)
+            .map(|(key, (message, signature))| Item { key, message: *message, signature })
+            .collect()
+    }
+
+    fn dalek_loop(&self) -> bool {
+        self.keys.iter().zip(&self.messages).zip(&self.signatures).all(|((key, message), signature)| {
+            VerifyingKey::from_bytes(key)
+                .is_ok_and(|key| key.verify(message, &Signature::from_bytes(signature)).is_ok())
+        })
+    }
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts")
+}
+
+fn bench_batch(group: &mut BenchmarkGroup<'_, WallTime>, count: usize, signers: usize, threads: usize) {
+    let signed = Signed::new(count, signers);
+    let items = signed.items();
+    let pool = pool(threads);
+    let suffix = if threads == 1 { String::new() } else { format!("/threads={threads}") };
+    group.throughput(Throughput::Elements(count as u64));
+    group.bench_function(format!("batch/signatures={count}/keys={signers}{suffix}"), |bench| {
+        pool.install(|| bench.iter(|| assert_eq!(verify_batch(black_box(&items)), Ok(()))));
+    });
+}
+
+fn bench_single(group: &mut BenchmarkGroup<'_, WallTime>) {
+    let signed = Signed::new(1, 1);
+    let items = signed.items();
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("single/signatures=1/keys=1", |bench| {
+        bench.iter(|| assert!(verify(&items[0].key, black_box(&items[0].message), items[0].signature)));
+    });
+}
+
+fn bench_dalek_loop(group: &mut BenchmarkGroup<'_, WallTime>, count: usize) {
+    let signed = Signed::new(count, count);
+    group.throughput(Throughput::Elements(count as u64));
+    group.bench_function(format!("dalek_loop/signatures={count}/keys={count}"), |bench| {
+        bench.iter(|| assert!(black_box(&signed).dalek_loop()));
+    });
+}
+
+fn bench_verify(criterion: &mut Criterion) {
+    // Without `--bench` cargo runs this as a test, and criterion runs each function once.
+    let tiny = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
+    let sizes: &[usize] = if tiny { &[3] } else { &[8, 64, 1024, 4096] };
+    let largest = sizes[sizes.len() - 1];
+
+    let mut group = criterion.benchmark_group("verify");
+    group.sample_size(10);
+    group.measurement_time(std::time::Duration::from_secs(2));
+    bench_single(&mut group);
+    for &count in sizes {
+        bench_dalek_loop(&mut group, count);
+        bench_batch(&mut group, count, count, 1);
+    }
+    bench_batch(&mut group, largest, largest.min(64), 1);
+    bench_batch(&mut group, largest, largest, 2);
+    group.finish();
+}
+
+criterion_group!(benches, bench_verify);
+criterion_main!(benches);
