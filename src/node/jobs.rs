@@ -119,16 +119,18 @@ impl Job {
         match self {
             Job::CheckVertex { from, vertex } => {
                 let key = shared.seat_key(vertex.vertex.author);
-                let good = key.is_some_and(|k| crypto::verify(k, &vertex.digest(&shared.chain), &vertex.signature));
+                let good =
+                    key.is_some_and(|k| crypto::verify(k, &vertex.digest(&shared.chain), &vertex.signature));
                 Done::Vertex { from, vertex, good }
             }
             Job::CheckBatch { from, batch } => {
                 let result = check_batch(shared, &batch);
                 Done::Batch { from, batch, result }
             }
-            Job::VerifyRows(batch) => {
-                Done::Verified { batch: batch.reference(), bad_row: verify_rows(shared, batch.rows()).first().copied() }
-            }
+            Job::VerifyRows(batch) => Done::Verified {
+                batch: batch.reference(),
+                bad_row: verify_rows(shared, batch.rows()).first().copied(),
+            },
             Job::Seal { sequence, accounts, rows } => {
                 let columns = Rows { effects: &rows.effects, keys: &rows.keys, witnesses: &rows.witnesses };
                 let slot = (shared.committee.epoch, shared.seat, sequence);

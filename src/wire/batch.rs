@@ -6,11 +6,13 @@
 //! E: rows × 32 · K: keys × 32 · W: rows × 64
 //! ```
 
-use super::cursor::{Put, Reader};
 use super::WireError;
+use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, DomainHasher, SigningKey};
 use crate::types::params::{BATCH_HEADER_BYTES, EFFECT_BYTES, KEY_BYTES, ROWS_MAX, VERSION, WITNESS_BYTES};
-use crate::types::{BatchHeader, BatchId, BatchRef, ChainId, Content, Effect, Epoch, Kind, Rules, Seat, Sequence, Witness};
+use crate::types::{
+    BatchHeader, BatchId, BatchRef, ChainId, Content, Effect, Epoch, Kind, Rules, Seat, Sequence, Witness,
+};
 use bytes::Bytes;
 use thiserror::Error;
 use zerocopy::{FromBytes, IntoBytes};
@@ -73,7 +75,8 @@ impl Batch {
     /// The same batch over another copy of its bytes, such as the view of the block file that now holds them.
     /// `None` if the bytes are not this batch.
     pub fn rebase(&self, bytes: Bytes) -> Option<Batch> {
-        let same = bytes.len() == self.bytes.len() && bytes[..BATCH_HEADER_BYTES] == self.bytes[..BATCH_HEADER_BYTES];
+        let same = bytes.len() == self.bytes.len()
+            && bytes[..BATCH_HEADER_BYTES] == self.bytes[..BATCH_HEADER_BYTES];
         same.then(|| Batch { header: self.header, id: self.id, bytes })
     }
 
@@ -171,7 +174,12 @@ impl<'a> Rows<'a> {
 
 /// The digest that a transaction's signature covers: the chain, both full keys and every field, but not the epoch.
 /// So a node that lies about an account's number cannot make a signature fit.
-pub fn transaction_digest(chain: &ChainId, effect: &Effect, from_key: &[u8; 32], to_key: &[u8; 32]) -> [u8; 32] {
+pub fn transaction_digest(
+    chain: &ChainId,
+    effect: &Effect,
+    from_key: &[u8; 32],
+    to_key: &[u8; 32],
+) -> [u8; 32] {
     let mut tail = [0u8; 21];
     tail[..8].copy_from_slice(effect.amount.as_bytes());
     tail[8..16].copy_from_slice(effect.nonce.as_bytes());
@@ -193,7 +201,10 @@ pub fn seal(
     accounts: u32,
     rows: Rows<'_>,
 ) -> Batch {
-    assert!(rows.len() <= ROWS_MAX as usize && rows.keys.len() <= rows.len(), "a batch has at most ROWS_MAX rows");
+    assert!(
+        rows.len() <= ROWS_MAX as usize && rows.keys.len() <= rows.len(),
+        "a batch has at most ROWS_MAX rows"
+    );
     assert_eq!(rows.len(), rows.witnesses.len(), "every row has a witness");
     let mut header = BatchHeader {
         epoch,
@@ -220,7 +231,11 @@ pub fn seal(
 
 fn encode_header(header: &BatchHeader, out: &mut Vec<u8>) {
     out.put_u8(VERSION).put_u8(Content::Rows as u8).put_u16(header.author.0).put_u32(header.epoch.0);
-    out.put_u64(header.sequence.0).put_u32(header.accounts).put_u32(header.rows).put_u32(header.keys).put_u32(0);
+    out.put_u64(header.sequence.0)
+        .put_u32(header.accounts)
+        .put_u32(header.rows)
+        .put_u32(header.keys)
+        .put_u32(0);
     out.put(header.roots.as_bytes()).put(&header.signature);
 }
 

@@ -6,12 +6,13 @@
 //! roots: count u32, then (tag u8 · root)
 //! ```
 
-use super::cursor::{Put, Reader};
 use super::WireError;
+use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain};
 use crate::types::params::{SETTLED_MAX, VERSION};
 use crate::types::{
-    BatchId, BatchRef, Block, BlockHash, Epoch, Height, LeaderRef, Root, RootKind, Round, Seat, Sequence, Time, VertexId,
+    BatchId, BatchRef, Block, BlockHash, Epoch, Height, LeaderRef, Root, RootKind, Round, Seat, Sequence,
+    Time, VertexId,
 };
 
 const SETTLED_BYTES: usize = 42;
@@ -50,7 +51,8 @@ pub fn decode_block(bytes: &[u8]) -> Result<Block, WireError> {
     let epoch = Epoch(reader.u32()?);
     let height = Height(reader.u64()?);
     let previous = BlockHash(reader.array()?);
-    let leader = LeaderRef { round: Round(reader.u64()?), author: Seat(reader.u16()?), id: VertexId(reader.array()?) };
+    let leader =
+        LeaderRef { round: Round(reader.u64()?), author: Seat(reader.u16()?), id: VertexId(reader.array()?) };
     let time = Time(reader.u64()?);
     let accounts = reader.u32()?;
     let count = reader.count("settled batches", SETTLED_MAX, SETTLED_BYTES)?;

@@ -62,7 +62,11 @@ impl Submission {
             && rows.witnesses.len() == rows.len()
             && rows.keys.len() <= rows.len();
         let columns = [rows.effects.as_bytes(), rows.keys.as_bytes(), rows.witnesses.as_bytes()].concat();
-        fits.then(|| Submission { rows: rows.len() as u32, keys: rows.keys.len() as u32, columns: columns.into() })
+        fits.then(|| Submission {
+            rows: rows.len() as u32,
+            keys: rows.keys.len() as u32,
+            columns: columns.into(),
+        })
     }
 
     /// The columns.
@@ -195,7 +199,8 @@ impl Request {
                     return Err(WireError::Value("submitted rows"));
                 }
                 let columns = frame.payload.slice(16..);
-                Rows::view(&columns, rows as usize, keys as usize).ok_or(WireError::Short("submitted rows"))?;
+                Rows::view(&columns, rows as usize, keys as usize)
+                    .ok_or(WireError::Short("submitted rows"))?;
                 return Ok(Request::Submit { id, rows: Submission { rows, keys, columns } });
             }
             3 => Request::Subscribe,
@@ -263,7 +268,8 @@ impl Reply {
                     if refused.last().is_some_and(|last| last.0 >= index) {
                         return Err(WireError::Value("order of refusals"));
                     }
-                    refused.push((index, Refusal::from_byte(reader.u8()?).ok_or(WireError::Value("refusal"))?));
+                    refused
+                        .push((index, Refusal::from_byte(reader.u8()?).ok_or(WireError::Value("refusal"))?));
                 }
                 Reply::Submitted { id, accepted, refused }
             }
@@ -286,7 +292,10 @@ impl Reply {
                 let number = AccountNumber(reader.u32()?);
                 let account = match frame.payload.len() {
                     4 => None,
-                    _ => Some(Account::read_from_bytes(reader.bytes(64)?).map_err(|_| WireError::Value("account"))?),
+                    _ => Some(
+                        Account::read_from_bytes(reader.bytes(64)?)
+                            .map_err(|_| WireError::Value("account"))?,
+                    ),
                 };
                 Reply::Account(number, account)
             }

@@ -44,7 +44,12 @@ impl<'a> Reader<'a> {
 
     /// A count, refused above `most`, and before anything is allocated if the bytes at hand cannot hold that many
     /// items of `item_bytes` each.
-    pub(super) fn count(&mut self, what: &'static str, most: usize, item_bytes: usize) -> Result<usize, WireError> {
+    pub(super) fn count(
+        &mut self,
+        what: &'static str,
+        most: usize,
+        item_bytes: usize,
+    ) -> Result<usize, WireError> {
         let count = self.u32()? as usize;
         if count > most {
             return Err(WireError::Limit { what, found: count as u64, most: most as u64 });

@@ -20,7 +20,8 @@ pub struct Frame {
 /// # Panics
 /// If the payload exceeds 32 bits of length; every payload is bounded far below.
 pub fn frame_header(kind: u8, payload_bytes: usize) -> [u8; FRAME_HEADER_BYTES] {
-    let [a, b, c, d] = u32::try_from(payload_bytes).expect("payloads are bounded far below 2^32").to_le_bytes();
+    let [a, b, c, d] =
+        u32::try_from(payload_bytes).expect("payloads are bounded far below 2^32").to_le_bytes();
     [a, b, c, d, kind]
 }
 
@@ -59,7 +60,9 @@ impl FrameReader {
     /// [`WireError::Limit`] as soon as a header announces too much; the stream cannot be used any more.
     #[allow(clippy::should_implement_trait, reason = "it is an iterator only between pushes")]
     pub fn next(&mut self) -> Result<Option<Frame>, WireError> {
-        let Some((header, _)) = self.buffer.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
+        let Some((header, _)) = self.buffer.split_first_chunk::<FRAME_HEADER_BYTES>() else {
+            return Ok(None);
+        };
         let [a, b, c, d, kind] = *header;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
         if length > self.payload_bytes_max {

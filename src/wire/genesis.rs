@@ -1,7 +1,7 @@
 //! The genesis and the chain id.
 
-use super::cursor::{Put, Reader};
 use super::WireError;
+use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain};
 use crate::types::params::{ACCOUNTS_MAX, NAME_BYTES_MAX, SEATS_MAX, VERSION};
 use crate::types::{AccountNumber, ChainId, Genesis, GenesisAccount, Key, Policy, Rules, SeatInfo, Time};

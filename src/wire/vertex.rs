@@ -7,12 +7,13 @@
 //! parts: count u32, then (tag u8 · length u32 · bytes) · signature
 //! ```
 
-use super::cursor::{Put, Reader};
 use super::WireError;
+use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, SigningKey};
 use crate::types::params::{ACKS_MAX, PARTS_BYTES_MAX, SEATS_MAX, VERSION};
 use crate::types::{
-    Ack, BatchId, BatchRef, ChainId, Epoch, Parent, Round, Seat, Sequence, Time, Verdict, Vertex, VertexId, VertexRef,
+    Ack, BatchId, BatchRef, ChainId, Epoch, Parent, Round, Seat, Sequence, Time, Verdict, Vertex, VertexId,
+    VertexRef,
 };
 use bytes::Bytes;
 
@@ -175,7 +176,11 @@ fn decode_parts(reader: &mut Reader<'_>) -> Result<Vec<(u8, Vec<u8>)>, WireError
         let length = reader.count("part", PARTS_BYTES_MAX, 1)?;
         total += length + PART_BYTES_MIN;
         if total > PARTS_BYTES_MAX {
-            return Err(WireError::Limit { what: "parts", found: total as u64, most: PARTS_BYTES_MAX as u64 });
+            return Err(WireError::Limit {
+                what: "parts",
+                found: total as u64,
+                most: PARTS_BYTES_MAX as u64,
+            });
         }
         if parts.last().is_some_and(|last| last.0 >= tag) {
             return Err(WireError::Value("order of parts"));
