@@ -9,6 +9,7 @@
 //! the engine's: its equation is cofactorless and differs on crafted signatures.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
@@ -60,30 +61,38 @@ fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts")
 }
 
-fn bench_batch(group: &mut BenchmarkGroup<'_, WallTime>, count: usize, signers: usize, threads: usize) {
+fn group<'a>(criterion: &'a mut Criterion, name: &str, count: usize) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(format!("verify::{name}"));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(2))
+        .throughput(Throughput::Elements(count as u64));
+    group
+}
+
+fn bench_batch(criterion: &mut Criterion, count: usize, signers: usize, threads: usize) {
     let signed = Signed::new(count, signers);
     let items = signed.items();
     let pool = pool(threads);
     let suffix = if threads == 1 { String::new() } else { format!("/threads={threads}") };
-    group.throughput(Throughput::Elements(count as u64));
-    group.bench_function(format!("batch/signatures={count}/keys={signers}{suffix}"), |bench| {
+    let id = format!("signatures={count}/keys={signers}{suffix}");
+    group(criterion, "batch", count).bench_function(id, |bench| {
         pool.install(|| bench.iter(|| assert_eq!(verify_batch(black_box(&items)), Ok(()))));
     });
 }
 
-fn bench_single(group: &mut BenchmarkGroup<'_, WallTime>) {
+fn bench_single(criterion: &mut Criterion) {
     let signed = Signed::new(1, 1);
     let items = signed.items();
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("single/signatures=1/keys=1", |bench| {
+    group(criterion, "single", 1).bench_function("signatures=1/keys=1", |bench| {
         bench.iter(|| assert!(verify(&items[0].key, black_box(&items[0].message), items[0].signature)));
     });
 }
 
-fn bench_dalek_loop(group: &mut BenchmarkGroup<'_, WallTime>, count: usize) {
+fn bench_dalek_loop(criterion: &mut Criterion, count: usize) {
     let signed = Signed::new(count, count);
-    group.throughput(Throughput::Elements(count as u64));
-    group.bench_function(format!("dalek_loop/signatures={count}/keys={count}"), |bench| {
+    let id = format!("signatures={count}/keys={count}");
+    group(criterion, "dalek_loop", count).bench_function(id, |bench| {
         bench.iter(|| assert!(black_box(&signed).dalek_loop()));
     });
 }
@@ -94,17 +103,13 @@ fn bench_verify(criterion: &mut Criterion) {
     let sizes: &[usize] = if tiny { &[3] } else { &[8, 64, 1024, 4096] };
     let largest = sizes[sizes.len() - 1];
 
-    let mut group = criterion.benchmark_group("verify");
-    group.sample_size(10);
-    group.measurement_time(std::time::Duration::from_secs(2));
-    bench_single(&mut group);
+    bench_single(criterion);
     for &count in sizes {
-        bench_dalek_loop(&mut group, count);
-        bench_batch(&mut group, count, count, 1);
+        bench_dalek_loop(criterion, count);
+        bench_batch(criterion, count, count, 1);
     }
-    bench_batch(&mut group, largest, largest.min(64), 1);
-    bench_batch(&mut group, largest, largest, 2);
-    group.finish();
+    bench_batch(criterion, largest, largest.min(64), 1);
+    bench_batch(criterion, largest, largest, 2);
 }
 
 criterion_group!(benches, bench_verify);

@@ -39,7 +39,7 @@ const PIECE_MAX: usize = 8_192;
 const BATCH_MIN: usize = 2;
 
 /// A public key ready for verification: its bytes, and the point that they decode to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreparedKey {
     bytes: [u8; 32],
     point: EdwardsPoint,
@@ -94,16 +94,20 @@ pub fn verify(key: &PreparedKey, message: &[u8; 32], signature: &[u8; 64]) -> bo
 pub fn verify_batch(items: &[Item<'_>]) -> Result<(), Vec<usize>> {
     let pieces = (items.len() / PIECE_MIN).clamp(1, rayon::current_num_threads());
     let size = items.len().div_ceil(pieces).clamp(1, PIECE_MAX);
-    let bad = if items.len() <= size {
-        bad_in_piece(items)
-    } else {
-        let bad_of_piece = |(piece, items): (usize, &[Item<'_>])| {
-            let first = piece * size;
-            bad_in_piece(items).into_iter().map(move |index| first + index).collect::<Vec<_>>()
-        };
-        items.par_chunks(size).enumerate().map(bad_of_piece).collect::<Vec<_>>().concat()
-    };
+    let bad = bad_in_pieces(items, size);
     if bad.is_empty() { Ok(()) } else { Err(bad) }
+}
+
+/// The bad indices, found in pieces of `size` that run in parallel. The verdict is the same for every size.
+pub(super) fn bad_in_pieces(items: &[Item<'_>], size: usize) -> Vec<usize> {
+    if items.len() <= size {
+        return bad_in_piece(items);
+    }
+    let bad_of_piece = |(piece, items): (usize, &[Item<'_>])| {
+        let first = piece * size;
+        bad_in_piece(items).into_iter().map(move |index| first + index).collect::<Vec<_>>()
+    };
+    items.par_chunks(size).enumerate().map(bad_of_piece).collect::<Vec<_>>().concat()
 }
 
 /// The bad indices of one piece: one multiplication when it holds, single checks when it does not. What was
@@ -188,7 +192,7 @@ fn order_by_key(batch: &[(&PreparedKey, &Terms)]) -> Vec<usize> {
 
 /// `count` coefficients of 128 bits that nobody outside the process can predict. `None` when the operating
 /// system has no randomness to give.
-fn coefficients(count: usize) -> Option<Vec<Scalar>> {
+pub(super) fn coefficients(count: usize) -> Option<Vec<Scalar>> {
     static SECRET: OnceLock<Option<[u8; 32]>> = OnceLock::new();
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let secret = SECRET.get_or_init(|| {
