@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 use crate::mempool::Mempool;
 use crate::store::RecordKind;
 use crate::types::{Block, BlockHash, ChainId, Committee, Genesis, Height, Rules, Seat, Time};
+use crate::wire::chain_id;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -63,6 +64,21 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The shared parts of a node at the genesis.
+    pub fn new(setup: &Setup) -> Shared {
+        let genesis = &setup.genesis;
+        Shared {
+            chain: chain_id(genesis),
+            rules: genesis.rules,
+            committee: genesis.committee(),
+            seat: setup.seat,
+            key: setup.key.clone(),
+            ledger: Ledger::new(genesis.table()),
+            mempool: Mempool::new(setup.config.mempool_rows_max),
+            seat_keys: genesis.seats.iter().map(|seat| PreparedKey::new(&seat.key.0)).collect(),
+        }
+    }
+
     /// The prepared key of a seat; `None` if there is no such seat or its key is not a point.
     pub fn seat_key(&self, seat: Seat) -> Option<&PreparedKey> {
         self.seat_keys.get(seat.index())?.as_ref()
