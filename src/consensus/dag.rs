@@ -75,6 +75,8 @@ pub struct Dag {
     /// The round of `rows[0]`.
     base: Round,
     rows: VecDeque<Row>,
+    /// The highest accepted round of each seat.
+    latest: Vec<Round>,
     floor: Round,
     waiting: Waiting,
     walks: u64,
@@ -86,7 +88,19 @@ impl Dag {
     pub fn new(committee: Committee, depth: u64, me: Option<Seat>) -> Dag {
         let waiting = Waiting::new(depth);
         let (base, rows) = (Round(1), VecDeque::new());
-        Dag { committee, depth, me, base, rows, floor: Round(0), waiting, walks: 0, uncommitted_bytes: 0 }
+        let latest = vec![Round(0); committee.size()];
+        Dag {
+            committee,
+            depth,
+            me,
+            base,
+            rows,
+            latest,
+            floor: Round(0),
+            waiting,
+            walks: 0,
+            uncommitted_bytes: 0,
+        }
     }
 
     /// The committee.
@@ -214,18 +228,19 @@ impl Dag {
         self.find(vertex).map(|spot| &self.entry(spot).vertex)
     }
 
-    /// The highest accepted round of each seat, 0 where there is none at hand.
-    pub fn frontier(&self) -> Vec<Round> {
-        self.committee.iter().map(|seat| self.latest(seat).unwrap_or(Round(0))).collect()
+    /// The highest accepted round of each seat, 0 where there is none.
+    pub fn frontier(&self) -> &[Round] {
+        &self.latest
     }
 
-    /// The highest round in which a seat has an accepted vertex that is kept.
-    pub fn latest(&self, seat: Seat) -> Option<Round> {
-        let newest_first = self.rows.iter().enumerate().rev();
-        newest_first
-            .filter(|(_, row)| row.authors.contains(seat))
-            .map(|(index, _)| Round(self.base.0 + index as u64))
-            .next()
+    /// The highest accepted round of a seat, 0 if there is none.
+    pub fn latest(&self, seat: Seat) -> Round {
+        self.latest.get(seat.index()).copied().unwrap_or_default()
+    }
+
+    /// Parents that waiting vertices miss and that are nowhere at hand, at most `most`.
+    pub fn absent(&self, most: usize) -> Vec<VertexRef> {
+        self.waiting.absent(most)
     }
 
     /// Accepted vertices above a peer's frontier, lowest round first, at most `most`.
@@ -335,6 +350,7 @@ impl Dag {
     fn place(&mut self, signed: &Arc<SignedVertex>, parents: Vec<Spot>, strong: usize) -> Spot {
         let VertexRef { round, author, .. } = signed.reference();
         self.uncommitted_bytes += signed.bytes.len();
+        self.latest[author.index()] = self.latest[author.index()].max(round);
         let row = self.row_mut(round).expect("rows up to the round were made");
         row.authors.insert(author);
         let slot = &mut row.slots[author.index()];
