@@ -15,7 +15,7 @@ pub struct Spot {
     /// Its author.
     pub author: Seat,
     /// 0 for the first one accepted.
-    pub twin: u16,
+    pub twin: u32,
 }
 
 /// An accepted vertex with what deciding and ordering need to know of it.
@@ -153,7 +153,7 @@ impl Dag {
     /// Whether a vertex of this slot and id is worth checking: not known, above the floor, the first of its slot or
     /// a twin that another author's vertex names.
     pub fn wants(&self, vertex: VertexRef) -> bool {
-        if vertex.round <= self.floor || self.find(vertex).is_some() || self.waiting.contains(&vertex.id) {
+        if !self.is_new(vertex) {
             return false;
         }
         let slot_taken =
@@ -163,15 +163,26 @@ impl Dag {
 
     /// Offers a well-formed vertex whose signature holds.
     pub fn insert(&mut self, signed: Arc<SignedVertex>) -> Insert {
-        let reference = signed.reference();
-        if !self.wants(reference) {
-            return Insert::Ignored;
-        }
+        if self.wants(signed.reference()) { self.take(signed) } else { Insert::Ignored }
+    }
+
+    /// Takes a vertex again that was accepted in an earlier life of this node. Twins are not asked for a demand: the
+    /// vertices that demanded them come after them in the order of acceptance.
+    pub fn restore(&mut self, signed: Arc<SignedVertex>) -> Insert {
+        if self.is_new(signed.reference()) { self.take(signed) } else { Insert::Ignored }
+    }
+
+    /// Whether a vertex lies above the floor and is not known.
+    fn is_new(&self, vertex: VertexRef) -> bool {
+        vertex.round > self.floor && self.find(vertex).is_none() && !self.waiting.contains(&vertex)
+    }
+
+    fn take(&mut self, signed: Arc<SignedVertex>) -> Insert {
         let missing: Vec<VertexRef> = signed.vertex.parents().filter(|&p| self.is_missing(p)).collect();
         if missing.is_empty() {
             return Insert::Accepted(self.accept_all(signed));
         }
-        let absent: Vec<_> = missing.iter().copied().filter(|p| !self.waiting.contains(&p.id)).collect();
+        let absent: Vec<_> = missing.iter().copied().filter(|p| !self.waiting.contains(p)).collect();
         match self.waiting.add(signed, missing) {
             Ok(()) => Insert::Waiting(absent),
             Err(WaitingFull) => Insert::Dropped,
@@ -316,9 +327,9 @@ impl Dag {
         let mut accepted = vec![signed];
         let mut next = 0;
         while let Some(vertex) = accepted.get(next).cloned() {
-            let id = vertex.id;
+            let reference = vertex.reference();
             self.accept(vertex);
-            accepted.extend(self.waiting.release(&id));
+            accepted.extend(self.waiting.release(&reference));
             next += 1;
         }
         accepted
@@ -354,7 +365,7 @@ impl Dag {
         let row = self.row_mut(round).expect("rows up to the round were made");
         row.authors.insert(author);
         let slot = &mut row.slots[author.index()];
-        let spot = Spot { round, author, twin: slot.len() as u16 };
+        let spot = Spot { round, author, twin: slot.len() as u32 };
         slot.push(Entry {
             vertex: signed.clone(),
             parents,
@@ -434,7 +445,7 @@ impl Dag {
     pub(super) fn find(&self, vertex: VertexRef) -> Option<Spot> {
         let slot = self.row(vertex.round)?.slots.get(vertex.author.index())?;
         let twin = slot.iter().position(|entry| entry.vertex.id == vertex.id)?;
-        Some(Spot { round: vertex.round, author: vertex.author, twin: twin as u16 })
+        Some(Spot { round: vertex.round, author: vertex.author, twin: twin as u32 })
     }
 
     pub(super) fn row(&self, round: Round) -> Option<&Row> {
@@ -449,11 +460,11 @@ impl Dag {
     /// If the spot is no longer kept: spots are only followed above the floor.
     pub(super) fn entry(&self, spot: Spot) -> &Entry {
         &self.row(spot.round).expect("spots are followed above the floor only").slots[spot.author.index()]
-            [usize::from(spot.twin)]
+            [spot.twin as usize]
     }
 
     pub(super) fn entry_mut(&mut self, spot: Spot) -> &mut Entry {
         &mut self.row_mut(spot.round).expect("spots are followed above the floor only").slots
-            [spot.author.index()][usize::from(spot.twin)]
+            [spot.author.index()][spot.twin as usize]
     }
 }

@@ -77,7 +77,7 @@ fn direct(dag: &Dag, round: Round) -> Slot {
     }
     let author = dag.committee().leader(round);
     let certified = row.slots[author.index()].iter().position(|entry| entry.certifiers.count() >= quorum);
-    certified.map_or(Slot::Open, |twin| Slot::Commit(Spot { round, author, twin: twin as u16 }))
+    certified.map_or(Slot::Open, |twin| Slot::Commit(Spot { round, author, twin: twin as u32 }))
 }
 
 /// Commits the vertex of the slot that has a certificate among the anchor's ancestors, else skips.
@@ -87,7 +87,7 @@ fn certified_below(dag: &mut Dag, round: Round, anchor: Spot) -> Slot {
         .row(round)
         .into_iter()
         .flat_map(|row| row.slots[author.index()].iter().enumerate())
-        .map(|(twin, entry)| (Spot { round, author, twin: twin as u16 }, entry.certificates.clone()))
+        .map(|(twin, entry)| (Spot { round, author, twin: twin as u32 }, entry.certificates.clone()))
         .filter(|(_, certificates)| !certificates.is_empty())
         .collect();
     if candidates.is_empty() {

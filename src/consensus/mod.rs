@@ -91,6 +91,11 @@ impl Consensus {
         self.dag.insert(vertex)
     }
 
+    /// Takes a vertex again that was accepted in an earlier life of this node (see [`Dag::restore`]).
+    pub fn restore(&mut self, vertex: Arc<SignedVertex>) -> Insert {
+        self.dag.restore(vertex)
+    }
+
     /// Parents for the own vertex of a round (see [`Dag::choose_parents`]).
     pub fn choose_parents(&mut self, round: crate::types::Round) -> (Vec<VertexRef>, Vec<VertexRef>) {
         self.dag.choose_parents(round)

@@ -111,9 +111,15 @@ impl Pace {
         here && (before.0 <= 1 || leader_settled(dag, before.back(1)))
     }
 
-    /// A validator whose next round fell to the floor goes on at the highest round whose predecessor has a quorum.
+    /// A validator whose next round fell to the floor goes on at the highest round whose predecessor has a quorum. So
+    /// does one whose last vertex fell to the floor before it was accepted here: it would wait for it for ever.
     fn re_enter(&mut self, dag: &Dag) {
-        if self.next > dag.floor() {
+        let last = self.next.back(1);
+        let lost = last.0 > 0
+            && last <= dag.floor()
+            && !dag.has(last, self.me)
+            && self.returned_at != Some(self.next);
+        if self.next > dag.floor() && !lost {
             return;
         }
         let quorum = dag.committee().quorum();

@@ -27,8 +27,9 @@ pub(super) struct Waiting {
     vertices: BTreeMap<VertexId, Wait>,
     /// By author, then round: what each author's space holds.
     slots: BTreeSet<(Seat, Round, VertexId)>,
-    /// Which vertices wait for an id.
-    children: BTreeMap<VertexId, Vec<VertexId>>,
+    /// Which vertices wait for a parent. By the whole reference: an id under a wrong round or author names nothing, and
+    /// must not be taken for the vertex that has the id.
+    children: BTreeMap<VertexRef, Vec<VertexId>>,
 }
 
 impl Waiting {
@@ -41,8 +42,8 @@ impl Waiting {
         self.vertices.len()
     }
 
-    pub(super) fn contains(&self, id: &VertexId) -> bool {
-        self.vertices.contains_key(id)
+    pub(super) fn contains(&self, vertex: &VertexRef) -> bool {
+        self.vertices.get(&vertex.id).is_some_and(|wait| wait.vertex.reference() == *vertex)
     }
 
     pub(super) fn has_slot(&self, round: Round, author: Seat) -> bool {
@@ -55,7 +56,7 @@ impl Waiting {
         let mut stack = vec![vertex];
         let mut seen = BTreeSet::new();
         while let Some(wanted) = stack.pop() {
-            for child in self.children.get(&wanted.id).into_iter().flatten() {
+            for child in self.children.get(&wanted).into_iter().flatten() {
                 let Some(wait) = self.vertices.get(child) else { continue };
                 if wait.vertex.vertex.author != wanted.author {
                     return true;
@@ -84,7 +85,7 @@ impl Waiting {
             }
         }
         for parent in &missing {
-            self.children.entry(parent.id).or_default().push(id);
+            self.children.entry(*parent).or_default().push(id);
         }
         self.slots.insert((author, round, id));
         self.vertices.insert(id, Wait { vertex, missing });
@@ -92,11 +93,11 @@ impl Waiting {
     }
 
     /// A vertex was accepted: returns those that waited for nothing else.
-    pub(super) fn release(&mut self, accepted: &VertexId) -> Vec<Arc<SignedVertex>> {
+    pub(super) fn release(&mut self, accepted: &VertexRef) -> Vec<Arc<SignedVertex>> {
         let mut ready = Vec::new();
         for child in self.children.remove(accepted).unwrap_or_default() {
             let Some(wait) = self.vertices.get_mut(&child) else { continue };
-            wait.missing.retain(|parent| parent.id != *accepted);
+            wait.missing.retain(|parent| parent != accepted);
             if wait.missing.is_empty() {
                 ready.extend(self.remove(&child));
             }
@@ -115,10 +116,10 @@ impl Waiting {
             let children = &mut self.children;
             wait.missing.retain(|parent| {
                 let keep = parent.round > floor;
-                if !keep && let Some(list) = children.get_mut(&parent.id) {
+                if !keep && let Some(list) = children.get_mut(parent) {
                     list.retain(|child| child != id);
                     if list.is_empty() {
-                        children.remove(&parent.id);
+                        children.remove(parent);
                     }
                 }
                 keep
@@ -141,10 +142,10 @@ impl Waiting {
     fn forget(&mut self, id: &VertexId) {
         let Some(wait) = self.vertices.get(id) else { return };
         for parent in &wait.missing {
-            if let Some(list) = self.children.get_mut(&parent.id) {
+            if let Some(list) = self.children.get_mut(parent) {
                 list.retain(|child| child != id);
                 if list.is_empty() {
-                    self.children.remove(&parent.id);
+                    self.children.remove(parent);
                 }
             }
         }
@@ -154,8 +155,7 @@ impl Waiting {
     /// Parents that waiting vertices miss and that are not waiting themselves, at most `most`.
     pub(super) fn absent(&self, most: usize) -> Vec<VertexRef> {
         let all = self.vertices.values().flat_map(|wait| &wait.missing);
-        let absent: BTreeSet<VertexRef> =
-            all.filter(|p| !self.vertices.contains_key(&p.id)).copied().collect();
+        let absent: BTreeSet<VertexRef> = all.filter(|parent| !self.contains(parent)).copied().collect();
         absent.into_iter().take(most).collect()
     }
 }
