@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Executed batches that stay at hand for peers that are behind: views on block files, no memory of their own but the
 /// map. The oldest goes first.
 const RECENT_MAX: usize = 2048;
-/// Batches that others acked and whose bytes are not here; when full, more are not noted until a block needs them.
-const NAMED_MAX: usize = 65_536;
 
 /// How far the own check of the signatures has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +33,8 @@ pub(super) struct Held {
     /// Who acked it in accepted vertices.
     pub acked_by: SeatSet,
     pub seen: Time,
+    /// The own place among those who verify it.
+    pub rank: usize,
     /// When it was last pushed, if it is one's own.
     pub pushed: Time,
     pub settled: bool,
@@ -57,8 +57,9 @@ pub(super) struct Batches {
     held: BTreeMap<BatchId, Held>,
     /// The first id held of each slot that is not executed: no other is taken unasked.
     slots: BTreeMap<(Seat, Sequence), BatchId>,
-    /// Who acked batches that are not here.
-    named: BTreeMap<BatchRef, SeatSet>,
+    /// Who acked which batch of a slot whose bytes are not here: the first id of each validator, as in settling. So a
+    /// liar takes no more room than an honest one: three windows of slots per author, a name per validator in each.
+    named: BTreeMap<(Seat, Sequence), BTreeMap<Seat, BatchId>>,
     recent: VecDeque<BatchId>,
     /// Settled batches whose bytes are not here; bounded by the blocks that wait for execution.
     absent: BTreeSet<BatchId>,
@@ -81,13 +82,26 @@ impl Batches {
     }
 
     /// Takes a batch whose form and header were checked.
-    pub(super) fn add(&mut self, batch: Batch, check: Check, now: Time) {
+    pub(super) fn add(&mut self, batch: Batch, check: Check, rank: usize, now: Time) {
         let reference = batch.reference();
-        self.slots.entry((reference.author, reference.sequence)).or_insert(reference.id);
-        let acked_by = self.named.remove(&reference).unwrap_or_default();
+        let slot = (reference.author, reference.sequence);
+        self.slots.entry(slot).or_insert(reference.id);
+        let mut acked_by = SeatSet::default();
+        for (&by, _) in self.named.get(&slot).into_iter().flatten().filter(|named| *named.1 == reference.id) {
+            acked_by.insert(by);
+        }
         let settled = self.absent.remove(&reference.id);
-        let held =
-            Held { batch, durable: false, check, acked: None, acked_by, seen: now, pushed: now, settled };
+        let held = Held {
+            batch,
+            durable: false,
+            check,
+            acked: None,
+            acked_by,
+            seen: now,
+            rank,
+            pushed: now,
+            settled,
+        };
         self.held.entry(reference.id).or_insert(held);
     }
 
@@ -110,18 +124,18 @@ impl Batches {
         }
     }
 
-    /// An accepted vertex acks a batch. Returns how many acked it if its bytes are not here.
-    pub(super) fn acked_by(&mut self, batch: BatchRef, by: Seat) -> Option<&SeatSet> {
+    /// An accepted vertex acks a batch of an open slot. Returns who acked it, if its bytes are not here and this ack is
+    /// its sender's first of the slot.
+    pub(super) fn acked_by(&mut self, batch: BatchRef, by: Seat) -> Vec<Seat> {
         if let Some(held) = self.held.get_mut(&batch.id) {
             held.acked_by.insert(by);
-            return None;
+            return Vec::new();
         }
-        if self.named.len() >= NAMED_MAX && !self.named.contains_key(&batch) {
-            return None;
+        let named = self.named.entry((batch.author, batch.sequence)).or_default();
+        if *named.entry(by).or_insert(batch.id) != batch.id {
+            return Vec::new();
         }
-        let set = self.named.entry(batch).or_default();
-        set.insert(by);
-        Some(set)
+        named.iter().filter(|(_, id)| **id == batch.id).map(|(&seat, _)| seat).collect()
     }
 
     /// Acks for the next vertex: of every batch the best verdict that was not said yet. `open` tells whether an ack of
@@ -173,7 +187,7 @@ impl Batches {
 
     /// A block settles it. True if the bytes are here.
     pub(super) fn settle(&mut self, batch: &BatchRef) -> bool {
-        self.named.remove(batch);
+        self.named.remove(&(batch.author, batch.sequence));
         match self.held.get_mut(&batch.id) {
             Some(held) => {
                 held.settled = true;
@@ -210,7 +224,7 @@ impl Batches {
             .filter(|(_, held)| !held.settled && dead(held.batch.header.author, held.batch.header.sequence))
             .map(|(id, _)| *id)
             .collect();
-        self.named.retain(|batch, _| !dead(batch.author, batch.sequence));
+        self.named.retain(|&(author, sequence), _| !dead(author, sequence));
         let mut batches = Vec::new();
         for id in gone {
             if let Some(held) = self.held.remove(&id) {

@@ -1,6 +1,6 @@
 //! Batches: sealing one's own, taking others', acking, verifying, fetching.
 
-use super::batches::Check;
+use super::batches::{Check, Held};
 use super::jobs::Job;
 use super::{Node, OnDisk, Output};
 use crate::consensus::verify_rank;
@@ -74,7 +74,8 @@ impl Node {
     /// Takes a checked batch in and sends it to disk.
     fn keep(&mut self, batch: Batch, check: Check) {
         let (id, bytes) = (batch.id, batch.bytes().clone());
-        self.batches.add(batch, check, self.now);
+        let rank = self.rank(batch.header.author, batch.header.sequence);
+        self.batches.add(batch, check, rank, self.now);
         self.persist(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
     }
 
@@ -94,7 +95,7 @@ impl Node {
         if header.epoch != committee.epoch || !committee.has(header.author) {
             return self.misbehaved(from, "a batch of another epoch or without a seat");
         }
-        if self.batches.get(&batch.id).is_some() || self.checking_batches.contains(&batch.id) {
+        if self.batches.get(&batch.id).is_some() || self.checking_batches.contains(&(from, batch.id)) {
             return;
         }
         let wanted = self.want_batches.wants(&reference);
@@ -104,12 +105,12 @@ impl Node {
         if header.author == self.shared.seat || !wanted && (taken || !open || !near) {
             return;
         }
-        self.checking_batches.insert(batch.id);
+        self.checking_batches.insert((from, batch.id));
         self.outputs.push_back(Output::Job(Job::CheckBatch { from, batch }));
     }
 
     pub(super) fn on_batch_checked(&mut self, from: Seat, batch: Batch, result: Result<(), &'static str>) {
-        self.checking_batches.remove(&batch.id);
+        self.checking_batches.remove(&(from, batch.id));
         if let Err(reason) = result {
             return self.misbehaved(from, reason);
         }
@@ -117,23 +118,23 @@ impl Node {
         let wanted = self.want_batches.wants(&reference);
         let (author, sequence) = (reference.author, reference.sequence);
         let open = self.consensus.settlement().open(author, sequence);
-        if !wanted && (!open || self.batches.slot(author, sequence).is_some()) {
+        let here = self.batches.get(&reference.id).is_some();
+        if here || !wanted && (!open || self.batches.slot(author, sequence).is_some()) {
             return;
         }
         self.want_batches.got(&reference);
         self.stirred = self.now;
         self.keep(batch, Check::No);
-        if self.verifies_at_once(author, sequence) {
+        if self.batches.get(&reference.id).is_some_and(|held| self.verifies_at_once(held)) {
             self.verify(&reference.id);
         }
     }
 
-    fn verifies_at_once(&self, author: Seat, sequence: Sequence) -> bool {
-        self.shared.rules.policy == Policy::All
-            || self.rank(author, sequence) <= self.shared.committee.faulty_max()
+    fn verifies_at_once(&self, held: &Held) -> bool {
+        self.shared.rules.policy == Policy::All || held.rank <= self.shared.committee.faulty_max()
     }
 
-    fn rank(&self, author: Seat, sequence: Sequence) -> usize {
+    pub(super) fn rank(&self, author: Seat, sequence: Sequence) -> usize {
         verify_rank(&self.draw_seed, &self.shared.committee, author, sequence, self.shared.seat)
     }
 
@@ -151,12 +152,9 @@ impl Node {
     /// Batches that waited for accounts to be executed are verified now.
     pub(super) fn verify_deferred(&mut self) {
         let unchecked = self.batches.unsettled().filter(|held| held.check == Check::No);
-        let waiting: Vec<BatchRef> = unchecked.map(|held| held.batch.reference()).collect();
-        for batch in waiting {
-            if self.verifies_at_once(batch.author, batch.sequence) {
-                self.verify(&batch.id);
-            }
-        }
+        let waiting: Vec<BatchId> =
+            unchecked.filter(|held| self.verifies_at_once(held)).map(|held| held.batch.id).collect();
+        waiting.iter().for_each(|id| self.verify(id));
     }
 
     pub(super) fn on_batch_verified(&mut self, batch: BatchRef, bad_row: Option<usize>) {
@@ -177,12 +175,11 @@ impl Node {
             return;
         }
         let enough = self.shared.committee.faulty_max() + 1;
-        let Some(holders) = self.batches.acked_by(batch, by) else { return };
-        if holders.count() == 1 {
+        let holders = self.batches.acked_by(batch, by);
+        if holders.len() == 1 {
             self.stirred = self.now;
         }
-        if holders.count() >= enough {
-            let holders: Vec<Seat> = holders.iter().collect();
+        if holders.len() >= enough {
             let due = self.now + self.shared.rules.delay() * 4;
             holders.into_iter().for_each(|holder| self.want_batches.want(batch, holder, due));
         }
@@ -225,16 +222,15 @@ impl Node {
             lacking.into_iter().for_each(|seat| self.send(seat, Message::Batch(batch.clone())));
         }
         let unchecked = self.batches.unsettled().filter(|held| held.check == Check::No && held.durable);
-        let slow: Vec<(BatchRef, Time)> = unchecked.map(|held| (held.batch.reference(), held.seen)).collect();
-        for (batch, seen) in slow {
-            let step =
-                self.rank(batch.author, batch.sequence).saturating_sub(self.shared.committee.faulty_max());
-            let doubled =
-                2u32.saturating_pow(u32::try_from(step.saturating_sub(1)).unwrap_or(u32::MAX).min(16));
-            if now >= seen + delay * WIDEN_AFTER_DELAYS.saturating_mul(doubled) {
-                self.verify(&batch.id);
-            }
-        }
+        let slow: Vec<BatchId> = unchecked
+            .filter(|held| {
+                let step = held.rank.saturating_sub(self.shared.committee.faulty_max() + 1);
+                let doubled = 2u32.saturating_pow(u32::try_from(step).unwrap_or(u32::MAX).min(16));
+                now >= held.seen + delay * WIDEN_AFTER_DELAYS.saturating_mul(doubled)
+            })
+            .map(|held| held.batch.id)
+            .collect();
+        slow.iter().for_each(|id| self.verify(id));
     }
 
     pub(super) fn serve_batches(&mut self, to: Seat, wanted: &[BatchRef]) {

@@ -43,7 +43,8 @@ impl<K: Ord + Copy> Fetcher<K> {
         Fetcher { wanted: BTreeMap::new(), again }
     }
 
-    /// Wants `key` from `due` on; `holder` should have it. Wanting again only adds the holder.
+    /// Wants `key` from `due` on; `holder` should have it. Wanting again adds the holder, and
+    /// hastens what was not asked for yet; what was asked for keeps its timer.
     pub(super) fn want(&mut self, key: K, holder: Seat, due: Time) {
         if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(&key) {
             return;
@@ -51,7 +52,9 @@ impl<K: Ord + Copy> Fetcher<K> {
         let wanted =
             self.wanted.entry(key).or_insert_with(|| Wanted { holders: SeatSet::default(), asked: 0, due });
         wanted.holders.insert(holder);
-        wanted.due = wanted.due.min(due);
+        if wanted.asked == 0 {
+            wanted.due = wanted.due.min(due);
+        }
     }
 
     /// It came, or is no longer needed.

@@ -73,10 +73,12 @@ pub struct Node {
     connected: SeatSet,
     want_vertices: Fetcher<VertexRef>,
     want_batches: Fetcher<BatchRef>,
-    /// Vertices whose signature is being checked; bounded by what the driver lets in at once.
-    checking: BTreeSet<VertexId>,
-    /// Batches whose form is being checked.
-    checking_batches: BTreeSet<BatchId>,
+    /// Vertices whose signature is being checked; bounded by what the driver lets in at once. The id does not cover
+    /// the signature: a copy with a broken one must not keep out the good one.
+    checking: BTreeSet<(VertexId, [u8; 64])>,
+    /// Batches whose form is being checked, and who sent them: the id covers neither signature nor columns, so that
+    /// one peer's broken copy must not keep out another's good one.
+    checking_batches: BTreeSet<(Seat, BatchId)>,
     /// The number of the next own batch, and those sealed and not settled.
     next_sequence: Sequence,
     outstanding: BTreeMap<Sequence, BatchId>,

@@ -31,7 +31,10 @@ impl Node {
     fn recover_batch(&mut self, batch: Batch) {
         let (reference, bytes) = (batch.reference(), batch.bytes().clone());
         let mine = reference.author == self.shared.seat;
-        self.batches.add(batch, if mine { Check::Valid } else { Check::No }, self.now);
+        // The acks before it in the log made it wanted.
+        self.want_batches.got(&reference);
+        let rank = self.rank(reference.author, reference.sequence);
+        self.batches.add(batch, if mine { Check::Valid } else { Check::No }, rank, self.now);
         self.batches.durable(&reference.id, bytes);
         if mine {
             self.outstanding.insert(reference.sequence, reference.id);
@@ -49,7 +52,7 @@ impl Node {
                 self.own_acks.insert(vertex.vertex.round, vertex.vertex.acks.clone());
             }
         }
-        if let Insert::Accepted(accepted) = self.consensus.insert(vertex) {
+        if let Insert::Accepted(accepted) = self.consensus.restore(vertex) {
             for vertex in accepted {
                 self.recover_acks(&vertex);
             }

@@ -46,7 +46,7 @@ impl Node {
             return self.misbehaved(from, "a frontier of another committee");
         }
         let lacking = self.consensus.dag().above(rounds, PUSHED_MAX);
-        // Its own vertices it has, or has lost: it asks for those by name.
+        // Its own vertices it has: they were durable before they were sent.
         let others = lacking.into_iter().filter(|vertex| vertex.vertex.author != from);
         others.collect::<Vec<_>>().into_iter().for_each(|vertex| self.send(from, Message::Vertex(vertex)));
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
-use throng::node::{Input, Node, NodeConfig, Output, Setup, Shared, ingress};
+use throng::node::{Fatal, Input, Node, NodeConfig, Output, Setup, Shared, ingress};
 use throng::store::RecordKind;
 use throng::types::{
     AccountNumber, BlockHash, Effect, Genesis, GenesisAccount, Key, Policy, Rules, Seat, SeatInfo, Time,
@@ -79,6 +79,8 @@ struct Place {
     /// Counts restarts: events of an earlier life are lost.
     life: u64,
     log: Vec<(RecordKind, Bytes)>,
+    /// How many records of the log the machine was told to be durable.
+    durable: usize,
     notices: Vec<BlockNotice>,
     wake_at: Option<Time>,
 }
@@ -110,7 +112,14 @@ impl Pump {
     pub fn new(genesis: Genesis, seed: u64) -> Pump {
         let genesis = Arc::new(genesis);
         let places = (0..genesis.seats.len())
-            .map(|_| Place { machine: None, life: 0, log: Vec::new(), notices: Vec::new(), wake_at: None })
+            .map(|_| Place {
+                machine: None,
+                life: 0,
+                log: Vec::new(),
+                durable: 0,
+                notices: Vec::new(),
+                wake_at: None,
+            })
             .collect();
         let mut pump = Pump {
             genesis,
@@ -143,6 +152,7 @@ impl Pump {
         let log = self.places[seat].log.clone();
         let machine = Node::open(self.setup(seat), log.into_iter(), self.now).expect("the log replays");
         self.places[seat].life += 1;
+        self.places[seat].durable = self.places[seat].log.len();
         self.places[seat].wake_at = None;
         self.places[seat].machine = Some(machine);
         for other in 0..self.places.len() {
@@ -163,6 +173,22 @@ impl Pump {
         for other in (0..self.places.len()).filter(|&other| other != seat) {
             self.push(Duration::ZERO, other, Input::Disconnected(Seat(seat as u16)));
         }
+    }
+
+    /// Records that a crash may forget: the machine was not told yet that they are durable.
+    pub fn unsynced(&self, seat: usize) -> usize {
+        self.places[seat].log.len() - self.places[seat].durable
+    }
+
+    /// Another reader of a prefix of a node's log: what a restart would make of it.
+    pub fn reopen(&self, seat: usize, records: usize) -> Result<Node, Fatal> {
+        let log = self.places[seat].log[..records].to_vec();
+        Node::open(self.setup(seat), log.into_iter(), self.now).map(|(node, _)| node)
+    }
+
+    /// A message out of nowhere, as if a validator had sent it.
+    pub fn inject(&mut self, from: usize, to: usize, message: Message) {
+        self.push(Duration::ZERO, to, Input::Received { from: Seat(from as u16), message });
     }
 
     pub fn submit(&mut self, seat: usize, submission: &Submission) -> u32 {
@@ -212,6 +238,7 @@ impl Pump {
 
     fn step(&mut self, seat: usize, input: Input) {
         let now = self.now;
+        self.places[seat].durable += usize::from(matches!(input, Input::Persisted { .. }));
         let Some((node, shared)) = self.places[seat].machine.as_mut() else { return };
         let shared = shared.clone();
         node.handle(now, input);

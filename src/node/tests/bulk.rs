@@ -1,0 +1,211 @@
+//! Batches: acked, repeated, pushed again, verified, refused.
+
+use super::*;
+use crate::consensus::verify_rank;
+use Verdict::{Held, Valid};
+
+#[test]
+fn an_ack_whose_vertex_fell_below_the_floor_is_said_again() {
+    let mut world = World::new(Policy::All);
+    let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    world.round(&[]);
+    world.receive(1, Message::Batch(batch.clone()));
+    world.round(&[]);
+    world.pass(DELAY * 3);
+    let first = world.said(batch.id);
+    assert_eq!(first.last().map(|said| said.1), Some(Valid), "{first:?}");
+    // The others never name what this node says.
+    world.rounds(12);
+    let floor = world.node.consensus.dag().floor();
+    assert!(first.iter().all(|said| said.0 <= floor), "{first:?} at floor {floor}");
+    let again = world.said(batch.id);
+    assert!(again.iter().any(|said| said.0 > floor && said.1 == Valid), "{again:?} at floor {floor}");
+    // Once it counts, it is not said any more.
+    let count = world.said(batch.id).len();
+    let acks = [1, 2, 3].map(|by| (by, ack(batch.reference(), Valid)));
+    world.round(&acks);
+    world.rounds(16);
+    assert_eq!(world.settled_ok(), 3);
+    assert!(world.said(batch.id).len() <= count + 1, "{:?}", world.said(batch.id));
+}
+
+#[test]
+fn an_own_batch_is_pushed_again_until_a_quorum_acked_it() {
+    let mut world = World::new(Policy::Quorum);
+    let batch = world.seal(1, 1..4);
+    assert_eq!(world.pushes(batch.id), [1, 2, 3]);
+    world.pass(DELAY * 3);
+    assert_eq!(world.pushes(batch.id), [], "not at once");
+    world.pass(DELAY * 2);
+    assert_eq!(world.pushes(batch.id), [1, 2, 3]);
+    world.round(&[(2, ack(batch, Held))]);
+    world.pass(DELAY * 5);
+    assert_eq!(world.pushes(batch.id), [1, 3], "only to whom has not acked it");
+    world.round(&[(1, ack(batch, Held))]);
+    world.pass(DELAY * 20);
+    assert_eq!(world.pushes(batch.id), [], "with its author's that is a quorum");
+}
+
+#[test]
+fn a_peer_that_connects_is_given_what_it_has_not_acked() {
+    let mut world = World::new(Policy::Quorum);
+    let batch = world.seal(1, 1..4);
+    world.round(&[(2, ack(batch, Held))]);
+    world.sent.clear();
+    for seat in [2, 3] {
+        world.handle(Input::Disconnected(Seat(seat)));
+        world.handle(Input::Connected(Seat(seat)));
+    }
+    assert_eq!(world.pushes(batch.id), [3]);
+}
+
+#[test]
+fn who_is_not_drawn_verifies_only_what_does_not_settle() {
+    let mut world = World::new(Policy::Quorum);
+    let committee = world.shared.committee.clone();
+    for (rank, delays) in [(1, 0), (2, 8), (3, 16)] {
+        let sequence = (1..=16)
+            .find(|&s| verify_rank(&world.node.draw_seed, &committee, Seat(1), Sequence(s), Seat(0)) == rank)
+            .expect("each rank is drawn now and then");
+        let rows = rows(&world.genesis, 2, rank as u64 * 8..rank as u64 * 8 + 2, None);
+        let batch = world.batch(1, sequence, &rows);
+        world.receive(1, Message::Batch(batch.clone()));
+        if delays > 0 {
+            world.pass(DELAY * delays - DELAY / 2);
+            assert!(!world.verified.contains(&batch.id), "rank {rank}: too early");
+            world.pass(DELAY * 3 / 2);
+        }
+        assert!(world.verified.contains(&batch.id), "rank {rank}");
+    }
+    assert_eq!(world.verified.len(), 3, "each once");
+}
+
+#[test]
+fn a_forged_row_is_called_invalid_and_never_valid() {
+    let mut world = World::new(Policy::All);
+    let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, Some(2)));
+    world.round(&[]);
+    world.receive(1, Message::Batch(batch.clone()));
+    world.pass(DELAY * 3);
+    world.round(&[]);
+    world.pass(DELAY * 3);
+    let said = world.said(batch.id);
+    assert_eq!(said.last().map(|s| s.1), Some(Verdict::Invalid), "{said:?}");
+    assert!(said.iter().all(|s| s.1 != Valid));
+    assert_eq!(world.misbehaved, [(Seat(1), "a batch with a bad signature in a row")]);
+}
+
+#[test]
+fn a_second_batch_on_one_slot_is_not_acked_but_executed_if_it_settles() {
+    let mut world = World::new(Policy::Quorum);
+    let first = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    let second = world.batch(1, 1, &rows(&world.genesis, 2, 1..6, None));
+    world.round(&[]);
+    world.receive(1, Message::Batch(first.clone()));
+    world.receive(1, Message::Batch(second.clone()));
+    world.pass(DELAY * 3);
+    assert!(world.node.batches.get(&second.id).is_none(), "not even taken");
+    world.sent.clear();
+    world.round(&[1, 2, 3].map(|by| (by, ack(second.reference(), Valid))));
+    world.pass(DELAY * 6);
+    let wanted = world
+        .sent
+        .iter()
+        .any(|(_, m)| matches!(m, Message::WantBatches(wanted) if wanted.contains(&second.reference())));
+    assert!(wanted, "what f + 1 others hold is fetched");
+    world.receive(2, Message::Batch(second.clone()));
+    world.rounds(8);
+    assert_eq!(world.settled_ok(), 5);
+    assert!(!world.said(first.id).is_empty() && world.said(second.id).is_empty());
+    // The first one goes when its slot is far behind.
+    assert!(world.node.batches.get(&first.id).is_some());
+    for sequence in 2..=18u64 {
+        let nonce = 4 + sequence;
+        let batch = world.batch(1, sequence, &rows(&world.genesis, 2, nonce..nonce + 1, None));
+        world.receive(1, Message::Batch(batch.clone()));
+        world.round(&[1, 2, 3].map(|by| (by, ack(batch.reference(), Valid))));
+    }
+    world.rounds(6);
+    assert!(world.node.batches.get(&first.id).is_none());
+    assert_eq!(world.node.batches.unsettled().count(), 0);
+}
+
+#[test]
+fn malformed_batches_are_refused_and_leave_the_slot_free() {
+    let mut world = World::new(Policy::Quorum);
+    let good = rows(&world.genesis, 2, 1..4, None);
+    let mut nothing = good.clone();
+    nothing.effects[1].amount = 0.into();
+    let mut unknown = good.clone();
+    unknown.effects[2].to = (ACCOUNTS + 1).into();
+    let mut malformed = vec![world.batch(1, 1, &nothing), world.batch(1, 1, &unknown)];
+    let batch = world.batch(1, 1, &good);
+    for byte in [batch.bytes().len() - 1, crate::types::params::BATCH_HEADER_BYTES - 1] {
+        // A column that does not match its root; a header signature that does not hold. Both have the good id.
+        let mut bytes = batch.bytes().to_vec();
+        bytes[byte] ^= 1;
+        malformed.push(Batch::decode(bytes.into()).unwrap());
+    }
+    for bad in malformed {
+        world.misbehaved.clear();
+        world.receive(3, Message::Batch(bad));
+        assert_eq!(world.misbehaved.len(), 1);
+        assert_eq!(world.misbehaved[0].0, Seat(3));
+    }
+    world.round(&[]);
+    world.receive(1, Message::Batch(batch.clone()));
+    world.round(&[]);
+    world.pass(DELAY * 3);
+    assert!(!world.said(batch.id).is_empty());
+    assert_eq!(world.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch).count(), 1);
+}
+
+#[test]
+fn a_broken_copy_of_a_batch_does_not_keep_out_the_good_one() {
+    let mut world = World::new(Policy::Quorum);
+    let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    let mut bytes = batch.bytes().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    let broken = Batch::decode(bytes.into()).unwrap();
+    assert_eq!(broken.id, batch.id);
+    // Both are being checked at one time.
+    for (from, message) in [(3, broken), (1, batch.clone())] {
+        let input = Input::Received { from: Seat(from), message: Message::Batch(message) };
+        world.node.handle(world.now, input);
+    }
+    world.work();
+    assert!(world.node.batches.get(&batch.id).is_some());
+    assert_eq!(world.misbehaved.len(), 1);
+}
+
+#[test]
+fn a_batch_from_the_log_is_not_asked_for() {
+    let mut world = World::new(Policy::Quorum);
+    let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    // The acks come first, then the bytes: in the log too.
+    world.round(&[2, 3].map(|by| (by, ack(batch.reference(), Held))));
+    world.receive(1, Message::Batch(batch.clone()));
+    let mut world = world.reopen();
+    world.pass(DELAY * 30);
+    assert!(!world.sent.iter().any(|(_, m)| matches!(m, Message::WantBatches(_))));
+}
+
+#[test]
+fn a_liar_who_acks_what_nobody_has_hides_nothing() {
+    let mut world = World::new(Policy::Quorum);
+    let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    for id in 0..9u8 {
+        let nothing = BatchRef { id: BatchId([id; 32]), ..batch.reference() };
+        world.round(&[(3, ack(nothing, Held))]);
+    }
+    world.sent.clear();
+    world.round(&[1, 2].map(|by| (by, ack(batch.reference(), Held))));
+    world.pass(DELAY * 6);
+    let wanted: Vec<&BatchRef> = world
+        .sent
+        .iter()
+        .filter_map(|(_, m)| if let Message::WantBatches(wanted) = m { Some(wanted) } else { None })
+        .flatten()
+        .collect();
+    assert!(!wanted.is_empty() && wanted.iter().all(|w| **w == batch.reference()), "{wanted:?}");
+}

@@ -1,0 +1,266 @@
+//! Faults in the small world: crashes at every moment and in any number, losses, and a validator that lies.
+
+mod common;
+
+use common::{Dice, Link, Pump, genesis, seat_key, transfers};
+use std::sync::Arc;
+use std::time::Duration;
+use throng::store::RecordKind;
+use throng::types::{
+    Ack, BatchRef, Epoch, Parent, Policy, Round, Rules, Seat, Sequence, Time, Verdict, Vertex, VertexRef,
+};
+use throng::wire::{Batch, Message, Rows, SignedVertex, chain_id, decode_block, seal, sign_vertex};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// All nodes run and can talk: they settle something new from everybody, and have one chain.
+fn assert_live_and_agreed(pump: &mut Pump, nonces: &mut [u64], story: &str) {
+    let nodes = pump.genesis.seats.len();
+    let balances = |pump: &Pump, seat: usize| -> Vec<u64> {
+        let shared = pump.shared(seat).expect("all run");
+        shared.ledger.read(|accounts| accounts.iter().map(|account| account.nonce_high.get()).collect())
+    };
+    for (seat, nonce) in nonces.iter_mut().enumerate() {
+        let rows = transfers(&pump.genesis, seat as u32 + 1, *nonce, 1);
+        assert_eq!(pump.submit(seat, &rows), 1, "{story}: node {seat} admits a row");
+        *nonce += 1;
+    }
+    let wanted: Vec<u64> = nonces.iter().map(|nonce| nonce - 1).collect();
+    let done = pump.run(MINUTE, |p| (0..nodes).all(|seat| balances(p, seat)[1..=nodes] == wanted[..]));
+    let state: Vec<_> = (0..nodes).map(|s| pump.node(s).map(|n| n.progress())).collect();
+    assert!(done, "{story}: all settle\n{state:#?}");
+    pump.assert_agreed();
+}
+
+/// Plays one seed: rows, losses, crashes of any number of nodes that forget what was not synced, restarts.
+fn crashes_and_losses(nodes: u16, policy: Policy, seed: u64) {
+    let story = format!("{nodes} nodes, {policy:?}, seed {seed}");
+    let mut dice = Dice(seed.wrapping_mul(77) + u64::from(nodes));
+    let mut genesis = genesis(nodes, u32::from(nodes), policy);
+    genesis.rules = Rules { depth: [20, 50][dice.below(2) as usize], ..genesis.rules };
+    let mut pump = Pump::new(genesis, seed);
+    let mut nonces = vec![1u64; usize::from(nodes)];
+    for _ in 0..12 {
+        let seat = dice.below(u64::from(nodes)) as usize;
+        let running = pump.node(seat).is_some();
+        match dice.below(5) {
+            0 | 1 if running => {
+                let rows = transfers(&pump.genesis, seat as u32 + 1, nonces[seat], 3);
+                pump.submit(seat, &rows);
+                nonces[seat] += 3;
+            }
+            2 if running => {
+                let torn = dice.below(pump.unsynced(seat) as u64 + 1) as usize;
+                pump.crash(seat, torn);
+            }
+            3 | 4 if !running => pump.start(seat),
+            _ => {
+                let (loss_percent, jitter_ms) = (dice.below(3) * 15, dice.below(40));
+                pump.link = Link { loss_percent, jitter_ms, ..pump.link };
+            }
+        }
+        let micros = dice.below(200_000);
+        pump.run(Duration::from_micros(micros), |_| false);
+        pump.assert_agreed();
+    }
+    pump.link = Link { delay_ms: 5, jitter_ms: 5, loss_percent: 0 };
+    for seat in (0..usize::from(nodes)).filter(|&seat| pump.node(seat).is_none()).collect::<Vec<_>>() {
+        pump.start(seat);
+    }
+    assert_live_and_agreed(&mut pump, &mut nonces, &story);
+    assert!(pump.misbehaved.is_empty(), "{story}: {:?}", pump.misbehaved);
+}
+
+#[test]
+fn random_crashes_and_losses_end_agreed_and_live() {
+    for seed in 0..100 {
+        let policy = if seed % 2 == 0 { Policy::Quorum } else { Policy::All };
+        crashes_and_losses(4, policy, seed);
+        if seed % 2 == 0 {
+            crashes_and_losses(7, if seed % 4 == 0 { Policy::Quorum } else { Policy::All }, seed);
+        }
+    }
+}
+
+/// The world until the log of node 1 has `cut` records, and everybody's next nonces; `None` if the story ends before.
+fn play_until_cut(cut: usize) -> Option<(Pump, Vec<u64>)> {
+    let mut pump = Pump::new(genesis(4, 4, Policy::Quorum), 17);
+    let mut nonces = vec![1; 4];
+    for step in 0..12 {
+        let seat = step % 4;
+        let rows = transfers(&pump.genesis, seat as u32 + 1, nonces[seat], 3);
+        nonces[seat] += u64::from(pump.submit(seat, &rows));
+        if pump.run(Duration::from_millis(35), |p| p.log(1).len() >= cut) {
+            return Some((pump, nonces));
+        }
+    }
+    None
+}
+
+#[test]
+fn a_log_cut_at_every_record_opens_and_goes_on_with_the_others() {
+    let (mut cut, mut blocks) = (0, 0);
+    while let Some((mut pump, mut nonces)) = play_until_cut(cut) {
+        // What the machine was told to be durable stays; of the rest the disk keeps what lies before the cut.
+        let torn = (pump.log(1).len() - cut).min(pump.unsynced(1));
+        pump.crash(1, torn);
+        blocks = pump.log(1).iter().filter(|(kind, _)| *kind == RecordKind::Block).count();
+        pump.run(Duration::from_millis(30), |_| false);
+        pump.start(1);
+        assert_live_and_agreed(&mut pump, &mut nonces, &format!("cut at record {cut}"));
+        cut += 1;
+    }
+    assert!(cut > 60 && blocks > 3, "the log has {cut} records and {blocks} blocks");
+}
+
+#[test]
+fn every_prefix_of_a_log_with_restarts_and_losses_opens() {
+    let mut pump = Pump::new(genesis(4, 4, Policy::Quorum), 23);
+    pump.link = Link { delay_ms: 5, jitter_ms: 30, loss_percent: 10 };
+    for step in 0..6u64 {
+        let rows = transfers(&pump.genesis, step as u32 % 4 + 1, 1 + (step / 4) * 3, 3);
+        pump.submit(step as usize % 4, &rows);
+        pump.run(Duration::from_millis(150), |_| false);
+        pump.crash(2, pump.unsynced(2));
+        pump.run(Duration::from_millis(50), |_| false);
+        pump.start(2);
+    }
+    pump.run(Duration::from_secs(2), |_| false);
+    for seat in [0, 2] {
+        for records in 0..=pump.log(seat).len() {
+            let blocks =
+                pump.log(seat)[..records].iter().filter(|(kind, _)| *kind == RecordKind::Block).count();
+            let node =
+                pump.reopen(seat, records).unwrap_or_else(|fatal| panic!("{records} records: {fatal}"));
+            assert_eq!(node.tip().0.0 as usize, blocks);
+        }
+    }
+}
+
+/// A Byzantine author with its key, playing by hand beside three honest machines.
+struct Liar {
+    seat: u16,
+    last: Option<VertexRef>,
+}
+
+impl Liar {
+    /// Says this in a vertex of its own, on whatever the first machine has accepted of the round before.
+    fn say(&mut self, pump: &mut Pump, acks: Vec<Ack>, to: &[usize]) {
+        let round = self.last.map_or(1, |last| last.round.0 + 1);
+        let shown = pump.log(0).iter().filter(|(kind, _)| *kind == RecordKind::Vertex);
+        let before: Vec<_> = shown
+            .map(|(_, bytes)| SignedVertex::decode(bytes.clone()).unwrap())
+            .filter(|v| v.vertex.round.0 + 1 == round)
+            .collect();
+        let mut strong: Vec<Parent> =
+            before.iter().map(|v| Parent { author: v.vertex.author, id: v.id }).collect();
+        strong.sort_by_key(|p| p.author);
+        strong.dedup_by_key(|p| p.author);
+        let vertex = Vertex {
+            epoch: Epoch(0),
+            round: Round(round),
+            author: Seat(self.seat),
+            time: Time(1),
+            strong,
+            weak: Vec::new(),
+            acks,
+            parts: Vec::new(),
+        };
+        let signed = sign_vertex(&seat_key(self.seat), &chain_id(&pump.genesis), vertex);
+        self.last = Some(signed.reference());
+        let signed = Arc::new(signed);
+        to.iter().for_each(|&to| pump.inject(self.seat.into(), to, Message::Vertex(signed.clone())));
+    }
+}
+
+fn batch_of_the_liar(pump: &Pump, sequence: u64, nonce: u64, rows: u64, forged: bool) -> Batch {
+    let submission = transfers(&pump.genesis, 4, nonce, rows);
+    let columns = submission.rows();
+    let mut witnesses = columns.witnesses.to_vec();
+    if forged {
+        witnesses[1].0[7] ^= 1;
+    }
+    let columns = Rows { witnesses: &witnesses, ..columns };
+    let slot = (Epoch(0), Seat(3), Sequence(sequence));
+    seal(&seat_key(3), &chain_id(&pump.genesis), slot, 5, columns)
+}
+
+fn settled(pump: &Pump, seat: usize) -> Vec<BatchRef> {
+    let blocks = pump.log(seat).iter().filter(|(kind, _)| *kind == RecordKind::Block);
+    blocks.flat_map(|(_, bytes)| decode_block(bytes).unwrap().settled).collect()
+}
+
+#[test]
+fn a_forged_row_never_settles_whatever_its_author_says() {
+    for policy in [Policy::All, Policy::Quorum] {
+        let mut pump = Pump::new(genesis(4, 4, policy), 31);
+        pump.crash(3, 0);
+        let mut liar = Liar { seat: 3, last: None };
+        let forged: Vec<Batch> = (1..=4).map(|s| batch_of_the_liar(&pump, s, 10 * s, 3, true)).collect();
+        let good = batch_of_the_liar(&pump, 5, 1, 3, false);
+        for batch in forged.iter().chain([&good]) {
+            (0..3).for_each(|to| pump.inject(3, to, Message::Batch(batch.clone())));
+        }
+        let say = |batch: &Batch| Ack { batch: batch.reference(), verdict: Verdict::Valid };
+        liar.say(&mut pump, forged.iter().chain([&good]).map(say).collect(), &[0, 1, 2]);
+        pump.run(Duration::from_secs(20), |_| false);
+        for seat in 0..3 {
+            assert_eq!(settled(&pump, seat), [good.reference()], "{policy:?}");
+            assert_eq!(pump.settled_ok(seat), 3);
+        }
+        let told = pump.misbehaved.iter().filter(|m| m.1.contains("bad signature in a row")).count();
+        assert!(told >= 4, "{policy:?}: {told}");
+        pump.assert_agreed();
+    }
+}
+
+#[test]
+fn an_author_that_shows_two_faces_is_ordered_once_everywhere() {
+    let mut twins = 0;
+    for seed in 0..10 {
+        let mut pump = Pump::new(genesis(4, 4, Policy::Quorum), seed);
+        pump.crash(3, 0);
+        let (x, y) = (batch_of_the_liar(&pump, 1, 1, 3, false), batch_of_the_liar(&pump, 1, 1, 5, false));
+        pump.inject(3, 0, Message::Batch(x.clone()));
+        (1..3).for_each(|to| pump.inject(3, to, Message::Batch(y.clone())));
+        let say = |batch: &Batch| vec![Ack { batch: batch.reference(), verdict: Verdict::Valid }];
+        // One face to node 0, another to the others; the chains of both go on for some rounds.
+        let (mut first, mut second) = (Liar { seat: 3, last: None }, Liar { seat: 3, last: None });
+        first.say(&mut pump, say(&x), &[0]);
+        second.say(&mut pump, say(&y), &[1, 2]);
+        let rows = transfers(&pump.genesis, 1, 1, 3);
+        assert_eq!(pump.submit(0, &rows), 3);
+        for _ in 0..8 {
+            pump.run(Duration::from_millis(25 + seed), |_| false);
+            first.say(&mut pump, Vec::new(), &[0]);
+            second.say(&mut pump, Vec::new(), &[1, 2]);
+        }
+        let done = pump.run(MINUTE, |p| (0..3).all(|seat| p.settled_ok(seat) >= 3));
+        assert!(done, "seed {seed}: {:#?}", pump.node(0).map(|n| n.progress()));
+        pump.run(Duration::from_secs(20), |_| false);
+        pump.assert_agreed();
+        let of_liar = settled(&pump, 0).iter().filter(|b| b.author == Seat(3)).count();
+        assert!(of_liar <= 1, "one slot settles once");
+        // Twins are on the disks now; a restart must not stumble over them.
+        twins += (0..3).filter(|&seat| holds_twins(&pump, seat)).count();
+        (0..3).for_each(|seat| pump.crash(seat, 0));
+        (0..3).for_each(|seat| pump.start(seat));
+        let rows = transfers(&pump.genesis, 2, 1, 3);
+        let before = pump.settled_ok(1);
+        assert_eq!(pump.submit(1, &rows), 3);
+        let done = pump.run(MINUTE, |p| (0..3).all(|seat| p.settled_ok(seat) >= before + 3));
+        assert!(done, "seed {seed}: {:#?}", pump.node(0).map(|n| n.progress()));
+        pump.assert_agreed();
+    }
+    assert!(twins > 0, "some node accepted both faces");
+}
+
+fn holds_twins(pump: &Pump, seat: usize) -> bool {
+    let vertices = pump.log(seat).iter().filter(|(kind, _)| *kind == RecordKind::Vertex);
+    let mut slots: Vec<_> = vertices
+        .map(|(_, bytes)| SignedVertex::decode(bytes.clone()).unwrap().vertex)
+        .map(|vertex| (vertex.round, vertex.author))
+        .collect();
+    slots.sort_unstable();
+    slots.windows(2).any(|pair| pair[0] == pair[1])
+}
