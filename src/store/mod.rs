@@ -1,18 +1,91 @@
-//! store
-#![allow(missing_docs)]
+//! The durable log of a node: segment files that are only appended to, checked, and read through memory maps.
+//!
+//! **Owns** one directory: a lock file, `segment-000001.blk`, `segment-000002.blk` and so on, and at most one
+//! `*.new` file that is being prepared. **May not** know what a record means: it keeps bytes of a kind, in order.
+//!
+//! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
+//!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset.
+//! - Upon `append`: queue, within bounds. The writer thread takes all that waits, writes it as one group, syncs
+//!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
+//!   first part is written and synced before the second is begun.
+//! - Upon a failed write or sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
+//!   sync that succeeds proves nothing: nothing is retried.
+//!
+//! Why that is safe:
+//!
+//! - A segment exists under its name only when all its zeros and its header are on disk (written under another name,
+//!   synced, renamed, directory synced). So a short file or a bad header is damage, never an interrupted creation.
+//! - A record's check is keyed by its segment's header (chain, number, random salt) and covers its own position:
+//!   a record copied elsewhere, left over from an earlier life of the file or of another chain never passes. Headers
+//!   are chained, so segments cannot be exchanged between stores.
+//! - Each record says up to where the log was durable when it was written. A bad spot below that mark of any later good
+//!   record had been synced: it is damage. Everything else that is bad belongs to the last, unacknowledged group, whose
+//!   sectors a power cut may keep or lose in any order: it is a torn tail, and is cut.
+//! - A sealed segment ends in a seal, written when its successor exists. So neither a tail that was wiped to
+//!   zeros nor a missing segment passes for a shorter log. (The loss of the newest records is indistinguishable from a
+//!   tear; whoever signs must guard against it elsewhere.)
+//! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held.
+
+mod config;
+mod error;
+mod format;
+mod handle;
+mod map;
+mod recover;
+mod segment;
+mod walk;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{ConfigError, StoreConfig};
+pub use error::{AppendError, Damage, StoreError};
+pub use handle::{OnSynced, Opened, Store, StoreMeter};
+pub use recover::{Recovered, TornTail};
+pub use walk::RecordIter;
+
+use bytes::Bytes;
+
+/// What a record holds. The number is what stands on disk and is never given another meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum RecordKind {
-    Batch,
-    Vertex,
-    Block,
+    /// The bytes of a batch.
+    Batch = 1,
+    /// The bytes of a vertex.
+    Vertex = 2,
+    /// The bytes of a block.
+    Block = 3,
 }
-#[derive(Debug)]
+
+impl RecordKind {
+    fn from_u8(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Batch),
+            2 => Some(Self::Vertex),
+            3 => Some(Self::Block),
+            _ => None,
+        }
+    }
+}
+
+/// One record to append.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Append {
+    /// The caller's running number, returned when the record is durable; the store gives it no meaning.
     pub number: u64,
+    /// What the bytes are.
     pub kind: RecordKind,
-    pub bytes: bytes::Bytes,
+    /// The payload, shared and not copied; at most [`StoreConfig::payload_bytes_max`] bytes.
+    pub bytes: Bytes,
 }
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct StoreConfig {
-    pub segment_bytes: u64,
+
+/// A record that is durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Synced {
+    /// The number that its [`Append`] carried.
+    pub number: u64,
+    /// A view of the bytes in the memory-mapped segment, without a copy; it keeps the map alive.
+    pub view: Bytes,
 }

@@ -1,0 +1,268 @@
+//! The store as its user holds it: opening, the bounded queue in front of the writer, closing.
+
+use super::format::SEGMENT_HEAD_BYTES;
+use super::recover::{self, Log, Recovered, TornTail};
+use super::segment::{self, Segment};
+use super::walk::{self, RecordIter};
+use super::writer::{self, WRITER_THREAD, Writer};
+use super::{Append, AppendError, StoreConfig, StoreError, Synced};
+use crossbeam::channel::{Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// Called by the writer thread once per group: with all its records, in the order of their `append`, when they are
+/// durable; or once with the error that ended the store. It must not block: the disk waits meanwhile.
+pub type OnSynced = Box<dyn Fn(Result<Vec<Synced>, StoreError>) + Send>;
+
+/// An open store. Dropping it closes it; call [`Store::close`] to learn whether all went well.
+pub struct Store {
+    config: StoreConfig,
+    queue: Arc<Queue>,
+    meter: Arc<StoreMeter>,
+    sender: Option<Sender<Vec<Append>>>,
+    /// Until `start`.
+    pub(super) idle: Option<Writer>,
+    thread: Option<JoinHandle<Result<(), StoreError>>>,
+    /// Held until the writer has ended, also when it ended by an error.
+    _lock: Arc<File>,
+}
+
+/// An opened store and what was found in it.
+pub struct Opened {
+    /// The store; call [`Store::start`] on it.
+    pub store: Store,
+    /// Everything durable, in order.
+    pub records: Recovered,
+    /// The torn tail that was cut, if there was one.
+    pub cut: Option<TornTail>,
+}
+
+/// Counters of a store since it was opened. They may be kept after the store is closed.
+#[derive(Debug, Default)]
+pub struct StoreMeter {
+    cpu_ns: AtomicU64,
+    bytes_stored: AtomicU64,
+}
+
+impl StoreMeter {
+    /// CPU time of the store's own threads, in nanoseconds; counted once per group.
+    pub fn cpu_ns(&self) -> u64 {
+        self.cpu_ns.load(Ordering::Relaxed)
+    }
+
+    /// Bytes appended: payloads, headers, padding and seals; not what is only preallocated.
+    pub fn bytes_stored(&self) -> u64 {
+        self.bytes_stored.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_cpu(&self, ns: u64) {
+        self.cpu_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_bytes(&self, bytes: u64) {
+        self.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What waits for the disk, or is being written: counted so that it is bounded.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: u64,
+    records: u64,
+    stopped: bool,
+}
+
+enum Refused {
+    Full,
+    Stopped,
+}
+
+impl Queue {
+    fn reserve(&self, bytes: u64, records: u64, config: &StoreConfig) -> Result<(), Refused> {
+        let mut waiting = self.waiting.lock();
+        if waiting.stopped {
+            return Err(Refused::Stopped);
+        }
+        let fits = waiting.bytes.saturating_add(bytes) <= config.queue_bytes_max
+            && waiting.records.saturating_add(records) <= config.queue_records_max;
+        // What is larger than the queue goes through when nothing else waits: else it never would.
+        if !fits && waiting.records > 0 {
+            return Err(Refused::Full);
+        }
+        waiting.bytes += bytes;
+        waiting.records += records;
+        Ok(())
+    }
+
+    pub(super) fn release(&self, bytes: u64, records: u64) {
+        let mut waiting = self.waiting.lock();
+        waiting.bytes -= bytes;
+        waiting.records -= records;
+    }
+
+    pub(super) fn stop(&self) {
+        self.waiting.lock().stopped = true;
+    }
+}
+
+impl Store {
+    /// Opens or creates the store in `dir`, takes its lock, checks every record and cuts a torn tail.
+    ///
+    /// Another chain, a newer format, a foreign file, a missing segment or damage is an error and changes nothing.
+    /// All of the log is read once; memory is one segment.
+    pub fn open(dir: &Path, chain: &[u8; 32], config: &StoreConfig) -> Result<Opened, StoreError> {
+        config.validate()?;
+        create_dir(dir)?;
+        if segment::list(dir)?.segments > 0 {
+            walk::check_first(dir, chain)?;
+        }
+        let lock = Arc::new(segment::lock(dir)?);
+        // Listed again: before the lock, another process may have been at work.
+        let listing = segment::list(dir)?;
+        let log = if listing.segments > 0 {
+            recover::recover(dir, chain, &lock)?
+        } else {
+            create(dir, chain, config, &lock)?
+        };
+        for path in &listing.unfinished {
+            fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+        }
+        Ok(Self::assemble(dir, config, lock, log))
+    }
+
+    fn assemble(dir: &Path, config: &StoreConfig, lock: Arc<File>, log: Log) -> Opened {
+        let (queue, meter) = (Arc::new(Queue::default()), Arc::new(StoreMeter::default()));
+        // Each message holds at least one record, so the count of records bounds the messages.
+        let (sender, receiver) = bounded(config.queue_records_max as usize);
+        let writer = Writer {
+            dir: dir.to_owned(),
+            config: config.clone(),
+            key: log.current.head.record_key(),
+            current: log.current,
+            end: log.end,
+            prepared: log.prepared,
+            queue: queue.clone(),
+            receiver,
+            meter: meter.clone(),
+        };
+        let config = config.clone();
+        let store = Self {
+            config,
+            queue,
+            meter,
+            sender: Some(sender),
+            idle: Some(writer),
+            thread: None,
+            _lock: lock,
+        };
+        if let Some(torn) = &log.cut {
+            tracing::warn!(file = %torn.file.display(), offset = torn.offset, bytes = torn.bytes, "cut a torn tail");
+        }
+        Opened { store, records: log.records, cut: log.cut }
+    }
+
+    /// Starts the writer thread. What was appended before is written first. Panics when called twice.
+    pub fn start(&mut self, on_synced: OnSynced) -> Result<(), StoreError> {
+        let writer = self.idle.take().expect("a store is started once");
+        self.thread = Some(writer.start(on_synced)?);
+        Ok(())
+    }
+
+    /// Queues records for the writer, all or none, without blocking; the order is kept. An answer follows through the
+    /// callback. When as much waits as the configuration allows, the records come back.
+    pub fn append(&self, records: Vec<Append>) -> Result<(), AppendError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let max = self.config.payload_bytes_max;
+        if let Some(record) = records.iter().find(|record| record.bytes.len() as u64 > max) {
+            return Err(AppendError::TooLarge { bytes: record.bytes.len() as u64, max, records });
+        }
+        let Some(sender) = &self.sender else { return Err(AppendError::Stopped(records)) };
+        match self.queue.reserve(writer::payload_bytes(&records), records.len() as u64, &self.config) {
+            Err(Refused::Full) => return Err(AppendError::Full(records)),
+            Err(Refused::Stopped) => return Err(AppendError::Stopped(records)),
+            Ok(()) => {}
+        }
+        sender.try_send(records).map_err(|error| match error {
+            TrySendError::Full(records) => AppendError::Full(records),
+            TrySendError::Disconnected(records) => AppendError::Stopped(records),
+        })
+    }
+
+    /// Reads the records of a directory for a checking tool, without a lock and without maps; see [`RecordIter`].
+    /// With a chain id, another chain's directory is an error.
+    pub fn records(dir: &Path, chain: Option<&[u8; 32]>) -> Result<RecordIter, StoreError> {
+        RecordIter::new(dir, chain)
+    }
+
+    /// CPU time of the store's own threads so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.meter.cpu_ns()
+    }
+
+    /// Bytes appended since opening, with headers and padding.
+    pub fn bytes_stored(&self) -> u64 {
+        self.meter.bytes_stored()
+    }
+
+    /// The counters behind `cpu_ns` and `bytes_stored`, to read from another thread.
+    pub fn meter(&self) -> Arc<StoreMeter> {
+        self.meter.clone()
+    }
+
+    /// Writes and syncs what was appended, ends the threads and releases the lock once no [`Recovered`] is held.
+    /// The error is the one that the callback was told, or a panic in it. A store that was never started forgets
+    /// what waits.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        self.sender = None;
+        self.idle = None;
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread.join().map_err(|_| StoreError::Panicked { thread: WRITER_THREAD })?
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(%error, "the store ended with an error");
+        }
+    }
+}
+
+fn create_dir(dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => segment::sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+/// The first segment of a new log.
+fn create(dir: &Path, chain: &[u8; 32], config: &StoreConfig, lock: &Arc<File>) -> Result<Log, StoreError> {
+    let head = writer::fresh_head(1, config.segment_bytes, chain, [0; 32])?;
+    Ok(Log {
+        current: Segment::create(dir, head)?,
+        end: SEGMENT_HEAD_BYTES,
+        prepared: VecDeque::new(),
+        records: Recovered::empty(lock.clone()),
+        cut: None,
+    })
+}

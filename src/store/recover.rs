@@ -1,0 +1,115 @@
+//! Opening a log that exists: everything is checked, a torn tail is cut, and what is durable is handed out as views.
+
+use super::format::{self, RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES};
+use super::map::Map;
+use super::segment::Segment;
+use super::walk::{Tail, Walk};
+use super::{RecordKind, StoreError};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Zeros written at once while a tail is cut.
+const ZEROS_BYTES: usize = 1 << 16;
+
+/// The end of the log that was never acknowledged, and was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where the tail began.
+    pub offset: u64,
+    /// How far written bytes reached from there.
+    pub bytes: u64,
+}
+
+/// What opening found: the segment to go on with and where, prepared ones after it, and the records.
+pub(super) struct Log {
+    pub(super) current: Segment,
+    pub(super) end: usize,
+    pub(super) prepared: VecDeque<Segment>,
+    pub(super) records: Recovered,
+    pub(super) cut: Option<TornTail>,
+}
+
+/// Checks all of an existing log, then cuts a torn tail. Nothing is changed when there is damage.
+pub(super) fn recover(dir: &Path, chain: &[u8; 32], lock: &Arc<File>) -> Result<Log, StoreError> {
+    let mut walk = Walk::new(dir, Some(chain))?;
+    while walk.step()?.is_some() {}
+    let tail = walk.tail().expect("a walk without an error ends at a tail").clone();
+    // Mapped only now: every page was just read without an error.
+    let (sealed, open) = walk.heads().split_at(tail.number as usize - 1);
+    let mut prepared =
+        open.iter().map(|head| Segment::open(dir, *head)).collect::<Result<VecDeque<_>, _>>()?;
+    let current = prepared.pop_front().expect("the tail lies in a segment that was read");
+    let mut maps = sealed.iter().map(|head| Segment::map(dir, head)).collect::<Result<VecDeque<_>, _>>()?;
+    maps.push_back(current.map.clone());
+    if let Some(torn) = &tail.torn {
+        cut(&current, torn)?;
+    }
+    let records = Recovered::new(maps, &tail, lock.clone());
+    Ok(Log { current, end: tail.end, prepared, records, cut: tail.torn })
+}
+
+/// Writes zeros over a torn tail, and syncs: the file keeps its length, since it is mapped.
+fn cut(segment: &Segment, torn: &TornTail) -> Result<(), StoreError> {
+    let zeros = [0; ZEROS_BYTES];
+    let mut offset = torn.offset;
+    let end = torn.offset + torn.bytes;
+    while offset < end {
+        let piece = (end - offset).min(ZEROS_BYTES as u64);
+        let written = segment.file.write_all_at(&zeros[..piece as usize], offset);
+        written.map_err(StoreError::io("cut the torn tail of", &segment.path))?;
+        offset += piece;
+    }
+    segment.file.sync_data().map_err(StoreError::io("sync", &segment.path))
+}
+
+/// Everything that was durable when the store was opened, in order, as views on the maps. A map is let go when the
+/// iterator has passed it and none of its views is held.
+pub struct Recovered {
+    maps: VecDeque<Arc<Map>>,
+    offset: usize,
+    /// Where the log ended in the last map.
+    end: usize,
+    /// Nobody else may write while views of checked bytes are being made.
+    _lock: Arc<File>,
+}
+
+impl Recovered {
+    pub(super) fn empty(lock: Arc<File>) -> Self {
+        Self { maps: VecDeque::new(), offset: 0, end: 0, _lock: lock }
+    }
+
+    fn new(maps: VecDeque<Arc<Map>>, tail: &Tail, lock: Arc<File>) -> Self {
+        Self { maps, offset: SEGMENT_HEAD_BYTES, end: tail.end, _lock: lock }
+    }
+}
+
+impl Iterator for Recovered {
+    type Item = (RecordKind, Bytes);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let map = self.maps.front()?;
+            if self.maps.len() == 1 && self.offset >= self.end {
+                self.maps.clear();
+                return None;
+            }
+            // The header was checked under the lock that is still held; a map that differs now ends the iterator.
+            let start = self.offset + RECORD_HEAD_BYTES;
+            let (kind, len) = format::peek(map.slice(self.offset..start)?)?;
+            if kind == format::KIND_SEAL {
+                self.maps.pop_front();
+                self.offset = SEGMENT_HEAD_BYTES;
+                continue;
+            }
+            let view = map.view(start..start.checked_add(len)?)?;
+            self.offset = start + format::padded(len);
+            return Some((RecordKind::from_u8(kind)?, view));
+        }
+    }
+}

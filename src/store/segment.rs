@@ -1,0 +1,183 @@
+//! Segment files on disk: their names, the directory's lock, and how a new one comes to be.
+
+use super::format::{HeadFault, SEGMENT_HEAD_BYTES, SegmentHead};
+use super::map::Map;
+use super::{Damage, StoreError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const LOCK_NAME: &str = "lock";
+const PREFIX: &str = "segment-";
+const SUFFIX: &str = ".blk";
+const NEW_SUFFIX: &str = ".new";
+/// Bytes of zeros per write while a segment is filled.
+const ZEROS_BYTES: usize = 1 << 20;
+/// Kept free beside a new segment, so that a store is not what fills a disk to its last byte.
+const FREE_BYTES_KEPT: u64 = 16 << 20;
+
+/// What lies in a store's directory.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// How many segments: numbers 1 to this, without a gap.
+    pub(super) segments: u32,
+    /// Segments whose creation was interrupted; nothing of value is in them.
+    pub(super) unfinished: Vec<PathBuf>,
+}
+
+/// The path of a segment.
+pub(super) fn path_of(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{PREFIX}{number:06}{SUFFIX}"))
+}
+
+/// The number in a segment's file name; only the one spelling that `path_of` gives counts.
+fn number_of(name: &str, suffix: &str) -> Option<u32> {
+    let digits = name.strip_prefix(PREFIX)?.strip_suffix(suffix)?;
+    let number: u32 = digits.parse().ok()?;
+    (number > 0 && format!("{number:06}") == digits).then_some(number)
+}
+
+/// Reads the directory and refuses what does not belong there. Changes nothing.
+pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
+    let mut numbers = Vec::new();
+    let mut listing = Listing::default();
+    for entry in fs::read_dir(dir).map_err(StoreError::io("read", dir))? {
+        let entry = entry.map_err(StoreError::io("read", dir))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(StoreError::io("look at", &path))?;
+        let name = entry.file_name();
+        match name.to_str().filter(|_| kind.is_file()) {
+            Some(LOCK_NAME) => {}
+            Some(name) if number_of(name, NEW_SUFFIX).is_some() => listing.unfinished.push(path),
+            Some(name) => match number_of(name, SUFFIX) {
+                Some(number) => numbers.push(number),
+                None => return Err(StoreError::Foreign { file: path }),
+            },
+            None => return Err(StoreError::Foreign { file: path }),
+        }
+    }
+    numbers.sort_unstable();
+    for (expected, number) in (1..).zip(&numbers) {
+        if *number != expected {
+            return Err(StoreError::Missing { file: path_of(dir, expected) });
+        }
+        listing.segments = expected;
+    }
+    Ok(listing)
+}
+
+/// Takes the directory's lock; it is released when the file is dropped, also when the process dies.
+pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(LOCK_NAME);
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(StoreError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
+    }
+}
+
+/// Makes what was created, renamed or removed in a directory durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", dir))
+}
+
+/// Checks that a header belongs here: the number that the file's name says, this chain, this successor.
+pub(super) fn check_head(
+    path: &Path,
+    page: &[u8],
+    number: u32,
+    chain: Option<&[u8; 32]>,
+    previous: &[u8; 32],
+) -> Result<SegmentHead, StoreError> {
+    let damaged = || StoreError::Damaged { file: path.to_owned(), offset: 0, damage: Damage::Head };
+    let head = SegmentHead::read(page).map_err(|fault| match fault {
+        HeadFault::Bad => damaged(),
+        HeadFault::Newer(found) => {
+            StoreError::NewerFormat { file: path.to_owned(), found, supported: super::format::FORMAT_VERSION }
+        }
+    })?;
+    if let Some(expected) = chain.filter(|expected| *expected != head.chain()) {
+        let (found, expected) = (*head.chain(), *expected);
+        return Err(StoreError::OtherChain { file: path.to_owned(), found, expected });
+    }
+    if head.number() != number || head.previous() != previous {
+        return Err(damaged());
+    }
+    Ok(head)
+}
+
+/// A segment that is written to: the file, its header, and the map that views are taken from.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) head: SegmentHead,
+    pub(super) map: Arc<Map>,
+}
+
+impl Segment {
+    /// Opens a segment whose header was checked, for writing.
+    pub(super) fn open(dir: &Path, head: SegmentHead) -> Result<Self, StoreError> {
+        let path = path_of(dir, head.number());
+        let open = OpenOptions::new().read(true).write(true).open(&path);
+        let file = open.map_err(StoreError::io("open", &path))?;
+        let map = map_of(&file, &path, &head)?;
+        Ok(Self { file, path, head, map })
+    }
+
+    /// Maps a segment whose header was checked, for reading only.
+    pub(super) fn map(dir: &Path, head: &SegmentHead) -> Result<Arc<Map>, StoreError> {
+        let path = path_of(dir, head.number());
+        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+        map_of(&file, &path, head)
+    }
+
+    /// Makes a segment of zeros with this header. It has its name only when all of it is durable.
+    pub(super) fn create(dir: &Path, head: SegmentHead) -> Result<Self, StoreError> {
+        preflight(dir, head.bytes())?;
+        let path = path_of(dir, head.number());
+        let unfinished = path.with_extension(&NEW_SUFFIX[1..]);
+        fill(&unfinished, &head).map_err(StoreError::io("fill", &unfinished))?;
+        fs::rename(&unfinished, &path).map_err(StoreError::io("rename", &unfinished))?;
+        sync_dir(dir)?;
+        Self::open(dir, head)
+    }
+}
+
+/// A map reaches exactly to the end of its file: an access beyond it would end the process.
+fn map_of(file: &File, path: &Path, head: &SegmentHead) -> Result<Arc<Map>, StoreError> {
+    let length = file.metadata().map_err(StoreError::io("look at", path))?.len();
+    if length != head.bytes() {
+        return Err(StoreError::Damaged { file: path.to_owned(), offset: length, damage: Damage::Length });
+    }
+    Map::new(file, length as usize).map_err(StoreError::io("map", path))
+}
+
+/// Zeros are written, not only reserved: a sync of reserved room converts extents each time and is many times slower.
+fn fill(path: &Path, head: &SegmentHead) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+    file.write_all(&head.page())?;
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut left = head.bytes() - SEGMENT_HEAD_BYTES as u64;
+    while left > 0 {
+        let piece = left.min(ZEROS_BYTES as u64);
+        file.write_all(&zeros[..piece as usize])?;
+        left -= piece;
+    }
+    file.sync_all()
+}
+
+/// Says how much is needed before the disk does so in the middle of a write.
+fn preflight(dir: &Path, bytes: u64) -> Result<(), StoreError> {
+    let stat = rustix::fs::statvfs(dir)
+        .map_err(|error| StoreError::io("measure the free space of", dir)(error.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let needed = bytes + FREE_BYTES_KEPT;
+    if free < needed {
+        return Err(StoreError::NoSpace { dir: dir.to_owned(), needed, free });
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Reading a log from its first record to its last, by plain reads: for opening and for checking tools. Only reads.
+
+use super::format::{self, Found, RecordKey, SEGMENT_HEAD_BYTES, SegmentHead, Slot};
+use super::segment::{self, path_of};
+use super::{Damage, RecordKind, StoreError, TornTail};
+use bytes::Bytes;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Where the log ends.
+#[derive(Clone, Debug)]
+pub(super) struct Tail {
+    /// Number of the segment that is written next.
+    pub(super) number: u32,
+    /// Offset of the next record in it.
+    pub(super) end: usize,
+    /// What has to be cut from there.
+    pub(super) torn: Option<TornTail>,
+}
+
+/// A segment in memory.
+struct Loaded {
+    head: SegmentHead,
+    key: RecordKey,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Loaded {
+    fn damaged(&self, offset: usize, damage: Damage) -> StoreError {
+        StoreError::Damaged { file: self.path.clone(), offset: offset as u64, damage }
+    }
+}
+
+/// A walk over all segments of a directory. It holds one segment in memory.
+pub(super) struct Walk {
+    dir: PathBuf,
+    chain: Option<[u8; 32]>,
+    segments: u32,
+    heads: Vec<SegmentHead>,
+    loaded: Option<Loaded>,
+    offset: usize,
+    tail: Option<Tail>,
+}
+
+impl Walk {
+    /// Lists the directory and reads the first segment; an empty directory is an error.
+    pub(super) fn new(dir: &Path, chain: Option<&[u8; 32]>) -> Result<Self, StoreError> {
+        let segments = segment::list(dir)?.segments;
+        if segments == 0 {
+            return Err(StoreError::Empty { dir: dir.to_owned() });
+        }
+        let mut walk = Self {
+            dir: dir.to_owned(),
+            chain: chain.copied(),
+            segments,
+            heads: Vec::new(),
+            loaded: None,
+            offset: SEGMENT_HEAD_BYTES,
+            tail: None,
+        };
+        walk.load(1, Vec::new())?;
+        Ok(walk)
+    }
+
+    /// The headers of the segments read so far, in order.
+    pub(super) fn heads(&self) -> &[SegmentHead] {
+        &self.heads
+    }
+
+    /// Where the log ends; known when `step` has returned `None`.
+    pub(super) fn tail(&self) -> Option<&Tail> {
+        self.tail.as_ref()
+    }
+
+    /// The next record, or `None` at the end of the log. After an error the walk is over.
+    pub(super) fn step(&mut self) -> Result<Option<(RecordKind, &[u8])>, StoreError> {
+        let (kind, found) = loop {
+            let Some(loaded) = &self.loaded else { return Ok(None) };
+            match loaded.key.slot(&loaded.bytes, self.offset) {
+                Slot::Good(found) if found.kind == format::KIND_SEAL => self.pass_seal(found)?,
+                Slot::Good(found) => match format::kind_of(&found) {
+                    Some(kind) => break (kind, found),
+                    None => return Err(self.stop(Damage::Kind)),
+                },
+                Slot::Free | Slot::Bad => return self.finish().map(|()| None),
+            }
+        };
+        self.offset = found.next();
+        let loaded = self.loaded.as_ref().expect("the record was found in it");
+        Ok(Some((kind, &loaded.bytes[found.start..found.start + found.len])))
+    }
+
+    /// Ends the walk with an error about the present place.
+    fn stop(&mut self, damage: Damage) -> StoreError {
+        let loaded = self.loaded.take().expect("a walk that is over finds nothing");
+        loaded.damaged(self.offset, damage)
+    }
+
+    /// Goes on to the segment after a sealed one. Behind the seal there must be nothing.
+    fn pass_seal(&mut self, seal: Found) -> Result<(), StoreError> {
+        let loaded = self.loaded.take().expect("the seal was found in it");
+        let rest = seal.next();
+        if let Some(index) = format::first_nonzero(&loaded.bytes[rest..]) {
+            return Err(loaded.damaged(rest + index, Damage::NotZero));
+        }
+        let next = loaded.head.number() + 1;
+        self.offset = SEGMENT_HEAD_BYTES;
+        self.load(next, loaded.bytes)
+    }
+
+    /// The log ends at the present place: decides whether cleanly, torn or damaged.
+    fn finish(&mut self) -> Result<(), StoreError> {
+        let loaded = self.loaded.take().expect("the end was found in it");
+        let end = self.offset;
+        let written = end + format::nonzero_end(&loaded.bytes[end..]);
+        let later = self.later_segment_used(loaded.head.number(), &loaded)?;
+        if later || (written > end && loaded.key.proves_durable(&loaded.bytes, end, end)) {
+            return Err(loaded.damaged(end, Damage::Record));
+        }
+        let torn = (written > end).then(|| TornTail {
+            file: loaded.path.clone(),
+            offset: end as u64,
+            bytes: (written - end) as u64,
+        });
+        self.tail = Some(Tail { number: loaded.head.number(), end, torn });
+        Ok(())
+    }
+
+    /// Whether anything stands in a segment after this unsealed one: nothing is written there before the seal is durable.
+    fn later_segment_used(&mut self, number: u32, unsealed: &Loaded) -> Result<bool, StoreError> {
+        let mut previous = *unsealed.head.check();
+        for later in number + 1..=self.segments {
+            let loaded = load(&self.dir, later, self.chain.as_ref(), &previous, Vec::new())?;
+            if format::first_nonzero(&loaded.bytes[SEGMENT_HEAD_BYTES..]).is_some() {
+                return Ok(true);
+            }
+            previous = *loaded.head.check();
+            self.heads.push(loaded.head);
+        }
+        Ok(false)
+    }
+
+    fn load(&mut self, number: u32, buffer: Vec<u8>) -> Result<(), StoreError> {
+        let previous = self.heads.last().map_or([0; 32], |head| *head.check());
+        let loaded = load(&self.dir, number, self.chain.as_ref(), &previous, buffer)?;
+        self.heads.push(loaded.head);
+        self.loaded = Some(loaded);
+        Ok(())
+    }
+}
+
+/// Checks the first segment's header alone: enough to refuse another chain or a newer format cheaply.
+pub(super) fn check_first(dir: &Path, chain: &[u8; 32]) -> Result<(), StoreError> {
+    let path = path_of(dir, 1);
+    let mut page = vec![0; SEGMENT_HEAD_BYTES];
+    let mut file = File::open(&path).map_err(StoreError::io("open", &path))?;
+    match file.read_exact(&mut page) {
+        Ok(()) => segment::check_head(&path, &page, 1, Some(chain), &[0; 32]).map(drop),
+        Err(_) => Err(StoreError::Damaged { file: path, offset: 0, damage: Damage::Length }),
+    }
+}
+
+/// Reads a whole segment. The length is taken from the file and held against the header before it is believed.
+fn load(
+    dir: &Path,
+    number: u32,
+    chain: Option<&[u8; 32]>,
+    previous: &[u8; 32],
+    mut bytes: Vec<u8>,
+) -> Result<Loaded, StoreError> {
+    let path = path_of(dir, number);
+    let mut file = File::open(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => StoreError::Missing { file: path.clone() },
+        _ => StoreError::io("open", &path)(error),
+    })?;
+    bytes.clear();
+    let mut page = (&mut file).take(SEGMENT_HEAD_BYTES as u64);
+    page.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
+    let head = segment::check_head(&path, &bytes, number, chain, previous)?;
+    let length = file.metadata().map_err(StoreError::io("look at", &path))?.len();
+    let damaged = || StoreError::Damaged { file: path.clone(), offset: length, damage: Damage::Length };
+    if length != head.bytes() {
+        return Err(damaged());
+    }
+    bytes.reserve_exact(length as usize - bytes.len());
+    let mut rest = (&mut file).take(length - SEGMENT_HEAD_BYTES as u64);
+    rest.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
+    if bytes.len() as u64 != length {
+        return Err(damaged());
+    }
+    Ok(Loaded { key: head.record_key(), head, path, bytes })
+}
+
+/// The records of a directory, in order, each with bytes of its own: read without a lock, without maps and without
+/// changing anything. At damage it yields the error once and ends. On a directory that is being written, the
+/// end of the log moves while it is read, and can look torn or damaged.
+pub struct RecordIter {
+    walk: Walk,
+    over: bool,
+}
+
+impl RecordIter {
+    pub(super) fn new(dir: &Path, chain: Option<&[u8; 32]>) -> Result<Self, StoreError> {
+        Ok(Self { walk: Walk::new(dir, chain)?, over: false })
+    }
+
+    /// The torn tail that opening the store would cut; known once the iterator has ended.
+    pub fn torn(&self) -> Option<&TornTail> {
+        self.walk.tail().and_then(|tail| tail.torn.as_ref())
+    }
+}
+
+impl Iterator for RecordIter {
+    type Item = Result<(RecordKind, Bytes), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let step =
+            self.walk.step().map(|step| step.map(|(kind, bytes)| (kind, Bytes::copy_from_slice(bytes))));
+        self.over = !matches!(step, Ok(Some(_)));
+        step.transpose()
+    }
+}

@@ -1,0 +1,316 @@
+//! The writer thread: takes what waits, writes it as one group, syncs once, and only then reports.
+//!
+//! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros.
+
+use super::format::{self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SegmentHead};
+use super::handle::{OnSynced, Queue, StoreMeter};
+use super::segment::Segment;
+use super::{Append, StoreConfig, StoreError, Synced};
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use zerocopy::IntoBytes;
+
+pub(super) const WRITER_THREAD: &str = "store-writer";
+const PREPARER_THREAD: &str = "store-prepare";
+/// The next segment is ordered when the present one is filled to one part in this many: early enough for the
+/// helper to be done in time, late enough that a short run does not pay for a second segment.
+const PREPARE_AT_PART: u64 = 4;
+/// Most pieces that the system takes in one write.
+const PIECES_MAX: usize = 1024;
+
+/// A header for a segment, with a salt of its own.
+pub(super) fn fresh_head(
+    number: u32,
+    bytes: u64,
+    chain: &[u8; 32],
+    previous: [u8; 32],
+) -> Result<SegmentHead, StoreError> {
+    let mut salt = [0; 32];
+    let drawn = getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()));
+    drawn.map_err(StoreError::io("draw a salt from", "the operating system".as_ref()))?;
+    Ok(SegmentHead::new(number, bytes, chain, salt, previous))
+}
+
+/// Everything the writer thread owns.
+pub(super) struct Writer {
+    pub(super) dir: PathBuf,
+    pub(super) config: StoreConfig,
+    pub(super) current: Segment,
+    pub(super) key: RecordKey,
+    /// Where the next record goes.
+    pub(super) end: usize,
+    /// Empty segments after the current one.
+    pub(super) prepared: VecDeque<Segment>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) receiver: Receiver<Vec<Append>>,
+    pub(super) meter: Arc<StoreMeter>,
+}
+
+impl Writer {
+    /// Starts the thread. It ends when the queue is closed and empty, or with the first error.
+    pub(super) fn start(self, on_synced: OnSynced) -> Result<JoinHandle<Result<(), StoreError>>, StoreError> {
+        let preparer = Preparer::start(self.dir.clone(), self.meter.clone())?;
+        let dir = self.dir.clone();
+        std::thread::Builder::new()
+            .name(WRITER_THREAD.into())
+            .spawn(move || self.run(preparer, &on_synced))
+            .map_err(StoreError::io("start the writer of", &dir))
+    }
+
+    fn run(mut self, mut preparer: Preparer, on_synced: &OnSynced) -> Result<(), StoreError> {
+        let mut cpu = CpuClock::new();
+        let mut result = Ok(());
+        while let Some(group) = take_group(&self.receiver, self.config.group_bytes_max) {
+            let (bytes, records) = (payload_bytes(&group), group.len() as u64);
+            let written = self.write_group(group, &mut preparer);
+            let written = written.and_then(|synced| self.order_next(&mut preparer).map(|()| synced));
+            self.queue.release(bytes, records);
+            self.meter.add_cpu(cpu.since_last());
+            match written {
+                Ok(synced) => on_synced(Ok(synced)),
+                Err(error) => {
+                    self.queue.stop();
+                    on_synced(Err(error.clone()));
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        let joined = preparer.join();
+        self.meter.add_cpu(cpu.since_last());
+        result.and(joined)
+    }
+
+    /// Writes a group and syncs it; the views of all its records, in order.
+    fn write_group(
+        &mut self,
+        group: Vec<Append>,
+        preparer: &mut Preparer,
+    ) -> Result<Vec<Synced>, StoreError> {
+        let mut synced = Vec::with_capacity(group.len());
+        let mut part = Part::new(self.end);
+        for Append { number, kind, bytes } in group {
+            while !self.has_room(part.end, bytes.len()) {
+                // First the successor, then the seal: a sealed segment without one is damage.
+                let next = self.next_segment(preparer)?;
+                part.push(&self.key, KIND_SEAL, 0, Bytes::new());
+                self.commit(&mut part, &mut synced)?;
+                self.change_to(next);
+                part = Part::new(self.end);
+            }
+            part.push(&self.key, kind as u8, number, bytes);
+        }
+        self.commit(&mut part, &mut synced)?;
+        Ok(synced)
+    }
+
+    /// Whether a record fits at `end` with the seal after it.
+    fn has_room(&self, end: usize, payload: usize) -> bool {
+        let after = end + format::record_bytes(payload) + RECORD_HEAD_BYTES;
+        after as u64 <= self.current.head.bytes()
+    }
+
+    /// One write and one sync; then the records are durable.
+    fn commit(&mut self, part: &mut Part, synced: &mut Vec<Synced>) -> Result<(), StoreError> {
+        if part.records.is_empty() {
+            return Ok(());
+        }
+        let segment = &self.current;
+        part.write_to(&segment.file).map_err(StoreError::io("write", &segment.path))?;
+        segment.file.sync_data().map_err(StoreError::io("sync", &segment.path))?;
+        self.meter.add_bytes((part.end - part.start) as u64);
+        self.end = part.end;
+        for record in part.records.drain(..).filter(|record| record.kind != KIND_SEAL) {
+            let range = record.start..record.start + record.payload.len();
+            let view = segment.map.view(range).expect("records lie within their segment");
+            synced.push(Synced { number: record.number, view });
+        }
+        Ok(())
+    }
+
+    fn change_to(&mut self, next: Segment) {
+        tracing::debug!(segment = %next.path.display(), "next segment");
+        self.key = next.head.record_key();
+        self.end = format::SEGMENT_HEAD_BYTES;
+        self.current = next;
+    }
+
+    /// An empty segment: one that was prepared, or else waits for the helper.
+    fn next_segment(&mut self, preparer: &mut Preparer) -> Result<Segment, StoreError> {
+        if let Some(segment) = self.prepared.pop_front() {
+            return Ok(segment);
+        }
+        if !preparer.busy {
+            self.order(preparer)?;
+        }
+        preparer.wait()
+    }
+
+    /// Orders the next segment when the present one is getting full and none is at hand.
+    fn order_next(&mut self, preparer: &mut Preparer) -> Result<(), StoreError> {
+        let due = self.end as u64 >= self.current.head.bytes() / PREPARE_AT_PART;
+        if due && self.prepared.is_empty() && !preparer.busy { self.order(preparer) } else { Ok(()) }
+    }
+
+    fn order(&self, preparer: &mut Preparer) -> Result<(), StoreError> {
+        let head = &self.current.head;
+        let bytes = self.config.segment_bytes;
+        preparer.order(fresh_head(head.number() + 1, bytes, head.chain(), *head.check())?);
+        Ok(())
+    }
+}
+
+/// Waits for the first records, then takes what else is there; `None` when the queue is closed and empty.
+fn take_group(receiver: &Receiver<Vec<Append>>, group_bytes_max: u64) -> Option<Vec<Append>> {
+    let mut group = receiver.recv().ok()?;
+    let mut bytes = payload_bytes(&group);
+    while bytes < group_bytes_max {
+        let Ok(more) = receiver.try_recv() else { break };
+        bytes += payload_bytes(&more);
+        group.extend(more);
+    }
+    Some(group)
+}
+
+pub(super) fn payload_bytes(records: &[Append]) -> u64 {
+    records.iter().map(|record| record.bytes.len() as u64).sum()
+}
+
+/// One record with its header made.
+struct Laid {
+    head: RecordHead,
+    kind: u8,
+    number: u64,
+    /// Where the payload goes.
+    start: usize,
+    payload: Bytes,
+}
+
+/// The part of a group that goes to one segment with one write.
+struct Part {
+    start: usize,
+    end: usize,
+    records: Vec<Laid>,
+}
+
+impl Part {
+    fn new(start: usize) -> Self {
+        Self { start, end: start, records: Vec::new() }
+    }
+
+    /// Lays a record at the end. All before the part's start is durable, and says so.
+    fn push(&mut self, key: &RecordKey, kind: u8, number: u64, payload: Bytes) {
+        let head = key.head(self.end, self.start, kind, &payload);
+        let start = self.end + RECORD_HEAD_BYTES;
+        self.end += format::record_bytes(payload.len());
+        self.records.push(Laid { head, kind, number, start, payload });
+    }
+
+    /// Writes the part at its place. Payloads go from where they lie to the system, without a copy in between.
+    fn write_to(&self, file: &File) -> io::Result<()> {
+        const PADDING: [u8; RECORD_ALIGN] = [0; RECORD_ALIGN];
+        let mut pieces = Vec::with_capacity(3 * self.records.len());
+        for record in &self.records {
+            let padding = format::padded(record.payload.len()) - record.payload.len();
+            pieces.push(IoSlice::new(record.head.as_bytes()));
+            pieces.push(IoSlice::new(&record.payload));
+            pieces.push(IoSlice::new(&PADDING[..padding]));
+        }
+        pieces.retain(|piece| !piece.is_empty());
+        write_all_at(file, &mut pieces, self.start as u64)
+    }
+}
+
+/// Writes all pieces one after the other from `offset` on, in as few calls as the system allows.
+fn write_all_at(file: &File, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    while !pieces.is_empty() {
+        let some = &pieces[..pieces.len().min(PIECES_MAX)];
+        match rustix::io::pwritev(file, some, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut pieces, written);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The helper thread that fills the next segment with zeros.
+struct Preparer {
+    orders: Option<Sender<SegmentHead>>,
+    made: Receiver<Result<Segment, StoreError>>,
+    thread: JoinHandle<()>,
+    /// An order was given and its segment not yet taken.
+    busy: bool,
+}
+
+impl Preparer {
+    fn start(dir: PathBuf, meter: Arc<StoreMeter>) -> Result<Self, StoreError> {
+        // One order at a time, so neither side ever waits to send.
+        let (orders, ordered) = bounded::<SegmentHead>(1);
+        let (done, made) = bounded(1);
+        let failed = StoreError::io("start the helper of", &dir);
+        let work = move |dir: PathBuf| {
+            let mut cpu = CpuClock::new();
+            for head in ordered {
+                let segment = Segment::create(&dir, head);
+                meter.add_cpu(cpu.since_last());
+                if done.send(segment).is_err() {
+                    break;
+                }
+            }
+        };
+        let place = dir.clone();
+        let thread = std::thread::Builder::new()
+            .name(PREPARER_THREAD.into())
+            .spawn(move || work(place))
+            .map_err(failed)?;
+        Ok(Self { orders: Some(orders), made, thread, busy: false })
+    }
+
+    fn order(&mut self, head: SegmentHead) {
+        // When the helper is gone, `wait` says so.
+        self.busy = self.orders.as_ref().is_some_and(|orders| orders.send(head).is_ok());
+    }
+
+    fn wait(&mut self) -> Result<Segment, StoreError> {
+        self.busy = false;
+        self.made.recv().map_err(|_| StoreError::Panicked { thread: PREPARER_THREAD })?
+    }
+
+    /// Lets the helper finish what it was ordered: the segment is found prepared by the next start.
+    fn join(mut self) -> Result<(), StoreError> {
+        self.orders = None;
+        self.thread.join().map_err(|_| StoreError::Panicked { thread: PREPARER_THREAD })
+    }
+}
+
+/// CPU time of the calling thread, read once per piece of work.
+struct CpuClock {
+    last_ns: u64,
+}
+
+impl CpuClock {
+    fn new() -> Self {
+        Self { last_ns: thread_cpu_ns() }
+    }
+
+    fn since_last(&mut self) -> u64 {
+        let now = thread_cpu_ns();
+        now.saturating_sub(std::mem::replace(&mut self.last_ns, now))
+    }
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
