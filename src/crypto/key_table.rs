@@ -135,3 +135,111 @@ fn place(number: u32) -> (usize, usize) {
 fn new_segment(segment: usize) -> Box<[Words]> {
     (0..1_usize << (SEGMENT_FIRST_LOG as usize + segment)).map(|_| Words::default()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::crypto::{public_key, signing_key_from_seed};
+
+    /// A y that is on no point of the curve.
+    const NOT_A_POINT: [u8; 32] = {
+        let mut bytes = [0; 32];
+        bytes[0] = 2;
+        bytes
+    };
+
+    fn real_keys(count: u8) -> Vec<[u8; 32]> {
+        (0..count).map(|i| public_key(&signing_key_from_seed([i; 32]))).collect()
+    }
+
+    #[test]
+    fn numbers_find_their_places_in_segments_without_a_gap() {
+        let mut expected = 0;
+        for segment in 0..SEGMENTS {
+            let length = 1_u32 << (SEGMENT_FIRST_LOG as usize + segment);
+            assert_eq!(place(expected), (segment, 0));
+            assert_eq!(place(expected + length - 1), (segment, length as usize - 1));
+            expected += length;
+        }
+        assert_eq!(expected, KEYS_MAX);
+    }
+
+    #[test]
+    fn keys_come_back_by_number_and_unknown_numbers_do_not() {
+        let table = KeyTable::new(0);
+        assert!(table.is_empty());
+        assert_eq!(table.key(0), None);
+        for i in 0..5_000_u32 {
+            assert_eq!(table.push(&blake3::hash(&i.to_le_bytes()).into()), Some(i));
+        }
+        assert_eq!(table.len(), 5_000);
+        for i in 0..5_000_u32 {
+            assert_eq!(table.key(i), Some(blake3::hash(&i.to_le_bytes()).into()));
+        }
+        for unknown in [5_000, KEYS_MAX, u32::MAX] {
+            assert_eq!(table.key(unknown), None);
+            assert!(table.prepared(unknown).is_none());
+        }
+    }
+
+    #[test]
+    fn the_cache_keeps_the_latest_account_of_a_slot_and_never_answers_for_another() {
+        let keys = real_keys(8);
+        for points_max in [0, 1, 3, 100] {
+            let table = KeyTable::new(points_max);
+            keys.iter().for_each(|key| assert!(table.push(key).is_some()));
+            for number in [0, 3, 3, 6, 0, 7, 1, 4, 7, 2, 5] {
+                let prepared = table.prepared(number).expect("a real key");
+                let fresh = PreparedKey::new(&keys[number as usize]).expect("a real key");
+                assert_eq!(prepared.bytes(), fresh.bytes());
+                assert_eq!(Some(fresh), table.prepared(number));
+                let kept = table.slot(number).map(|slot| slot.read().map(|(owner, _)| owner));
+                assert_eq!(kept, (points_max > 0).then_some(Some(number)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_a_point_has_a_number_but_is_never_prepared() {
+        let table = KeyTable::new(4);
+        assert_eq!(table.push(&NOT_A_POINT), Some(0));
+        assert_eq!(table.key(0), Some(NOT_A_POINT));
+        for _ in 0..2 {
+            assert!(table.prepared(0).is_none());
+        }
+    }
+
+    #[test]
+    fn readers_see_whole_keys_and_right_points_while_one_appends() {
+        const COUNT: u32 = 40_000;
+        const READERS: usize = 3;
+        let keys = real_keys(13);
+        let key_of = |number: u32| keys[number as usize % keys.len()];
+        let table = KeyTable::new(5); // many accounts to a slot
+        let start = Barrier::new(1 + READERS);
+        std::thread::scope(|scope| {
+            for _ in 0..READERS {
+                scope.spawn(|| {
+                    start.wait();
+                    loop {
+                        let len = table.len();
+                        for number in [len / 3, len.saturating_sub(1)].into_iter().filter(|&n| n < len) {
+                            assert_eq!(table.key(number), Some(key_of(number)));
+                            let fresh = PreparedKey::new(&key_of(number));
+                            assert_eq!(table.prepared(number), fresh);
+                        }
+                        if len == COUNT {
+                            break;
+                        }
+                    }
+                });
+            }
+            start.wait();
+            for number in 0..COUNT {
+                assert_eq!(table.push(&key_of(number)), Some(number));
+            }
+        });
+    }
+}

@@ -1,48 +1,269 @@
 //! The account table, execution, state root.
-use crate::crypto::KeyTable;
-use crate::types::{Account, AccountNumber, Root};
-use crate::wire::Rows;
+//!
+//! **Owns** the accounts (64-byte records by number, the sentinel at 0), the numbers by key, and the keys by number
+//! that verification reads. **May not** check a signature, judge the form of a row, or know rounds and votes.
+//!
+//! - Upon a block ([`Ledger::execute`]): *debits* in block order, then new accounts, then *credits*. A debit is
+//!   checked in this order: an unknown number, a nonce that is not acceptable, a fee above the balance give a code
+//!   and change nothing; amount and fee together above the balance give a code, but the fee is paid and the nonce
+//!   used; all else is `ok`. The fee of a row goes to the fee account of its batch's author.
+//! - Upon an open row: a key that has an account makes it a transfer to that account. So does a key that an earlier
+//!   row of the same block opens. Otherwise it takes the next number.
+//! - Upon a full table ([`ACCOUNTS_MAX`]): opening a new key has the outcome `UnknownAccount`, with no change.
+//! - Upon a question ([`Ledger::account`], [`Ledger::read`]): the state after the last executed block, never one in
+//!   the middle of a block: a block is written under one lock.
+//!
+//! Why that is safe: what arrives in a block can be spent only from the next one on, so the debits of a block do
+//! not depend on its credits, and credits are additions that commute; any split of the work has one result. A
+//! failed payment that still pays its fee leaves later rows of the same account valid. Supply is constant: every
+//! block asserts that what was taken is what was given, and [`Ledger::root`] sums the whole table. The rows were
+//! checked before, yet execution is total: whatever rows come, each gets a code and nothing panics.
+
+#[cfg(test)]
+mod tests;
+
+use crate::crypto::{self, KeyTable};
+use crate::types::params::ACCOUNTS_MAX;
+use crate::types::{Account, AccountNumber, Effect, Kind, Outcome, Root};
+use crate::wire::{Row, Rows};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
+
+/// Decompressed keys that are remembered for verification: at about 180 bytes each, 24 MiB when all are in use.
+const POINTS_MAX: usize = 1 << 17;
 
 /// The account table of one node.
-pub struct Ledger {}
+pub struct Ledger {
+    state: RwLock<State>,
+    keys: KeyTable,
+    supply: u128,
+    accounts_max: usize,
+}
+
+/// What the lock guards: written by [`Ledger::execute`] only.
+struct State {
+    accounts: Vec<Account>,
+    numbers: BTreeMap<[u8; 32], u32>,
+}
+
+/// Moved by a row: to whom, how much.
+type Credit = (u32, u64);
+
+/// A block while it executes.
+struct Execution<'a> {
+    accounts: &'a mut [Account],
+    numbers: &'a mut BTreeMap<[u8; 32], u32>,
+    accounts_max: usize,
+    /// Keys opened by this block, in the order of their numbers.
+    opened: Vec<[u8; 32]>,
+    credits: Vec<Credit>,
+    codes: Vec<u8>,
+    /// Everything taken from balances, fees included.
+    debited: u128,
+}
 
 impl Ledger {
     /// A ledger over a first table (the sentinel first).
+    ///
+    /// # Panics
+    /// If the table has no sentinel, more than [`ACCOUNTS_MAX`] accounts, or balances that exceed 64 bits
+    /// together: the caller has checked the genesis or the snapshot that it comes from.
     pub fn new(table: Vec<Account>) -> Ledger {
-        let _ = table;
-        Ledger {}
+        Ledger::with_limit(table, ACCOUNTS_MAX as usize)
     }
 
-    /// Accounts in the table, the sentinel counted.
+    /// The same with another limit of accounts, so that a test can fill the table.
+    fn with_limit(table: Vec<Account>, accounts_max: usize) -> Ledger {
+        assert!((1..=accounts_max).contains(&table.len()), "a table holds the sentinel and has a limit");
+        let supply = total(&table);
+        assert!(supply <= u128::from(u64::MAX), "the supply fits 64 bits");
+        let keys = KeyTable::new(POINTS_MAX);
+        for account in &table {
+            keys.push(&account.key).expect("the key table is larger than the account table");
+        }
+        let numbers = table.iter().zip(0..).skip(1).map(|(account, number)| (account.key, number)).collect();
+        Ledger { state: RwLock::new(State { accounts: table, numbers }), keys, supply, accounts_max }
+    }
+
+    /// Accounts in the table, the sentinel counted. Does not wait for a block that executes.
     pub fn len(&self) -> u32 {
-        0
+        self.keys.len()
+    }
+
+    /// Whether there is no account: never, for the sentinel is always there.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The keys by account number, readable while blocks execute.
     pub fn keys(&self) -> &KeyTable {
-        unreachable!()
+        &self.keys
     }
 
     /// An account's record after the last executed block.
     pub fn account(&self, number: AccountNumber) -> Option<Account> {
-        let _ = number;
-        None
+        self.state.read().accounts.get(number.0 as usize).copied()
     }
 
     /// Calls `read` with a reader of several accounts under one short lock.
     pub fn read<R>(&self, read: impl FnOnce(&[Account]) -> R) -> R {
-        read(&[])
+        read(&self.state.read().accounts)
     }
 
     /// Executes one block: (rows, fee account of the author) per settled batch, in order. Returns the outcome code of
     /// every row in order, and how many are `ok`.
+    ///
+    /// # Panics
+    /// If a fee account does not exist (the genesis was checked for that), or if supply was not constant.
     pub fn execute(&self, batches: &[(Rows<'_>, AccountNumber)]) -> (Vec<u8>, u32) {
-        let _ = batches;
-        (Vec::new(), 0)
+        let mut state = self.state.write();
+        let State { accounts, numbers } = &mut *state;
+        let rows = batches.iter().map(|(rows, _)| rows.len()).sum();
+        let mut execution = Execution {
+            accounts,
+            numbers,
+            accounts_max: self.accounts_max,
+            opened: Vec::new(),
+            credits: Vec::with_capacity(rows + batches.len()),
+            codes: Vec::with_capacity(rows),
+            debited: 0,
+        };
+        for (rows, fee_account) in batches {
+            execution.batch(*rows, *fee_account);
+        }
+        let Execution { opened, credits, codes, debited, .. } = execution;
+        for key in opened {
+            self.keys.push(&key).expect("the key table is larger than the account table");
+            accounts.push(Account::new(key, 0));
+        }
+        assert_eq!(credit(accounts, &credits), debited, "what a block takes it gives");
+        let ok = codes.iter().filter(|&&code| code == Outcome::Ok as u8).count();
+        (codes, u32::try_from(ok).expect("a block has far fewer than 2^32 rows"))
     }
 
     /// The root of the account table: the plain BLAKE3 hash of its bytes.
+    ///
+    /// # Panics
+    /// If the balances no longer add up to the first supply.
     pub fn root(&self) -> Root {
-        Root::default()
+        let state = self.state.read();
+        assert_eq!(total(&state.accounts), self.supply, "supply is constant");
+        Root(crypto::plain(state.accounts.as_bytes()))
     }
+}
+
+impl Execution<'_> {
+    /// The debits of one batch, and its fees as one credit.
+    fn batch(&mut self, rows: Rows<'_>, fee_account: AccountNumber) {
+        assert!(fee_account.0 != 0 && self.has(fee_account.0), "a seat's fee account is in the genesis");
+        let mut fees = 0u64;
+        for row in rows.iter() {
+            let outcome = self.debit(&row);
+            if matches!(outcome, Outcome::Ok | Outcome::AmountNotCovered) {
+                fees += u64::from(row.effect.fee.get());
+            }
+            self.codes.push(outcome as u8);
+        }
+        self.debited += u128::from(fees);
+        self.credits.push((fee_account.0, fees));
+    }
+
+    /// The checks and the debit of one row.
+    fn debit(&mut self, row: &Row<'_>) -> Outcome {
+        let (from, effect) = (row.effect.from.get(), row.effect);
+        let receiver = self.receiver(row);
+        if from == 0 || receiver.is_none() {
+            return Outcome::UnknownAccount;
+        }
+        let Some(account) = self.accounts.get_mut(from as usize) else { return Outcome::UnknownAccount };
+        let outcome = charge(account, effect);
+        if outcome == Outcome::Ok {
+            let amount = effect.amount.get();
+            let to = match receiver {
+                Some(Receiver::Number(number)) => number,
+                Some(Receiver::New(key)) => self.open(key),
+                None => return Outcome::UnknownAccount,
+            };
+            self.debited += u128::from(amount);
+            self.credits.push((to, amount));
+        }
+        outcome
+    }
+
+    /// Where a row's amount would go; `None` if there is no such account and none can be opened.
+    fn receiver(&self, row: &Row<'_>) -> Option<Receiver> {
+        match Kind::from_byte(row.effect.kind)? {
+            Kind::Transfer => {
+                let to = row.effect.to.get();
+                (to != 0 && self.has(to)).then_some(Receiver::Number(to))
+            }
+            Kind::Open => {
+                let key = row.key.filter(|key| **key != [0; 32])?;
+                match self.numbers.get(key) {
+                    Some(&number) => Some(Receiver::Number(number)),
+                    None if self.accounts.len() + self.opened.len() < self.accounts_max => {
+                        Some(Receiver::New(*key))
+                    }
+                    None => None,
+                }
+            }
+        }
+    }
+
+    /// Gives a key the next number. The account itself is made after the debits, so that nothing in this block can
+    /// be paid from it, or name it.
+    fn open(&mut self, key: [u8; 32]) -> u32 {
+        let number = u32::try_from(self.accounts.len() + self.opened.len())
+            .expect("the table's limit lies far below 2^32");
+        self.numbers.insert(key, number);
+        self.opened.push(key);
+        number
+    }
+
+    fn has(&self, number: u32) -> bool {
+        (number as usize) < self.accounts.len()
+    }
+}
+
+/// Where a row's amount goes.
+enum Receiver {
+    /// To an account, of the table or opened earlier in the block.
+    Number(u32),
+    /// To a key that has no account yet.
+    New([u8; 32]),
+}
+
+/// Takes nonce, fee and amount from an account as far as the checks allow.
+fn charge(account: &mut Account, effect: &Effect) -> Outcome {
+    let (balance, fee) = (account.balance.get(), u64::from(effect.fee.get()));
+    if !account.accepts(effect.nonce.get()) {
+        return Outcome::BadNonce;
+    }
+    let Some(after_fee) = balance.checked_sub(fee) else { return Outcome::FeeNotCovered };
+    let (after, outcome) = match after_fee.checked_sub(effect.amount.get()) {
+        Some(after) => (after, Outcome::Ok),
+        None => (after_fee, Outcome::AmountNotCovered),
+    };
+    account.use_nonce(effect.nonce.get());
+    account.balance = U64::new(after);
+    outcome
+}
+
+/// Adds every credit to its account; returns what was given in all.
+fn credit(accounts: &mut [Account], credits: &[Credit]) -> u128 {
+    let mut credited = 0u128;
+    for &(number, amount) in credits {
+        let account = &mut accounts[number as usize];
+        let sum = u128::from(account.balance.get()) + u128::from(amount);
+        // Only what was debited before is credited, so no balance can exceed the supply.
+        account.balance = U64::new(u64::try_from(sum).expect("a balance is at most the supply"));
+        credited += u128::from(amount);
+    }
+    credited
+}
+
+fn total(accounts: &[Account]) -> u128 {
+    accounts.iter().map(|account| u128::from(account.balance.get())).sum()
 }

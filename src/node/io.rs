@@ -2,7 +2,7 @@
 
 use super::jobs::{Done, ExecuteJob, Job};
 use crate::store::Append;
-use crate::types::{Seat, Time};
+use crate::types::Seat;
 use crate::wire::Message;
 use crate::wire::client::BlockNotice;
 use bytes::Bytes;
@@ -103,9 +103,11 @@ pub enum Fatal {
 pub struct Progress {
     /// The last round of its own vertex.
     pub round: u64,
-    /// The round of the last emitted leader.
+    /// The highest round with an accepted vertex.
+    pub highest: u64,
+    /// The round of the last emitted leader, if it lies above the collection depth.
     pub emitted: u64,
-    /// The last height handed to execution.
+    /// The last height that has its place in the order.
     pub ordered: u64,
     /// The last height executed.
     pub executed: u64,
@@ -113,10 +115,10 @@ pub struct Progress {
     pub durable: u64,
     /// Own batches that are sealed and not settled.
     pub outstanding: usize,
-    /// Blocks that wait for the bytes of a settled batch.
+    /// Blocks that wait for execution, perhaps for the bytes of a settled batch.
     pub waiting_blocks: usize,
+    /// Vertices that wait for parents.
+    pub waiting_vertices: usize,
     /// Validators connected.
     pub peers: usize,
-    /// When it last made a vertex.
-    pub last_vertex: Time,
 }

@@ -5,7 +5,7 @@ use crate::crypto;
 use crate::mempool::Taken;
 use crate::metrics::Stage;
 use crate::types::{BatchRef, Height, Kind, Root, Seat, Sequence};
-use crate::wire::{self, Batch, Rows, SignedVertex};
+use crate::wire::{self, Batch, Row, Rows, SignedVertex};
 use std::sync::Arc;
 
 /// Work that the machine puts out.
@@ -129,7 +129,7 @@ impl Job {
             }
             Job::VerifyRows(batch) => Done::Verified {
                 batch: batch.reference(),
-                bad_row: verify_rows(shared, batch.rows()).first().copied(),
+                bad_row: verify_rows(shared, batch.rows().iter()).first().copied(),
             },
             Job::Seal { sequence, accounts, rows } => {
                 let columns = Rows { effects: &rows.effects, keys: &rows.keys, witnesses: &rows.witnesses };
@@ -178,26 +178,24 @@ fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), &'static str> {
     batch.rows().check(&shared.rules, batch.header.accounts).map_err(|error| error.reason)
 }
 
-/// The indices of all rows whose signature is bad, ascending. Every account number must exist in the ledger; a
-/// number that does not counts as bad.
-pub(super) fn verify_rows(shared: &Shared, rows: Rows<'_>) -> Vec<usize> {
+/// The positions of all rows whose signature is bad, ascending: one verification batch, wherever the rows come
+/// from. Every account number must exist in the ledger; a number that does not counts as bad, and so does an open
+/// row without a key.
+pub(super) fn verify_rows<'a>(shared: &Shared, rows: impl IntoIterator<Item = Row<'a>>) -> Vec<usize> {
     let keys = shared.ledger.keys();
-    let mut items = Vec::with_capacity(rows.len());
-    let mut places = Vec::with_capacity(rows.len());
-    let mut bad = Vec::new();
-    let mut opened = rows.keys.iter();
-    for (row, (effect, witness)) in rows.effects.iter().zip(rows.witnesses).enumerate() {
+    let (mut items, mut places, mut bad) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, Row { effect, key, witness }) in rows.into_iter().enumerate() {
         let to_key = match Kind::from_byte(effect.kind) {
-            Some(Kind::Open) => opened.next().copied(),
+            Some(Kind::Open) => key.copied(),
             _ => keys.key(effect.to.get()),
         };
         let (Some(from), Some(to_key)) = (keys.prepared(effect.from.get()), to_key) else {
-            bad.push(row);
+            bad.push(place);
             continue;
         };
         let message = wire::transaction_digest(&shared.chain, effect, from.bytes(), &to_key);
         items.push(crypto::Item { key: from, message, signature: &witness.0 });
-        places.push(row);
+        places.push(place);
     }
     if let Err(indices) = crypto::verify_batch(&items) {
         bad.extend(indices.into_iter().map(|index| places[index]));

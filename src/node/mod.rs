@@ -1,115 +1,255 @@
-//! The machine without I/O.
+//! The machine without I/O: it wires agreement, batches, execution and the store together.
+//!
+//! Rules of this room. [`Node`] makes no system call, reads no clock, draws no global randomness and starts no thread.
+//! Whatever happens outside comes in through [`Node::handle`] with the time; whatever is to be done goes out through
+//! [`Node::poll`]. Heavy work (check, verify, seal, execute) leaves as a [`jobs::Job`] or [`jobs::ExecuteJob`] and
+//! comes back as [`jobs::Done`]; what must survive leaves as [`Output::Persist`] and comes back as
+//! [`Input::Persisted`]. The same inputs give the same outputs, so that a simulator can play any world to it.
+//!
+//! - **Upon rows in the mempool**: seal them once a batch is full or the oldest is old enough. A batch is synced, then
+//!   pushed to all, and pushed again until a quorum acked it.
+//! - **Upon a batch** of another author: check header, roots and rows; sync; say `Held`. If the policy draws this seat,
+//!   check every signature and say `Valid` or `Invalid`. Acks ride in the next vertex.
+//! - **Upon a vertex**: check its signature, hand it to agreement, ask for parents that are missing.
+//! - **Upon a committed leader**: settle the batches that its output acks, execute them once their bytes are here, build
+//!   the block, make it durable, tell.
+//!
+//! Why that is safe: an own vertex, and everything that it vouches for, is durable before it is sent, and the log on
+//! disk is in the order of acceptance. So a restart replays the log and stands where it stood; it cannot forget what it
+//! signed, nor ack what it no longer has.
 
+mod batches;
+mod bulk;
+mod chain;
+mod config;
+mod fetch;
 pub mod ingress;
 mod io;
 pub mod jobs;
+mod recover;
+mod shared;
+mod spread;
+mod votes;
 
+#[cfg(test)]
+mod tests;
+
+pub use config::{NodeConfig, Setup};
 pub use io::{Fatal, Input, Output, Progress};
+pub use shared::Shared;
 
-use crate::crypto::{PreparedKey, SigningKey};
-use crate::ledger::Ledger;
-use crate::mempool::Mempool;
-use crate::store::RecordKind;
-use crate::types::{Block, BlockHash, ChainId, Committee, Genesis, Height, Rules, Seat, Time};
+use crate::consensus::{Consensus, Pace, epoch_seed};
+use crate::store::{Append, RecordKind};
+use crate::types::{
+    Ack, BatchId, BatchRef, BlockHash, Height, Round, Seat, SeatSet, Sequence, Time, VertexId, VertexRef,
+};
+use crate::wire::SignedVertex;
+use batches::Batches;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use chain::{Built, Chain};
+use fetch::{Dice, Fetcher};
+use jobs::Done;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// A node's own conduct: nothing here is a rule that others must share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NodeConfig {
-    /// The most rows in the mempool; rows beyond are refused, and clients are not read from.
-    pub mempool_rows_max: usize,
-}
-
-impl Default for NodeConfig {
-    fn default() -> NodeConfig {
-        NodeConfig { mempool_rows_max: 32_768 }
-    }
-}
-
-/// Who a node is.
-pub struct Setup {
-    /// The genesis; checked.
-    pub genesis: Arc<Genesis>,
-    /// Its seat.
-    pub seat: Seat,
-    /// The key of that seat.
-    pub key: SigningKey,
-    /// Its conduct.
-    pub config: NodeConfig,
-    /// From which it draws what may be arbitrary but must be repeatable.
-    pub seed: u64,
-}
-
-/// The parts of a node that its jobs read on other threads.
-pub struct Shared {
-    /// The chain.
-    pub chain: ChainId,
-    /// Its rules.
-    pub rules: Rules,
-    /// Its committee.
-    pub committee: Committee,
-    /// The node's own seat.
-    pub seat: Seat,
-    /// The node's own key.
-    pub key: SigningKey,
-    /// The account table; written by [`jobs::ExecuteJob`] only.
-    pub ledger: Ledger,
-    /// The mempool.
-    pub mempool: Mempool,
-    seat_keys: Vec<Option<PreparedKey>>,
-}
-
-impl Shared {
-    /// The prepared key of a seat; `None` if there is no such seat or its key is not a point.
-    pub fn seat_key(&self, seat: Seat) -> Option<&PreparedKey> {
-        self.seat_keys.get(seat.index())?.as_ref()
-    }
+/// What a record on its way to disk stands for.
+#[derive(Debug)]
+enum OnDisk {
+    OwnVertex(Arc<SignedVertex>),
+    Batch(BatchId),
+    Block(Built),
 }
 
 /// One validator's machine.
-pub struct Node {}
+pub struct Node {
+    shared: Arc<Shared>,
+    draw_seed: [u8; 32],
+    consensus: Consensus,
+    pace: Pace,
+    batches: Batches,
+    chain: Chain,
+    now: Time,
+    dice: Dice,
+    connected: SeatSet,
+    want_vertices: Fetcher<VertexRef>,
+    want_batches: Fetcher<BatchRef>,
+    /// Vertices whose signature is being checked; bounded by what the driver lets in at once.
+    checking: BTreeSet<VertexId>,
+    /// Batches whose form is being checked.
+    checking_batches: BTreeSet<BatchId>,
+    /// The number of the next own batch, and those sealed and not settled.
+    next_sequence: Sequence,
+    outstanding: BTreeMap<Sequence, BatchId>,
+    sealing: bool,
+    /// Since when rows wait to be sealed.
+    rows_since: Option<Time>,
+    /// An own vertex is on its way to disk.
+    voting: bool,
+    /// Acks of own vertices that are not output yet.
+    own_acks: BTreeMap<Round, Vec<Ack>>,
+    /// When something new to settle was last seen, or something settled.
+    stirred: Time,
+    /// When the last new round was seen, and what it was.
+    progressed: (Round, Time),
+    relayed: BTreeMap<(Seat, Seat), Time>,
+    next_sweep: Time,
+    asked_frontier: Time,
+    next_record: u64,
+    on_disk: BTreeMap<u64, OnDisk>,
+    outputs: VecDeque<Output>,
+    halted: bool,
+}
 
 impl Node {
     /// Opens the machine on what its store recovered, oldest record first, and the parts that its jobs share.
+    ///
+    /// # Errors
+    /// [`Fatal`] if the records contradict each other.
     pub fn open(
         setup: Setup,
         recovered: impl Iterator<Item = (RecordKind, Bytes)>,
         now: Time,
     ) -> Result<(Node, Arc<Shared>), Fatal> {
-        let _ = (setup, recovered.count(), now);
-        unreachable!()
+        let shared = Arc::new(Shared::new(&setup));
+        let mut node = Node::new(&setup, shared.clone(), now);
+        for (kind, bytes) in recovered {
+            node.recover(kind, bytes)?;
+        }
+        node.resume();
+        Ok((node, shared))
     }
 
-    /// Takes in something that happened.
+    fn new(setup: &Setup, shared: Arc<Shared>, now: Time) -> Node {
+        let (rules, committee) = (shared.rules, &shared.committee);
+        let genesis_hash = BlockHash(shared.chain.0);
+        let delay = rules.delay();
+        Node {
+            draw_seed: epoch_seed(&shared.chain, committee.epoch),
+            consensus: Consensus::new(&setup.genesis, Some(setup.seat)),
+            pace: Pace::new(setup.seat, committee.size(), &rules),
+            batches: Batches::default(),
+            chain: Chain::new(committee.epoch, genesis_hash, rules.checkpoint_blocks, shared.ledger.len()),
+            now,
+            dice: Dice(setup.seed),
+            connected: SeatSet::default(),
+            want_vertices: Fetcher::new(delay),
+            want_batches: Fetcher::new(delay * 2),
+            checking: BTreeSet::new(),
+            checking_batches: BTreeSet::new(),
+            next_sequence: Sequence(1),
+            outstanding: BTreeMap::new(),
+            sealing: false,
+            rows_since: None,
+            voting: false,
+            own_acks: BTreeMap::new(),
+            stirred: now,
+            progressed: (Round(0), now),
+            relayed: BTreeMap::new(),
+            next_sweep: now,
+            asked_frontier: now,
+            next_record: 1,
+            on_disk: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            halted: false,
+            shared,
+        }
+    }
+
+    /// Takes in something that happened. `now` never runs backwards.
     pub fn handle(&mut self, now: Time, input: Input) {
-        let _ = (now, input);
+        if self.halted {
+            return;
+        }
+        self.now = self.now.max(now);
+        match input {
+            Input::Connected(seat) => self.on_connected(seat),
+            Input::Disconnected(seat) => self.connected.remove(seat),
+            Input::Received { from, message } => self.on_message(from, message),
+            Input::Done(Done::Vertex { from, vertex, good }) => self.on_vertex_checked(from, vertex, good),
+            Input::Done(Done::Batch { from, batch, result }) => self.on_batch_checked(from, batch, result),
+            Input::Done(Done::Verified { batch, bad_row }) => self.on_batch_verified(batch, bad_row),
+            Input::Done(Done::Sealed(batch)) => self.on_sealed(batch),
+            Input::Done(Done::Executed(executed)) => self.on_executed(&executed),
+            Input::Persisted { number, view } => self.on_persisted(number, view),
+            Input::Rows | Input::Tick => {}
+        }
+        self.advance();
     }
 
     /// The next thing to do, `None` if there is nothing until the next input or the deadline.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
-    /// When [`Input::Tick`] is due.
-    pub fn deadline(&self) -> Option<Time> {
-        None
+    /// When [`Input::Tick`] is due at the latest.
+    pub fn deadline(&mut self) -> Option<Time> {
+        if self.halted {
+            return None;
+        }
+        let times = [Some(self.next_sweep), self.vote_due(), self.seal_due()];
+        times.into_iter().flatten().min()
     }
 
     /// The last block durable here.
     pub fn tip(&self) -> (Height, BlockHash) {
-        unreachable!()
+        self.chain.durable
     }
 
     /// Where the node stands.
     pub fn progress(&self) -> Progress {
-        Progress::default()
+        let dag = self.consensus.dag();
+        Progress {
+            round: self.pace.next().back(1).0,
+            highest: dag.highest().0,
+            emitted: dag.floor().0 + self.shared.rules.depth,
+            ordered: self.chain.ordered_height().0,
+            executed: self.chain.executed_height().0,
+            durable: self.chain.durable.0.0,
+            outstanding: self.outstanding.len(),
+            waiting_blocks: self.chain.waiting(),
+            waiting_vertices: dag.waiting(),
+            peers: self.connected.count(),
+        }
     }
 
-    #[allow(dead_code)]
-    fn last_block(&self) -> Option<Block> {
-        None
+    /// What follows from everything known: whoever calls need not remember what its input might have changed.
+    fn advance(&mut self) {
+        self.sweep();
+        self.seal_if_due();
+        self.vote_if_due();
+        self.execute_ready();
+    }
+
+    fn persist(&mut self, kind: RecordKind, bytes: Bytes, meaning: Option<OnDisk>) {
+        let number = self.next_record;
+        self.next_record += 1;
+        if let Some(meaning) = meaning {
+            self.on_disk.insert(number, meaning);
+        }
+        let record = Append { number, kind, bytes };
+        if let Some(Output::Persist(records)) = self.outputs.back_mut() {
+            records.push(record);
+        } else {
+            self.outputs.push_back(Output::Persist(vec![record]));
+        }
+    }
+
+    fn on_persisted(&mut self, number: u64, view: Bytes) {
+        match self.on_disk.remove(&number) {
+            Some(OnDisk::OwnVertex(vertex)) => self.on_own_vertex_durable(vertex),
+            Some(OnDisk::Batch(id)) => self.on_batch_durable(&id, view),
+            Some(OnDisk::Block(built)) => self.on_block_durable(built),
+            None => {}
+        }
+    }
+
+    fn misbehaved(&mut self, peer: Seat, reason: &'static str) {
+        if peer != self.shared.seat {
+            self.outputs.push_back(Output::Misbehaved { peer, reason });
+        }
+    }
+
+    fn send(&mut self, to: Seat, message: crate::wire::Message) {
+        self.outputs.push_back(Output::Send { to, message });
     }
 }

@@ -4,7 +4,8 @@
 //! `*.new` file that is being prepared. **May not** know what a record means: it keeps bytes of a kind, in order.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
-//!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset.
+//!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset; sync what
+//!   a killed process may have left only in memory, before it is handed out as durable.
 //! - Upon `append`: queue, within bounds. The writer thread takes all that waits, writes it as one group, syncs
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
 //!   first part is written and synced before the second is begun.

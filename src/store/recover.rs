@@ -2,7 +2,7 @@
 
 use super::format::{self, RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES};
 use super::map::Map;
-use super::segment::Segment;
+use super::segment::{self, Segment};
 use super::walk::{Tail, Walk};
 use super::{RecordKind, StoreError};
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub(super) struct Log {
     pub(super) cut: Option<TornTail>,
 }
 
-/// Checks all of an existing log, then cuts a torn tail. Nothing is changed when there is damage.
+/// Checks all of an existing log, then cuts a torn tail and makes the rest durable. Nothing is changed when there is damage.
 pub(super) fn recover(dir: &Path, chain: &[u8; 32], lock: &Arc<File>) -> Result<Log, StoreError> {
     let mut walk = Walk::new(dir, Some(chain))?;
     while walk.step()?.is_some() {}
@@ -50,8 +50,20 @@ pub(super) fn recover(dir: &Path, chain: &[u8; 32], lock: &Arc<File>) -> Result<
     if let Some(torn) = &tail.torn {
         cut(&current, torn)?;
     }
+    settle(dir, tail.number)?;
     let records = Recovered::new(maps, &tail, lock.clone());
     Ok(Log { current, end: tail.end, prepared, records, cut: tail.torn })
+}
+
+/// Makes durable what was read. A process that was killed between write and sync leaves good records that are only in
+/// memory; handed out, or built upon, they must survive a power cut like all others. Before the last record only
+/// the seal of the segment before can be in that state.
+fn settle(dir: &Path, last: u32) -> Result<(), StoreError> {
+    for number in last.saturating_sub(1).max(1)..=last {
+        let path = segment::path_of(dir, number);
+        File::open(&path).and_then(|file| file.sync_data()).map_err(StoreError::io("sync", &path))?;
+    }
+    segment::sync_dir(dir)
 }
 
 /// Writes zeros over a torn tail, and syncs: the file keeps its length, since it is mapped.

@@ -171,7 +171,7 @@ fn fill(path: &Path, head: &SegmentHead) -> io::Result<()> {
 }
 
 /// Says how much is needed before the disk does so in the middle of a write.
-fn preflight(dir: &Path, bytes: u64) -> Result<(), StoreError> {
+pub(super) fn preflight(dir: &Path, bytes: u64) -> Result<(), StoreError> {
     let stat = rustix::fs::statvfs(dir)
         .map_err(|error| StoreError::io("measure the free space of", dir)(error.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);

@@ -151,15 +151,33 @@ impl Walk {
     }
 }
 
-/// Checks the first segment's header alone: enough to refuse another chain or a newer format cheaply.
+/// Checks the first segment's header alone: enough to refuse another chain or a newer format before anything else.
 pub(super) fn check_first(dir: &Path, chain: &[u8; 32]) -> Result<(), StoreError> {
-    let path = path_of(dir, 1);
-    let mut page = vec![0; SEGMENT_HEAD_BYTES];
-    let mut file = File::open(&path).map_err(StoreError::io("open", &path))?;
-    match file.read_exact(&mut page) {
-        Ok(()) => segment::check_head(&path, &page, 1, Some(chain), &[0; 32]).map(drop),
-        Err(_) => Err(StoreError::Damaged { file: path, offset: 0, damage: Damage::Length }),
+    open_checked(dir, 1, Some(chain), &[0; 32], &mut Vec::new()).map(drop)
+}
+
+/// Opens a segment and reads its first page into `page`, which is left holding just that.
+fn open_checked(
+    dir: &Path,
+    number: u32,
+    chain: Option<&[u8; 32]>,
+    previous: &[u8; 32],
+    page: &mut Vec<u8>,
+) -> Result<(File, PathBuf, SegmentHead), StoreError> {
+    let path = path_of(dir, number);
+    let file = File::open(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => StoreError::Missing { file: path.clone() },
+        _ => StoreError::io("open", &path)(error),
+    })?;
+    page.clear();
+    let mut first = (&file).take(SEGMENT_HEAD_BYTES as u64);
+    first.read_to_end(page).map_err(StoreError::io("read", &path))?;
+    if page.len() < SEGMENT_HEAD_BYTES {
+        let offset = page.len() as u64;
+        return Err(StoreError::Damaged { file: path, offset, damage: Damage::Length });
     }
+    let head = segment::check_head(&path, page, number, chain, previous)?;
+    Ok((file, path, head))
 }
 
 /// Reads a whole segment. The length is taken from the file and held against the header before it is believed.
@@ -170,25 +188,15 @@ fn load(
     previous: &[u8; 32],
     mut bytes: Vec<u8>,
 ) -> Result<Loaded, StoreError> {
-    let path = path_of(dir, number);
-    let mut file = File::open(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => StoreError::Missing { file: path.clone() },
-        _ => StoreError::io("open", &path)(error),
-    })?;
-    bytes.clear();
-    let mut page = (&mut file).take(SEGMENT_HEAD_BYTES as u64);
-    page.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
-    let head = segment::check_head(&path, &bytes, number, chain, previous)?;
+    let (file, path, head) = open_checked(dir, number, chain, previous, &mut bytes)?;
     let length = file.metadata().map_err(StoreError::io("look at", &path))?.len();
-    let damaged = || StoreError::Damaged { file: path.clone(), offset: length, damage: Damage::Length };
-    if length != head.bytes() {
-        return Err(damaged());
+    if length == head.bytes() {
+        bytes.reserve_exact(length as usize - SEGMENT_HEAD_BYTES);
+        let mut rest = (&file).take(length - SEGMENT_HEAD_BYTES as u64);
+        rest.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
     }
-    bytes.reserve_exact(length as usize - bytes.len());
-    let mut rest = (&mut file).take(length - SEGMENT_HEAD_BYTES as u64);
-    rest.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
-    if bytes.len() as u64 != length {
-        return Err(damaged());
+    if bytes.len() as u64 != head.bytes() {
+        return Err(StoreError::Damaged { file: path, offset: length, damage: Damage::Length });
     }
     Ok(Loaded { key: head.record_key(), head, path, bytes })
 }

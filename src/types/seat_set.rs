@@ -27,6 +27,13 @@ impl SeatSet {
         fresh
     }
 
+    /// Takes a seat out.
+    pub fn remove(&mut self, seat: Seat) {
+        if let Some(word) = self.words.get_mut(seat.index() / 64) {
+            *word &= !(1 << (seat.0 % 64));
+        }
+    }
+
     /// Whether the seat is a member.
     pub fn contains(&self, seat: Seat) -> bool {
         self.words.get(seat.index() / 64).is_some_and(|word| word & (1 << (seat.0 % 64)) != 0)

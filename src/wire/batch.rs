@@ -40,6 +40,18 @@ pub struct Rows<'a> {
     pub witnesses: &'a [Witness],
 }
 
+/// One transaction of [`Rows`].
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Its effects row.
+    pub effect: &'a Effect,
+    /// The key of an open row: the k-th open row takes the k-th key. `None` for every other kind, and for an open
+    /// row without a key left, which is malformed.
+    pub key: Option<&'a [u8; 32]>,
+    /// Its signature.
+    pub witness: &'a Witness,
+}
+
 /// Why a row makes its batch malformed; decided by bytes and genesis alone.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("row {row}: {reason}")]
@@ -130,45 +142,62 @@ impl<'a> Rows<'a> {
         [self.effects.as_bytes(), self.keys.as_bytes(), self.witnesses.as_bytes()].map(crypto::plain)
     }
 
+    /// The transactions in order, each open row with its key.
+    pub fn iter(&self) -> impl Iterator<Item = Row<'a>> + use<'a> {
+        let mut keys = self.keys.iter();
+        self.effects.iter().zip(self.witnesses).map(move |(effect, witness)| {
+            let opens = effect.kind == Kind::Open as u8;
+            Row { effect, key: if opens { keys.next() } else { None }, witness }
+        })
+    }
+
     /// Checks every row's form against the rules and the number of accounts that the header promises.
     pub fn check(&self, rules: &Rules, accounts: u32) -> Result<(), RowError> {
         let mut opened = 0;
-        for (row, effect) in self.effects.iter().enumerate() {
-            let bad = |reason| Err(RowError { row, reason });
-            let Some(kind) = Kind::from_byte(effect.kind) else { return bad("unknown kind") };
-            if effect.zero != [0; 3] {
-                return bad("a reserved byte is not zero");
-            }
-            if effect.amount.get() == 0 {
-                return bad("the amount is zero");
-            }
-            if effect.from.get() == 0 {
-                return bad("account 0 cannot send");
-            }
+        for (index, row) in self.iter().enumerate() {
+            let effect = row.effect;
+            row.check_form(rules).map_err(|reason| RowError { row: index, reason })?;
             if effect.from.get() >= accounts || effect.to.get() >= accounts {
-                return bad("an account number lies beyond the accounts of the header");
+                let reason = "an account number lies beyond the accounts of the header";
+                return Err(RowError { row: index, reason });
             }
-            let fee_min = match kind {
-                Kind::Transfer if effect.to.get() == 0 => return bad("account 0 cannot receive"),
-                Kind::Transfer => rules.fee_min,
-                Kind::Open if effect.to.get() != 0 => return bad("an open row names a receiver"),
-                Kind::Open => {
-                    match self.keys.get(opened) {
-                        None => return bad("an open row has no key"),
-                        Some([0, rest @ ..]) if rest.iter().all(|&b| b == 0) => return bad("the zero key"),
-                        Some(_) => opened += 1,
-                    }
-                    rules.fee_open
-                }
-            };
-            if effect.fee.get() < fee_min {
-                return bad("the fee lies below the least fee");
-            }
+            opened += usize::from(row.key.is_some());
         }
         if opened != self.keys.len() {
             return Err(RowError { row: self.len(), reason: "more keys than open rows" });
         }
         Ok(())
+    }
+}
+
+impl Row<'_> {
+    /// Checks everything about a row that bytes and rules alone decide, whatever accounts there are.
+    ///
+    /// # Errors
+    /// What makes the row malformed, in words.
+    pub fn check_form(&self, rules: &Rules) -> Result<(), &'static str> {
+        let effect = self.effect;
+        let Some(kind) = Kind::from_byte(effect.kind) else { return Err("unknown kind") };
+        if effect.zero != [0; 3] {
+            return Err("a reserved byte is not zero");
+        }
+        if effect.amount.get() == 0 {
+            return Err("the amount is zero");
+        }
+        if effect.from.get() == 0 {
+            return Err("account 0 cannot send");
+        }
+        let fee_min = match (kind, self.key) {
+            (Kind::Transfer, _) if effect.to.get() == 0 => return Err("account 0 cannot receive"),
+            (Kind::Transfer, _) => rules.fee_min,
+            (Kind::Open, _) if effect.to.get() != 0 => return Err("an open row names a receiver"),
+            (Kind::Open, None) => return Err("an open row has no key"),
+            (Kind::Open, Some(&[0, ref rest @ ..])) if rest.iter().all(|&b| b == 0) => {
+                return Err("the zero key");
+            }
+            (Kind::Open, Some(_)) => rules.fee_open,
+        };
+        if effect.fee.get() < fee_min { Err("the fee lies below the least fee") } else { Ok(()) }
     }
 }
 

@@ -21,7 +21,7 @@ mod vertex;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{Batch, RowError, Rows, seal, transaction_digest};
+pub use batch::{Batch, Row, RowError, Rows, seal, transaction_digest};
 pub use block::{block_hash, decode_block, encode_block, outcomes_hash};
 pub use error::WireError;
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, frame_header};

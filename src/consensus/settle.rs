@@ -1,0 +1,127 @@
+//! Counting acks in the output order: which batches settle in which block.
+
+use crate::types::{Ack, BatchId, BatchRef, Committee, Policy, Seat, SeatSet, Sequence, Verdict};
+use crate::wire::SignedVertex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The acks of one batch slot.
+#[derive(Debug, Default)]
+struct Slot {
+    /// The first id of each validator's `Held` and `Valid` acks in output order; no other of its acks counts.
+    fixed: BTreeMap<Seat, BatchId>,
+    tallies: BTreeMap<BatchId, Tally>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    held: SeatSet,
+    valid: SeatSet,
+}
+
+#[derive(Debug, Default)]
+struct Author {
+    /// The highest settled sequence as of the previous block.
+    highest: u64,
+    /// Settled sequences inside the window.
+    settled: BTreeSet<u64>,
+    slots: BTreeMap<u64, Slot>,
+}
+
+/// The acks counted so far. A pure function of the outputs.
+#[derive(Debug)]
+pub struct Settlement {
+    window: u64,
+    quorum: usize,
+    valid_needed: usize,
+    authors: Vec<Author>,
+}
+
+impl Settlement {
+    /// Nothing settled yet.
+    pub fn new(committee: &Committee, policy: Policy, window: u64) -> Settlement {
+        let valid_needed = match policy {
+            Policy::All => committee.quorum(),
+            Policy::Quorum => committee.faulty_max() + 1,
+        };
+        let authors = committee.iter().map(|_| Author::default()).collect();
+        Settlement { window, quorum: committee.quorum(), valid_needed, authors }
+    }
+
+    /// Counts the acks of one leader's output and returns what settles, in the order in which the last needed ack was
+    /// output. Windows move only afterwards, so that acks inside one output cannot move them.
+    pub fn count(&mut self, output: &[Arc<SignedVertex>]) -> Vec<BatchRef> {
+        let mut settled = Vec::new();
+        for signed in output {
+            for ack in &signed.vertex.acks {
+                if self.count_ack(signed.vertex.author, ack) {
+                    settled.push(ack.batch);
+                }
+            }
+        }
+        for batch in &settled {
+            let author = &mut self.authors[batch.author.index()];
+            author.highest = author.highest.max(batch.sequence.0);
+        }
+        let window = self.window;
+        for author in &mut self.authors {
+            let dead = author.highest.saturating_sub(window);
+            author.settled = author.settled.split_off(&(dead + 1));
+            author.slots = author.slots.split_off(&(dead + 1));
+        }
+        settled
+    }
+
+    /// Whether an ack on this slot can count: `(h - W, h + 2W]`, not settled.
+    pub fn open(&self, author: Seat, sequence: Sequence) -> bool {
+        let Some(state) = self.authors.get(author.index()) else { return false };
+        self.in_window(state, sequence.0) && !state.settled.contains(&sequence.0)
+    }
+
+    /// The highest settled sequence of an author, as of the last block.
+    pub fn highest(&self, author: Seat) -> Sequence {
+        Sequence(self.authors[author.index()].highest)
+    }
+
+    /// Whether a slot lies below its author's window: it can never settle any more.
+    pub fn dead(&self, author: Seat, sequence: Sequence) -> bool {
+        let state = &self.authors[author.index()];
+        sequence.0.saturating_add(self.window) <= state.highest && !state.settled.contains(&sequence.0)
+    }
+
+    /// Whether any slot has a counted ack and has not settled.
+    pub fn anything_open(&self) -> bool {
+        self.authors.iter().any(|author| !author.slots.is_empty())
+    }
+
+    fn in_window(&self, author: &Author, sequence: u64) -> bool {
+        sequence > 0
+            && sequence.saturating_add(self.window) > author.highest
+            && sequence <= author.highest.saturating_add(2 * self.window)
+    }
+
+    /// Counts one ack; true if its batch settles by it.
+    fn count_ack(&mut self, from: Seat, ack: &Ack) -> bool {
+        let BatchRef { author, sequence, id } = ack.batch;
+        if ack.verdict == Verdict::Invalid || !self.open(author, sequence) {
+            return false;
+        }
+        let (quorum, valid_needed) = (self.quorum, self.valid_needed);
+        let state = &mut self.authors[author.index()];
+        let slot = state.slots.entry(sequence.0).or_default();
+        if *slot.fixed.entry(from).or_insert(id) != id {
+            return false;
+        }
+        let tally = slot.tallies.entry(id).or_default();
+        tally.held.insert(from);
+        if ack.verdict == Verdict::Valid {
+            tally.valid.insert(from);
+        }
+        let settles = tally.held.count() >= quorum && tally.valid.count() >= valid_needed;
+        if settles {
+            state.slots.remove(&sequence.0);
+            state.settled.insert(sequence.0);
+        }
+        settles
+    }
+}

@@ -1,0 +1,232 @@
+//! Batches from arrival to execution: what is held, what is checked, what is to be acked.
+
+use crate::types::params::ACKS_MAX;
+use crate::types::{Ack, BatchId, BatchRef, Seat, SeatSet, Sequence, Time, Verdict};
+use crate::wire::Batch;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Executed batches that stay at hand for peers that are behind: views on block files, no memory of their own but the
+/// map. The oldest goes first.
+const RECENT_MAX: usize = 2048;
+/// Batches that others acked and whose bytes are not here; when full, more are not noted until a block needs them.
+const NAMED_MAX: usize = 65_536;
+
+/// How far the own check of the signatures has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Check {
+    /// Not asked for, or not yet.
+    No,
+    /// A job is on it.
+    Running,
+    /// Every signature is good.
+    Valid,
+    /// A row is bad.
+    Invalid,
+}
+
+/// A batch whose bytes are here.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub batch: Batch,
+    pub durable: bool,
+    pub check: Check,
+    /// What the own latest ack of it said.
+    pub acked: Option<Verdict>,
+    /// Who acked it in accepted vertices.
+    pub acked_by: SeatSet,
+    pub seen: Time,
+    /// When it was last pushed, if it is one's own.
+    pub pushed: Time,
+    pub settled: bool,
+}
+
+impl Held {
+    fn verdict(&self) -> Option<Verdict> {
+        match self.check {
+            _ if !self.durable => None,
+            Check::No | Check::Running => Some(Verdict::Held),
+            Check::Valid => Some(Verdict::Valid),
+            Check::Invalid => Some(Verdict::Invalid),
+        }
+    }
+}
+
+/// All batches that matter now.
+#[derive(Debug, Default)]
+pub(super) struct Batches {
+    held: BTreeMap<BatchId, Held>,
+    /// The first id held of each slot that is not executed: no other is taken unasked.
+    slots: BTreeMap<(Seat, Sequence), BatchId>,
+    /// Who acked batches that are not here.
+    named: BTreeMap<BatchRef, SeatSet>,
+    recent: VecDeque<BatchId>,
+    /// Settled batches whose bytes are not here; bounded by the blocks that wait for execution.
+    absent: BTreeSet<BatchId>,
+    /// Whose ack may have something new to say.
+    to_ack: BTreeSet<BatchRef>,
+}
+
+impl Batches {
+    pub(super) fn get(&self, id: &BatchId) -> Option<&Held> {
+        self.held.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &BatchId) -> Option<&mut Held> {
+        self.held.get_mut(id)
+    }
+
+    /// The id that is held for a slot.
+    pub(super) fn slot(&self, author: Seat, sequence: Sequence) -> Option<BatchId> {
+        self.slots.get(&(author, sequence)).copied()
+    }
+
+    /// Takes a batch whose form and header were checked.
+    pub(super) fn add(&mut self, batch: Batch, check: Check, now: Time) {
+        let reference = batch.reference();
+        self.slots.entry((reference.author, reference.sequence)).or_insert(reference.id);
+        let acked_by = self.named.remove(&reference).unwrap_or_default();
+        let settled = self.absent.remove(&reference.id);
+        let held =
+            Held { batch, durable: false, check, acked: None, acked_by, seen: now, pushed: now, settled };
+        self.held.entry(reference.id).or_insert(held);
+    }
+
+    /// The bytes are durable; `view` is where they stand.
+    pub(super) fn durable(&mut self, id: &BatchId, view: bytes::Bytes) {
+        if let Some(held) = self.held.get_mut(id) {
+            if let Some(rebased) = held.batch.rebase(view) {
+                held.batch = rebased;
+            }
+            held.durable = true;
+            self.to_ack.insert(held.batch.reference());
+        }
+    }
+
+    /// The own check ended.
+    pub(super) fn checked(&mut self, id: &BatchId, good: bool) {
+        if let Some(held) = self.held.get_mut(id) {
+            held.check = if good { Check::Valid } else { Check::Invalid };
+            self.to_ack.insert(held.batch.reference());
+        }
+    }
+
+    /// An accepted vertex acks a batch. Returns how many acked it if its bytes are not here.
+    pub(super) fn acked_by(&mut self, batch: BatchRef, by: Seat) -> Option<&SeatSet> {
+        if let Some(held) = self.held.get_mut(&batch.id) {
+            held.acked_by.insert(by);
+            return None;
+        }
+        if self.named.len() >= NAMED_MAX && !self.named.contains_key(&batch) {
+            return None;
+        }
+        let set = self.named.entry(batch).or_default();
+        set.insert(by);
+        Some(set)
+    }
+
+    /// Acks for the next vertex: of every batch the best verdict that was not said yet. `open` tells whether an ack of
+    /// a slot can count now; those ahead of their window wait, the others are let go by [`Batches::forget`].
+    pub(super) fn take_acks(&mut self, open: impl Fn(Seat, Sequence) -> bool) -> Vec<Ack> {
+        let mut acks = Vec::new();
+        let mut spoken: BTreeSet<(Seat, Sequence)> = BTreeSet::new();
+        let (held, slots) = (&mut self.held, &self.slots);
+        self.to_ack.retain(|batch| {
+            let Some(state) = held.get_mut(&batch.id) else { return false };
+            // Only the first id of a slot is acked: an equivocating author gets one answer.
+            let ours = slots.get(&(batch.author, batch.sequence)) == Some(&batch.id);
+            if state.settled || !ours {
+                return false;
+            }
+            let fresh = state.verdict().filter(|verdict| state.acked.is_none_or(|said| said < *verdict));
+            let Some(verdict) = fresh else { return false };
+            let now = open(batch.author, batch.sequence)
+                && acks.len() < ACKS_MAX
+                && spoken.insert((batch.author, batch.sequence));
+            if now {
+                state.acked = Some(verdict);
+                acks.push(Ack { batch: *batch, verdict });
+            }
+            !now
+        });
+        acks
+    }
+
+    /// The vertex that carried these acks will never be output: they are said again.
+    pub(super) fn repeat(&mut self, acks: &[Ack]) {
+        for ack in acks {
+            if let Some(held) = self.held.get_mut(&ack.batch.id).filter(|held| !held.settled) {
+                held.acked = None;
+                self.to_ack.insert(ack.batch);
+            }
+        }
+    }
+
+    /// What an own vertex of an earlier life said.
+    pub(super) fn said(&mut self, ack: &Ack) {
+        if let Some(held) = self.held.get_mut(&ack.batch.id) {
+            held.acked = held.acked.max(Some(ack.verdict));
+            if ack.verdict == Verdict::Valid {
+                held.check = Check::Valid;
+            }
+        }
+    }
+
+    /// A block settles it. True if the bytes are here.
+    pub(super) fn settle(&mut self, batch: &BatchRef) -> bool {
+        self.named.remove(batch);
+        match self.held.get_mut(&batch.id) {
+            Some(held) => {
+                held.settled = true;
+                true
+            }
+            None => {
+                self.absent.insert(batch.id);
+                false
+            }
+        }
+    }
+
+    /// Whether a block waits for its bytes.
+    pub(super) fn is_absent(&self, id: &BatchId) -> bool {
+        self.absent.contains(id)
+    }
+
+    /// It is executed and its block durable: it stays only for peers that are behind.
+    pub(super) fn executed(&mut self, batch: &BatchRef) {
+        self.slots.remove(&(batch.author, batch.sequence));
+        self.recent.push_back(batch.id);
+        while self.recent.len() > RECENT_MAX {
+            if let Some(oldest) = self.recent.pop_front() {
+                self.held.remove(&oldest);
+            }
+        }
+    }
+
+    /// Lets go of unsettled batches that `dead` says can never settle, and of names likewise; returns the batches.
+    pub(super) fn forget(&mut self, dead: impl Fn(Seat, Sequence) -> bool) -> Vec<Batch> {
+        let gone: Vec<BatchId> = self
+            .held
+            .iter()
+            .filter(|(_, held)| !held.settled && dead(held.batch.header.author, held.batch.header.sequence))
+            .map(|(id, _)| *id)
+            .collect();
+        self.named.retain(|batch, _| !dead(batch.author, batch.sequence));
+        let mut batches = Vec::new();
+        for id in gone {
+            if let Some(held) = self.held.remove(&id) {
+                let slot = (held.batch.header.author, held.batch.header.sequence);
+                if self.slots.get(&slot) == Some(&id) {
+                    self.slots.remove(&slot);
+                }
+                self.to_ack.remove(&held.batch.reference());
+                batches.push(held.batch);
+            }
+        }
+        batches
+    }
+
+    /// Unsettled batches whose bytes are here.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = &Held> {
+        self.slots.values().filter_map(|id| self.held.get(id)).filter(|held| !held.settled)
+    }
+}

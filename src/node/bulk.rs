@@ -1,0 +1,245 @@
+//! Batches: sealing one's own, taking others', acking, verifying, fetching.
+
+use super::batches::Check;
+use super::jobs::Job;
+use super::{Node, OnDisk, Output};
+use crate::consensus::verify_rank;
+use crate::store::RecordKind;
+use crate::types::params::{ACCOUNTS_AHEAD_MAX, ROWS_MAX, SEAL_AGE_MAX, UNCOMMITTED_BYTES_MAX};
+use crate::types::{Ack, BatchId, BatchRef, Effect, Policy, Seat, Sequence, Time, Verdict};
+use crate::wire::{Batch, Message};
+use bytes::Bytes;
+
+/// The most batches sent in answer to one request: the rest is asked for again.
+const BATCHES_PER_REQUEST: usize = 16;
+/// After this many message delays without settling, the next validator in the draw verifies too; doubling per step.
+const WIDEN_AFTER_DELAYS: u32 = 8;
+
+impl Node {
+    /// When rows must be sealed, if there are any and they may be.
+    pub(super) fn seal_due(&self) -> Option<Time> {
+        let since = self.rows_since?;
+        let full = self.shared.mempool.len() >= ROWS_MAX as usize;
+        self.may_seal().then(|| if full { self.now } else { since + SEAL_AGE_MAX })
+    }
+
+    /// An author keeps at most a window of batches outstanding, none beyond what others would count.
+    fn may_seal(&self) -> bool {
+        let window = self.shared.rules.window;
+        let highest = self.consensus.settlement().highest(self.shared.seat).0;
+        !self.sealing
+            && (self.outstanding.len() as u64) < window
+            && self.next_sequence.0 <= highest + window
+            && self.consensus.dag().uncommitted_bytes() <= UNCOMMITTED_BYTES_MAX
+    }
+
+    pub(super) fn seal_if_due(&mut self) {
+        if self.shared.mempool.is_empty() {
+            self.rows_since = None;
+            return;
+        }
+        self.rows_since.get_or_insert(self.now);
+        if self.seal_due().is_none_or(|due| due > self.now) {
+            return;
+        }
+        let ledger = &self.shared.ledger;
+        let rows = ledger.read(|accounts| {
+            let keep = |effect: &Effect| {
+                let account = accounts.get(effect.from.get() as usize);
+                account.is_some_and(|a| {
+                    a.accepts(effect.nonce.get()) && a.balance.get() >= effect.fee.get().into()
+                })
+            };
+            self.shared.mempool.take(ROWS_MAX as usize, &keep)
+        });
+        self.rows_since = (!self.shared.mempool.is_empty()).then_some(self.now);
+        if rows.effects.is_empty() {
+            return;
+        }
+        // Read after the rows were taken: every account that they name exists by now.
+        let accounts = self.shared.ledger.len();
+        let sequence = self.next_sequence;
+        self.next_sequence = Sequence(sequence.0 + 1);
+        self.sealing = true;
+        self.outputs.push_back(Output::Job(Job::Seal { sequence, accounts, rows }));
+    }
+
+    pub(super) fn on_sealed(&mut self, batch: Batch) {
+        self.sealing = false;
+        self.stirred = self.now;
+        self.outstanding.insert(batch.header.sequence, batch.id);
+        self.keep(batch, Check::Valid);
+    }
+
+    /// Takes a checked batch in and sends it to disk.
+    fn keep(&mut self, batch: Batch, check: Check) {
+        let (id, bytes) = (batch.id, batch.bytes().clone());
+        self.batches.add(batch, check, self.now);
+        self.persist(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
+    }
+
+    pub(super) fn on_batch_durable(&mut self, id: &BatchId, view: Bytes) {
+        self.batches.durable(id, view);
+        let Some(held) = self.batches.get_mut(id) else { return };
+        held.pushed = self.now;
+        if held.batch.header.author == self.shared.seat {
+            let message = Message::Batch(held.batch.clone());
+            self.outputs.push_back(Output::Broadcast(message));
+        }
+    }
+
+    pub(super) fn on_batch(&mut self, from: Seat, batch: Batch) {
+        let (header, reference) = (&batch.header, batch.reference());
+        let committee = &self.shared.committee;
+        if header.epoch != committee.epoch || !committee.has(header.author) {
+            return self.misbehaved(from, "a batch of another epoch or without a seat");
+        }
+        if self.batches.get(&batch.id).is_some() || self.checking_batches.contains(&batch.id) {
+            return;
+        }
+        let wanted = self.want_batches.wants(&reference);
+        let taken = self.batches.slot(header.author, header.sequence).is_some();
+        let open = self.consensus.settlement().open(header.author, header.sequence);
+        let near = header.accounts <= self.chain.accounts.saturating_add(ACCOUNTS_AHEAD_MAX);
+        if header.author == self.shared.seat || !wanted && (taken || !open || !near) {
+            return;
+        }
+        self.checking_batches.insert(batch.id);
+        self.outputs.push_back(Output::Job(Job::CheckBatch { from, batch }));
+    }
+
+    pub(super) fn on_batch_checked(&mut self, from: Seat, batch: Batch, result: Result<(), &'static str>) {
+        self.checking_batches.remove(&batch.id);
+        if let Err(reason) = result {
+            return self.misbehaved(from, reason);
+        }
+        let reference = batch.reference();
+        let wanted = self.want_batches.wants(&reference);
+        let (author, sequence) = (reference.author, reference.sequence);
+        let open = self.consensus.settlement().open(author, sequence);
+        if !wanted && (!open || self.batches.slot(author, sequence).is_some()) {
+            return;
+        }
+        self.want_batches.got(&reference);
+        self.stirred = self.now;
+        self.keep(batch, Check::No);
+        if self.verifies_at_once(author, sequence) {
+            self.verify(&reference.id);
+        }
+    }
+
+    fn verifies_at_once(&self, author: Seat, sequence: Sequence) -> bool {
+        self.shared.rules.policy == Policy::All
+            || self.rank(author, sequence) <= self.shared.committee.faulty_max()
+    }
+
+    fn rank(&self, author: Seat, sequence: Sequence) -> usize {
+        verify_rank(&self.draw_seed, &self.shared.committee, author, sequence, self.shared.seat)
+    }
+
+    /// Has the signatures of a held batch checked, unless that is done, running, pointless, or too early because the
+    /// batch names accounts that are not executed here yet.
+    pub(super) fn verify(&mut self, id: &BatchId) {
+        let accounts = self.chain.accounts;
+        let Some(held) = self.batches.get_mut(id) else { return };
+        if held.check == Check::No && !held.settled && held.batch.header.accounts <= accounts {
+            held.check = Check::Running;
+            self.outputs.push_back(Output::Job(Job::VerifyRows(held.batch.clone())));
+        }
+    }
+
+    /// Batches that waited for accounts to be executed are verified now.
+    pub(super) fn verify_deferred(&mut self) {
+        let unchecked = self.batches.unsettled().filter(|held| held.check == Check::No);
+        let waiting: Vec<BatchRef> = unchecked.map(|held| held.batch.reference()).collect();
+        for batch in waiting {
+            if self.verifies_at_once(batch.author, batch.sequence) {
+                self.verify(&batch.id);
+            }
+        }
+    }
+
+    pub(super) fn on_batch_verified(&mut self, batch: BatchRef, bad_row: Option<usize>) {
+        self.batches.checked(&batch.id, bad_row.is_none());
+        if bad_row.is_some() {
+            self.misbehaved(batch.author, "a batch with a bad signature in a row");
+        }
+    }
+
+    /// Another validator's accepted vertex acks a batch. What f + 1 validators hold and this one lacks is fetched,
+    /// unless the push that is probably under way brings it first.
+    pub(super) fn note_ack(&mut self, ack: &Ack, by: Seat) {
+        let batch = ack.batch;
+        let relevant = ack.verdict != Verdict::Invalid
+            && by != self.shared.seat
+            && self.consensus.settlement().open(batch.author, batch.sequence);
+        if !relevant {
+            return;
+        }
+        let enough = self.shared.committee.faulty_max() + 1;
+        let Some(holders) = self.batches.acked_by(batch, by) else { return };
+        if holders.count() == 1 {
+            self.stirred = self.now;
+        }
+        if holders.count() >= enough {
+            let holders: Vec<Seat> = holders.iter().collect();
+            let due = self.now + self.shared.rules.delay() * 4;
+            holders.into_iter().for_each(|holder| self.want_batches.want(batch, holder, due));
+        }
+    }
+
+    /// A settled batch that is not here holds up the chain; a push may still be under way.
+    pub(super) fn want_settled(&mut self, batch: BatchRef) {
+        self.want_batches.want(batch, batch.author, self.now + self.shared.rules.delay());
+    }
+
+    /// Lets go of what can never settle. Rows of one's own go back to the mempool and are sealed again.
+    pub(super) fn forget_dead(&mut self) {
+        let settlement = self.consensus.settlement();
+        let dead = self.batches.forget(|author, sequence| settlement.dead(author, sequence));
+        for batch in dead.iter().filter(|batch| batch.header.author == self.shared.seat) {
+            self.outstanding.remove(&batch.header.sequence);
+            self.shared.mempool.put_back(batch.rows());
+        }
+        let (settlement, absent) = (self.consensus.settlement(), &self.batches);
+        self.want_batches.retain(|b| settlement.open(b.author, b.sequence) || absent.is_absent(&b.id));
+    }
+
+    /// Pushes own batches again to whom has not acked them, until a quorum has; widens the verification of what does
+    /// not settle.
+    pub(super) fn push_again_and_widen(&mut self) {
+        let delay = self.shared.rules.delay();
+        let (me, quorum, now) = (self.shared.seat, self.shared.committee.quorum(), self.now);
+        let stale: Vec<BatchId> = self
+            .batches
+            .unsettled()
+            .filter(|h| h.durable && h.batch.header.author == me && h.acked_by.count() + 1 < quorum)
+            .filter(|h| now >= h.pushed + delay * 4)
+            .map(|h| h.batch.id)
+            .collect();
+        for id in stale {
+            let Some(held) = self.batches.get_mut(&id) else { continue };
+            held.pushed = now;
+            let (batch, acked_by) = (held.batch.clone(), held.acked_by.clone());
+            let lacking: Vec<Seat> = self.connected.iter().filter(|&seat| !acked_by.contains(seat)).collect();
+            lacking.into_iter().for_each(|seat| self.send(seat, Message::Batch(batch.clone())));
+        }
+        let unchecked = self.batches.unsettled().filter(|held| held.check == Check::No && held.durable);
+        let slow: Vec<(BatchRef, Time)> = unchecked.map(|held| (held.batch.reference(), held.seen)).collect();
+        for (batch, seen) in slow {
+            let step =
+                self.rank(batch.author, batch.sequence).saturating_sub(self.shared.committee.faulty_max());
+            let doubled =
+                2u32.saturating_pow(u32::try_from(step.saturating_sub(1)).unwrap_or(u32::MAX).min(16));
+            if now >= seen + delay * WIDEN_AFTER_DELAYS.saturating_mul(doubled) {
+                self.verify(&batch.id);
+            }
+        }
+    }
+
+    pub(super) fn serve_batches(&mut self, to: Seat, wanted: &[BatchRef]) {
+        let found = wanted.iter().filter_map(|b| self.batches.get(&b.id)).filter(|held| held.durable);
+        let batches: Vec<Batch> = found.take(BATCHES_PER_REQUEST).map(|held| held.batch.clone()).collect();
+        batches.into_iter().for_each(|batch| self.send(to, Message::Batch(batch)));
+    }
+}

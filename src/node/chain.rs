@@ -1,0 +1,140 @@
+//! From the order to the chain: settled batches are executed, blocks built, hashed and made durable, in this order.
+
+use super::jobs::Executed;
+use crate::consensus::Emitted;
+use crate::types::{BatchRef, Block, BlockHash, Epoch, Height, LeaderRef, RootKind, Time};
+use crate::wire::{block_hash, encode_block};
+use std::collections::VecDeque;
+
+/// Blocks handed to the executor at once: enough to keep it busy while results travel.
+pub(super) const EXECUTING_MAX: usize = 4;
+/// Blocks that may wait for execution. When full, no more leaders are emitted until some are executed; the vertices
+/// wait in the DAG, and above its cap on bytes they carry no new acks.
+pub(super) const ORDERED_MAX: usize = 1024;
+
+/// A block whose place in the chain is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ordered {
+    pub height: Height,
+    pub leader: LeaderRef,
+    pub time: Time,
+    pub settled: Vec<BatchRef>,
+}
+
+/// A block that is executed and on its way to disk.
+#[derive(Clone, Debug)]
+pub(super) struct Built {
+    pub height: Height,
+    pub hash: BlockHash,
+    pub settled: Vec<BatchRef>,
+    pub rows: u32,
+    pub ok: u32,
+}
+
+/// The end of the chain.
+#[derive(Debug)]
+pub(super) struct Chain {
+    epoch: Epoch,
+    checkpoint_blocks: u64,
+    last_ordered: Height,
+    ordered: VecDeque<Ordered>,
+    executing: VecDeque<Ordered>,
+    /// The last executed block.
+    last: (Height, BlockHash),
+    /// The last durable block.
+    pub durable: (Height, BlockHash),
+    /// Accounts after the last executed block.
+    pub accounts: u32,
+}
+
+impl Chain {
+    /// The chain before its first block.
+    pub(super) fn new(epoch: Epoch, genesis: BlockHash, checkpoint_blocks: u64, accounts: u32) -> Chain {
+        let start = (Height(0), genesis);
+        let (ordered, executing) = (VecDeque::new(), VecDeque::new());
+        let last_ordered = Height(0);
+        Chain {
+            epoch,
+            checkpoint_blocks,
+            last_ordered,
+            ordered,
+            executing,
+            last: start,
+            durable: start,
+            accounts,
+        }
+    }
+
+    /// Whether there is no room for another ordered block.
+    pub(super) fn full(&self) -> bool {
+        self.ordered.len() >= ORDERED_MAX
+    }
+
+    /// Blocks that wait to be executed.
+    pub(super) fn waiting(&self) -> usize {
+        self.ordered.len()
+    }
+
+    /// The last height that has its place.
+    pub(super) fn ordered_height(&self) -> Height {
+        self.last_ordered
+    }
+
+    /// The last height executed.
+    pub(super) fn executed_height(&self) -> Height {
+        self.last.0
+    }
+
+    /// Appends what a leader brought.
+    pub(super) fn push(&mut self, emitted: &Emitted) {
+        self.last_ordered = self.last_ordered.next();
+        self.ordered.push_back(Ordered {
+            height: self.last_ordered,
+            leader: emitted.leader,
+            time: emitted.time,
+            settled: emitted.settled.clone(),
+        });
+    }
+
+    /// The next block to execute, if the executor has room for it.
+    pub(super) fn next(&self) -> Option<&Ordered> {
+        self.ordered.front().filter(|_| self.executing.len() < EXECUTING_MAX)
+    }
+
+    /// The next block goes to the executor; tells its height and whether it is a checkpoint.
+    pub(super) fn start(&mut self) -> Option<(Height, bool)> {
+        let next = self.ordered.pop_front()?;
+        let height = next.height;
+        self.executing.push_back(next);
+        Some((height, height.0.is_multiple_of(self.checkpoint_blocks)))
+    }
+
+    /// The oldest block in execution is executed: builds it and returns its bytes. `None` if the result belongs to
+    /// no block in execution.
+    pub(super) fn finish(&mut self, executed: &Executed) -> Option<(Built, Vec<u8>)> {
+        let ordered = self.executing.pop_front().filter(|block| block.height == executed.height)?;
+        let block = Block {
+            epoch: self.epoch,
+            height: ordered.height,
+            previous: self.last.1,
+            leader: ordered.leader,
+            time: ordered.time,
+            accounts: executed.accounts,
+            settled: ordered.settled,
+            outcomes: executed.outcomes,
+            roots: executed.root.map(|root| (RootKind::Accounts, root)).into_iter().collect(),
+        };
+        let bytes = encode_block(&block);
+        let hash = block_hash(&bytes);
+        self.last = (block.height, hash);
+        self.accounts = executed.accounts;
+        let built = Built {
+            height: block.height,
+            hash,
+            settled: block.settled,
+            rows: executed.rows,
+            ok: executed.ok,
+        };
+        Some((built, bytes))
+    }
+}

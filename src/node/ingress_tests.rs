@@ -1,0 +1,153 @@
+//! Admission: every refusal by name, each row by itself, several submissions at once.
+
+use super::*;
+use crate::crypto::{self, SigningKey, signing_key_from_seed};
+use crate::node::{NodeConfig, Setup};
+use crate::types::{AccountNumber, Genesis, GenesisAccount, Key, Kind, Rules, Seat, SeatInfo, Time, Witness};
+use crate::wire::{Rows, transaction_digest};
+use std::sync::Arc;
+
+fn signer(number: u32) -> SigningKey {
+    signing_key_from_seed([number as u8; 32])
+}
+
+fn key(number: u32) -> [u8; 32] {
+    crypto::public_key(&signer(number))
+}
+
+/// A node with accounts 1 to 4 of 1,000 each, whose mempool holds `rows_max` rows.
+fn node(rows_max: usize) -> Shared {
+    let seats = vec![SeatInfo { key: Key(key(1)), fee_account: AccountNumber(1) }];
+    let accounts = (1..=4).map(|number| GenesisAccount { key: key(number), balance: 1_000 }).collect();
+    let genesis =
+        Genesis { name: "ingress".to_owned(), time: Time(0), rules: Rules::default(), seats, accounts };
+    genesis.check().expect("a genesis of this test");
+    Shared::new(&Setup {
+        genesis: Arc::new(genesis),
+        seat: Seat(0),
+        key: signer(1),
+        config: NodeConfig { mempool_rows_max: rows_max },
+        seed: 0,
+    })
+}
+
+/// Signs the rows as their senders would; a sender without an account signs with the zero key in its place.
+fn submit(shared: &Shared, effects: &[Effect], keys: &[[u8; 32]]) -> Submission {
+    let (mut opened, mut witnesses) = (keys.iter(), Vec::new());
+    for effect in effects {
+        let known = |number: u32| shared.ledger.keys().key(number).unwrap_or_default();
+        let to = match Kind::from_byte(effect.kind) {
+            Some(Kind::Open) => opened.next().copied().unwrap_or_default(),
+            _ => known(effect.to.get()),
+        };
+        let digest = transaction_digest(&shared.chain, effect, &known(effect.from.get()), &to);
+        witnesses.push(Witness(crypto::sign(&signer(effect.from.get()), &digest)));
+    }
+    Submission::pack(Rows { effects, keys, witnesses: &witnesses }).expect("a few rows")
+}
+
+fn pay(from: u32, to: u32, nonce: u64) -> Effect {
+    Effect::transfer(from, to, 10, nonce, 1)
+}
+
+#[test]
+fn good_rows_of_several_submissions_are_admitted_at_once() {
+    let shared = node(100);
+    let one = submit(&shared, &[pay(1, 2, 1), Effect::open(2, 10, 1, 100), pay(1, 2, 2)], &[[9; 32]]);
+    let other = submit(&shared, &[pay(3, 4, 1)], &[]);
+    let answers = admit(&shared, &[one, other]);
+    assert_eq!(
+        answers,
+        [Admission { accepted: 3, refused: vec![] }, Admission { accepted: 1, refused: vec![] }]
+    );
+    let taken = shared.mempool.take(10, &|_| true);
+    assert_eq!((taken.effects.len(), taken.keys), (4, vec![[9; 32]]));
+    assert!(admit(&shared, &[]).is_empty());
+}
+
+#[test]
+fn every_refusal_has_its_name_and_spares_the_other_rows() {
+    let shared = node(100);
+    let no_receiver = Effect { kind: Kind::Transfer as u8, ..Effect::open(1, 1, 1, 100) };
+    let odd_kind = Effect { kind: 9, ..pay(1, 2, 1) };
+    let rows = [
+        (odd_kind, Some(Refusal::Malformed)),
+        (pay(1, 2, 1), None),
+        (no_receiver, Some(Refusal::Malformed)),
+        (Effect::transfer(1, 2, 10, 3, 0), Some(Refusal::Malformed)),
+        (Effect::open(1, 10, 4, 99), Some(Refusal::Malformed)),
+        (Effect::open(1, 10, 4, 100), Some(Refusal::Malformed)),
+        (Effect::open(1, 10, 4, 100), None),
+        (Effect::open(1, 10, 5, 100), Some(Refusal::Malformed)),
+        (pay(0, 2, 1), Some(Refusal::Malformed)),
+        (pay(5, 2, 1), Some(Refusal::UnknownAccount)),
+        (pay(2, 5, 1), Some(Refusal::UnknownAccount)),
+        (pay(u32::MAX, u32::MAX, 1), Some(Refusal::UnknownAccount)),
+        (pay(2, 1, 0), Some(Refusal::BadNonce)),
+        (pay(2, 1, 65), Some(Refusal::BadNonce)),
+        (pay(2, 1, 64), None),
+        (Effect::transfer(2, 1, 1_000, 2, 1), Some(Refusal::NotCovered)),
+        (Effect::transfer(2, 1, u64::MAX, 2, 1), Some(Refusal::NotCovered)),
+        (Effect::transfer(2, 1, 999, 2, 1), None),
+        (pay(1, 2, 1), Some(Refusal::Duplicate)),
+    ];
+    // Of the four open rows the first pays too little, the second finds the zero key, the last finds none at all.
+    let effects = rows.map(|(effect, _)| effect);
+    let answers = admit(&shared, &[submit(&shared, &effects, &[[7; 32], [0; 32], [8; 32]])]);
+    let refused = rows.iter().zip(0..).filter_map(|((_, refusal), index)| Some((index, (*refusal)?)));
+    let expected: Vec<_> = refused.collect();
+    assert_eq!(answers, [Admission { accepted: 4, refused: expected }]);
+    assert_eq!(shared.mempool.take(10, &|_| true).keys, [[8; 32]]);
+}
+
+#[test]
+fn a_bad_signature_is_found_wherever_it_stands() {
+    let shared = node(1_000);
+    let effects: Vec<_> = (1..=60).map(|nonce| pay(1, 2, nonce)).collect();
+    let good = submit(&shared, &effects, &[]);
+    let others: Vec<_> = (1..=60).map(|nonce| pay(3, 2, nonce)).collect();
+    let other = submit(&shared, &others, &[]);
+    let mut witnesses = other.rows().witnesses.to_vec();
+    let bad = [0u32, 17, 59];
+    bad.iter().for_each(|&row| witnesses[row as usize].0[40] ^= 1);
+    let mixed = Submission::pack(Rows { witnesses: &witnesses, ..other.rows() }).expect("as many as before");
+    let answers = admit(&shared, &[mixed, good]);
+    let refused = bad.map(|row| (row, Refusal::BadSignature)).to_vec();
+    assert_eq!(answers, [Admission { accepted: 57, refused }, Admission { accepted: 60, refused: vec![] }]);
+}
+
+#[test]
+fn a_row_is_bound_to_chain_receiver_and_sender() {
+    let shared = node(100);
+    let signed = submit(&shared, &[pay(1, 2, 1)], &[]);
+    for effect in [pay(1, 3, 1), pay(3, 2, 1), pay(1, 2, 2), Effect::transfer(1, 2, 11, 1, 1)] {
+        let stolen = Submission::pack(Rows { effects: &[effect], ..signed.rows() }).expect("one row");
+        assert_eq!(admit(&shared, &[stolen])[0].refused, [(0, Refusal::BadSignature)]);
+    }
+}
+
+#[test]
+fn duplicates_across_submissions_and_a_full_mempool_are_refused() {
+    let shared = node(3);
+    let one = submit(&shared, &[pay(1, 2, 1), pay(1, 2, 2)], &[]);
+    let answers = admit(&shared, &[one.clone(), one.clone()]);
+    assert_eq!(answers[0], Admission { accepted: 2, refused: vec![] });
+    assert_eq!(
+        answers[1].refused,
+        [(0, Refusal::Duplicate), (1, Refusal::Full)],
+        "room counts before copies"
+    );
+    assert_eq!(
+        admit(&shared, &[submit(&shared, &[pay(2, 1, 1), pay(2, 1, 2)], &[])])[0].refused,
+        [(1, Refusal::Full)]
+    );
+}
+
+#[test]
+fn fees_of_waiting_rows_count_against_the_balance() {
+    let shared = node(100);
+    let effects: Vec<_> = (1..=5).map(|nonce| Effect::transfer(1, 2, 10, nonce, 300)).collect();
+    let answers = admit(&shared, &[submit(&shared, &effects, &[])]);
+    let refused = vec![(3, Refusal::NotCovered), (4, Refusal::NotCovered)];
+    assert_eq!(answers, [Admission { accepted: 3, refused }]);
+}

@@ -1,0 +1,101 @@
+//! Replaying what the store recovered: the log is in the order of acceptance, so that agreement comes to the same
+//! order again, and every block on disk is executed again and must come out the same.
+
+use super::batches::Check;
+use super::jobs::ExecuteJob;
+use super::{Fatal, Node};
+use crate::consensus::Insert;
+use crate::store::RecordKind;
+use crate::types::{Sequence, Verdict};
+use crate::wire::{Batch, SignedVertex, WireError, block_hash};
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Node {
+    pub(super) fn recover(&mut self, kind: RecordKind, bytes: Bytes) -> Result<(), Fatal> {
+        let unreadable = |kind, error: WireError| Fatal::Record { kind, reason: error.to_string() };
+        match kind {
+            RecordKind::Batch => {
+                let batch = Batch::decode(bytes).map_err(|error| unreadable("batch", error))?;
+                self.recover_batch(batch);
+            }
+            RecordKind::Vertex => {
+                let vertex = SignedVertex::decode(bytes).map_err(|error| unreadable("vertex", error))?;
+                self.recover_vertex(Arc::new(vertex));
+            }
+            RecordKind::Block => self.recover_block(&bytes)?,
+        }
+        Ok(())
+    }
+
+    fn recover_batch(&mut self, batch: Batch) {
+        let (reference, bytes) = (batch.reference(), batch.bytes().clone());
+        let mine = reference.author == self.shared.seat;
+        self.batches.add(batch, if mine { Check::Valid } else { Check::No }, self.now);
+        self.batches.durable(&reference.id, bytes);
+        if mine {
+            self.outstanding.insert(reference.sequence, reference.id);
+            self.next_sequence = self.next_sequence.max(Sequence(reference.sequence.0 + 1));
+        }
+    }
+
+    fn recover_vertex(&mut self, vertex: Arc<SignedVertex>) {
+        if vertex.vertex.author == self.shared.seat {
+            self.pace.found(vertex.vertex.round);
+            for ack in &vertex.vertex.acks {
+                self.batches.said(ack);
+            }
+            if !vertex.vertex.acks.is_empty() {
+                self.own_acks.insert(vertex.vertex.round, vertex.vertex.acks.clone());
+            }
+        }
+        if let Insert::Accepted(accepted) = self.consensus.insert(vertex) {
+            for vertex in accepted {
+                self.recover_acks(&vertex);
+            }
+        }
+        while let Some(emitted) = self.consensus.next_emitted() {
+            self.settle_order(&emitted);
+            for vertex in &emitted.accepted {
+                self.recover_acks(vertex);
+            }
+        }
+    }
+
+    fn recover_acks(&mut self, vertex: &SignedVertex) {
+        for ack in vertex.vertex.acks.iter().filter(|ack| ack.verdict != Verdict::Invalid) {
+            self.note_ack(ack, vertex.vertex.author);
+        }
+    }
+
+    fn recover_block(&mut self, bytes: &[u8]) -> Result<(), Fatal> {
+        let Some(next) = self.chain.next() else {
+            let reason = "no vertex on disk before it commits its leader".to_owned();
+            return Err(Fatal::Record { kind: "block", reason });
+        };
+        let batches: Option<Vec<Batch>> =
+            next.settled.iter().map(|b| self.batches.get(&b.id).map(|held| held.batch.clone())).collect();
+        let batches = batches.ok_or(Fatal::MissingBatch { height: next.height.0 })?;
+        let Some((height, checkpoint)) = self.chain.start() else { return Ok(()) };
+        let executed = ExecuteJob { height, batches, checkpoint }.run(&self.shared);
+        let Some((built, replayed)) = self.chain.finish(&executed) else { return Ok(()) };
+        if replayed != bytes {
+            let (stored, replayed) = (block_hash(bytes).to_string(), built.hash.to_string());
+            return Err(Fatal::Replay { height: height.0, stored, replayed });
+        }
+        for batch in &built.settled {
+            self.batches.executed(batch);
+        }
+        self.chain.durable = (built.height, built.hash);
+        Ok(())
+    }
+
+    /// Goes on where the log ends: what was sealed or held and not said yet is said, what was to be verified is
+    /// verified.
+    pub(super) fn resume(&mut self) {
+        self.outputs.clear();
+        self.verify_deferred();
+        self.emit();
+        self.execute_ready();
+    }
+}

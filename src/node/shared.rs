@@ -1,0 +1,49 @@
+//! What a node's jobs read on other threads.
+
+use super::Setup;
+use crate::crypto::{PreparedKey, SigningKey};
+use crate::ledger::Ledger;
+use crate::mempool::Mempool;
+use crate::types::{ChainId, Committee, Rules, Seat};
+use crate::wire::chain_id;
+
+/// The parts of a node that its jobs read on other threads.
+pub struct Shared {
+    /// The chain.
+    pub chain: ChainId,
+    /// Its rules.
+    pub rules: Rules,
+    /// Its committee.
+    pub committee: Committee,
+    /// The node's own seat.
+    pub seat: Seat,
+    /// The node's own key.
+    pub key: SigningKey,
+    /// The account table; written by [`super::jobs::ExecuteJob`] only.
+    pub ledger: Ledger,
+    /// The mempool.
+    pub mempool: Mempool,
+    seat_keys: Vec<Option<PreparedKey>>,
+}
+
+impl Shared {
+    /// The shared parts of a node at the genesis.
+    pub fn new(setup: &Setup) -> Shared {
+        let genesis = &setup.genesis;
+        Shared {
+            chain: chain_id(genesis),
+            rules: genesis.rules,
+            committee: genesis.committee(),
+            seat: setup.seat,
+            key: setup.key.clone(),
+            ledger: Ledger::new(genesis.table()),
+            mempool: Mempool::new(setup.config.mempool_rows_max),
+            seat_keys: genesis.seats.iter().map(|seat| PreparedKey::new(&seat.key.0)).collect(),
+        }
+    }
+
+    /// The prepared key of a seat; `None` if there is no such seat or its key is not a point.
+    pub fn seat_key(&self, seat: Seat) -> Option<&PreparedKey> {
+        self.seat_keys.get(seat.index())?.as_ref()
+    }
+}

@@ -1,0 +1,142 @@
+//! Spreading what peers lack and asking for what is missing here.
+
+use super::Node;
+use crate::types::{Round, Seat, VertexRef};
+use crate::wire::{Message, REFS_MAX, SignedVertex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The most vertices pushed in answer to one frontier; the peer shows its next one when it has worked through them.
+const PUSHED_MAX: usize = 512;
+
+impl Node {
+    pub(super) fn on_connected(&mut self, seat: Seat) {
+        if seat == self.shared.seat || !self.shared.committee.has(seat) {
+            return;
+        }
+        self.connected.insert(seat);
+        self.send_frontier(seat);
+        let me = self.shared.seat;
+        let mine: Vec<_> = self
+            .batches
+            .unsettled()
+            .filter(|held| held.durable && held.batch.header.author == me && !held.acked_by.contains(seat))
+            .map(|held| held.batch.clone())
+            .collect();
+        mine.into_iter().for_each(|batch| self.send(seat, Message::Batch(batch)));
+    }
+
+    pub(super) fn on_message(&mut self, from: Seat, message: Message) {
+        match message {
+            Message::Vertex(vertex) => self.on_vertex(from, vertex),
+            Message::Batch(batch) => self.on_batch(from, batch),
+            Message::WantVertices(wanted) => self.serve_vertices(from, &wanted),
+            Message::WantBatches(wanted) => self.serve_batches(from, &wanted),
+            Message::Frontier(rounds) => self.on_frontier(from, &rounds),
+        }
+    }
+
+    fn serve_vertices(&mut self, to: Seat, wanted: &[VertexRef]) {
+        let found: Vec<_> = wanted.iter().filter_map(|&v| self.consensus.dag().get(v).cloned()).collect();
+        found.into_iter().for_each(|vertex| self.send(to, Message::Vertex(vertex)));
+    }
+
+    fn on_frontier(&mut self, from: Seat, rounds: &[Round]) {
+        if rounds.len() != self.shared.committee.size() {
+            return self.misbehaved(from, "a frontier of another committee");
+        }
+        let lacking = self.consensus.dag().above(rounds, PUSHED_MAX);
+        // Its own vertices it has, or has lost: it asks for those by name.
+        let others = lacking.into_iter().filter(|vertex| vertex.vertex.author != from);
+        others.collect::<Vec<_>>().into_iter().for_each(|vertex| self.send(from, Message::Vertex(vertex)));
+    }
+
+    fn send_frontier(&mut self, to: Seat) {
+        let rounds = self.consensus.dag().frontier().to_vec();
+        self.send(to, Message::Frontier(rounds));
+    }
+
+    /// Passes another author's vertex on to peers that seem cut off from that author: whose latest vertex does not
+    /// name one of its author, of the round before. Not again to the same peer within two message delays.
+    pub(super) fn relay(&mut self, vertex: &Arc<SignedVertex>) {
+        let (author, round) = (vertex.vertex.author, vertex.vertex.round);
+        let peers: Vec<Seat> = self.connected.iter().filter(|&peer| peer != author).collect();
+        for peer in peers {
+            let dag = self.consensus.dag();
+            let latest = dag.latest(peer);
+            if latest.0 < 2 || round < latest {
+                continue;
+            }
+            let cut_off = dag.first(latest, peer).is_some_and(|last| {
+                last.vertex.strong.iter().all(|p| p.author != author)
+                    && last.vertex.weak.iter().all(|p| p.author != author)
+            });
+            let pause = self.shared.rules.delay() * 2;
+            let lately = self.relayed.get(&(peer, author)).is_some_and(|&at| self.now < at + pause);
+            if cut_off && !lately {
+                self.relayed.insert((peer, author), self.now);
+                self.send(peer, Message::Vertex(vertex.clone()));
+            }
+        }
+    }
+
+    /// The regular look at everything that waits for others.
+    pub(super) fn sweep(&mut self) {
+        if self.now < self.next_sweep {
+            return;
+        }
+        let delay = self.shared.rules.delay();
+        self.next_sweep = self.now + delay / 2;
+        self.want_absent_parents();
+        self.ask();
+        self.push_again_and_widen();
+        let (dag, last_asked) = (self.consensus.dag(), self.asked_frontier);
+        let behind = dag.waiting() > 0 && self.now >= last_asked + delay / 2;
+        let stuck = self.now >= self.progressed.1 + delay * 2 && self.now >= last_asked + delay * 2;
+        if stuck || behind {
+            self.asked_frontier = self.now;
+            self.show_frontier(stuck);
+        }
+    }
+
+    fn show_frontier(&mut self, to_all: bool) {
+        let peers: Vec<Seat> = self.connected.iter().collect();
+        if to_all {
+            peers.into_iter().for_each(|peer| self.send_frontier(peer));
+        } else if !peers.is_empty() {
+            let peer = peers[self.dice.below(peers.len())];
+            self.send_frontier(peer);
+        }
+    }
+
+    /// Parents whose request was forgotten for lack of space are noted again.
+    fn want_absent_parents(&mut self) {
+        let floor = self.consensus.dag().floor();
+        self.want_vertices.retain(|vertex| vertex.round > floor);
+        for parent in self.consensus.dag().absent(REFS_MAX) {
+            self.want_vertices.want(parent, parent.author, self.now);
+        }
+    }
+
+    fn ask(&mut self) {
+        let vertices = self.want_vertices.due(self.now, &self.connected, &mut self.dice);
+        for (to, wanted) in by_peer(vertices) {
+            self.send(to, Message::WantVertices(wanted));
+        }
+        let batches = self.want_batches.due(self.now, &self.connected, &mut self.dice);
+        for (to, wanted) in by_peer(batches) {
+            self.send(to, Message::WantBatches(wanted));
+        }
+    }
+}
+
+fn by_peer<K>(asks: Vec<(Seat, K)>) -> BTreeMap<Seat, Vec<K>> {
+    let mut by_peer: BTreeMap<Seat, Vec<K>> = BTreeMap::new();
+    for (seat, key) in asks {
+        let wanted = by_peer.entry(seat).or_default();
+        if wanted.len() < REFS_MAX {
+            wanted.push(key);
+        }
+    }
+    by_peer
+}

@@ -1,0 +1,204 @@
+//! Vertices: taking others', making one's own, and what their order brings.
+
+use super::jobs::{Done, ExecuteJob, Executed, Job};
+use super::{Node, OnDisk, Output};
+use crate::consensus::{Emitted, Insert, Load};
+use crate::store::RecordKind;
+use crate::types::params::UNCOMMITTED_BYTES_MAX;
+use crate::types::{Parent, Seat, Time, Vertex};
+use crate::wire::client::BlockNotice;
+use crate::wire::{Message, SignedVertex, sign_vertex};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long something unsettled keeps a node from idling after the last news of it: a batch that cannot settle must
+/// not keep the chain at full pace for ever.
+const STIR_MAX: Duration = Duration::from_secs(10);
+
+impl Node {
+    pub(super) fn on_vertex(&mut self, from: Seat, vertex: Arc<SignedVertex>) {
+        if let Err(reason) = self.consensus.dag().well_formed(&vertex) {
+            return self.misbehaved(from, reason);
+        }
+        // What carries the own name was made here and is on disk, or is not ours to vouch for.
+        let own = vertex.vertex.author == self.shared.seat;
+        if own || !self.consensus.dag().wants(vertex.reference()) || !self.checking.insert(vertex.id) {
+            return;
+        }
+        self.outputs.push_back(Output::Job(Job::CheckVertex { from, vertex }));
+    }
+
+    pub(super) fn on_vertex_checked(&mut self, from: Seat, vertex: Arc<SignedVertex>, good: bool) {
+        self.checking.remove(&vertex.id);
+        if !good {
+            return self.misbehaved(from, "a vertex with a bad signature");
+        }
+        self.want_vertices.got(&vertex.reference());
+        self.offer(from, vertex);
+    }
+
+    /// Hands a checked vertex to agreement.
+    pub(super) fn offer(&mut self, from: Seat, vertex: Arc<SignedVertex>) {
+        match self.consensus.insert(vertex) {
+            Insert::Accepted(accepted) => accepted.iter().for_each(|vertex| self.on_accepted(vertex)),
+            Insert::Waiting(absent) => {
+                absent.into_iter().for_each(|p| self.want_vertices.want(p, from, self.now))
+            }
+            Insert::Ignored | Insert::Dropped => {}
+        }
+        self.emit();
+    }
+
+    fn on_accepted(&mut self, vertex: &Arc<SignedVertex>) {
+        let author = vertex.vertex.author;
+        self.want_vertices.got(&vertex.reference());
+        if author != self.shared.seat {
+            self.persist(RecordKind::Vertex, vertex.bytes.clone(), None);
+            self.relay(vertex);
+        }
+        for ack in &vertex.vertex.acks {
+            self.note_ack(ack, author);
+        }
+        let highest = self.consensus.dag().highest();
+        if highest > self.progressed.0 {
+            self.progressed = (highest, self.now);
+        }
+    }
+
+    /// Follows the order as far as it is decided.
+    pub(super) fn emit(&mut self) {
+        while !self.chain.full() {
+            let Some(emitted) = self.consensus.next_emitted() else { return };
+            self.on_emitted(&emitted);
+        }
+    }
+
+    pub(super) fn on_emitted(&mut self, emitted: &Emitted) {
+        self.settle_order(emitted);
+        for vertex in &emitted.accepted {
+            self.on_accepted(vertex);
+        }
+    }
+
+    /// What an emitted leader changes, live and in replay alike.
+    pub(super) fn settle_order(&mut self, emitted: &Emitted) {
+        self.chain.push(emitted);
+        for batch in &emitted.settled {
+            self.stirred = self.now;
+            if !self.batches.settle(batch) {
+                self.want_settled(*batch);
+            }
+            if batch.author == self.shared.seat {
+                self.outstanding.remove(&batch.sequence);
+            }
+        }
+        let mine = emitted.output.iter().filter(|signed| signed.vertex.author == self.shared.seat);
+        for signed in mine {
+            self.own_acks.remove(&signed.vertex.round);
+        }
+        let live = self.own_acks.split_off(&self.consensus.dag().floor().next());
+        for (_, acks) in std::mem::replace(&mut self.own_acks, live) {
+            self.batches.repeat(&acks);
+        }
+        self.forget_dead();
+    }
+
+    /// Whether there is something to settle.
+    fn load(&self) -> Load {
+        let dag = self.consensus.dag();
+        let unsettled = self.sealing
+            || !self.outstanding.is_empty()
+            || self.batches.unsettled().next().is_some()
+            || self.consensus.settlement().anything_open();
+        let caps = u32::try_from(dag.uncommitted_bytes() / UNCOMMITTED_BYTES_MAX).unwrap_or(u32::MAX);
+        Load { busy: unsettled && self.now < self.stirred + STIR_MAX, caps }
+    }
+
+    pub(super) fn vote_due(&mut self) -> Option<Time> {
+        if self.voting {
+            return None;
+        }
+        let load = self.load();
+        self.pace.due(self.now, self.consensus.dag(), load)
+    }
+
+    pub(super) fn vote_if_due(&mut self) {
+        if self.vote_due().is_some_and(|due| due <= self.now) {
+            self.vote();
+        }
+    }
+
+    fn vote(&mut self) {
+        let round = self.pace.next();
+        let (strong, weak) = self.consensus.choose_parents(round);
+        let acks = if self.consensus.dag().uncommitted_bytes() > UNCOMMITTED_BYTES_MAX {
+            Vec::new()
+        } else {
+            let settlement = self.consensus.settlement();
+            self.batches.take_acks(|author, sequence| settlement.open(author, sequence))
+        };
+        if !acks.is_empty() {
+            self.own_acks.insert(round, acks.clone());
+        }
+        let vertex = Vertex {
+            epoch: self.shared.committee.epoch,
+            round,
+            author: self.shared.seat,
+            time: self.now,
+            strong: strong.iter().map(|p| Parent { author: p.author, id: p.id }).collect(),
+            weak,
+            acks,
+            parts: Vec::new(),
+        };
+        let signed = Arc::new(sign_vertex(&self.shared.key, &self.shared.chain, vertex));
+        self.voting = true;
+        self.pace.made(round, self.now);
+        self.persist(RecordKind::Vertex, signed.bytes.clone(), Some(OnDisk::OwnVertex(signed)));
+    }
+
+    pub(super) fn on_own_vertex_durable(&mut self, vertex: Arc<SignedVertex>) {
+        self.voting = false;
+        self.outputs.push_back(Output::Broadcast(Message::Vertex(vertex.clone())));
+        self.offer(self.shared.seat, vertex);
+    }
+
+    /// Hands blocks to the executor whose batches are all here.
+    pub(super) fn execute_ready(&mut self) {
+        while let Some(next) = self.chain.next() {
+            let batches: Option<Vec<_>> =
+                next.settled.iter().map(|b| self.batches.get(&b.id).map(|held| held.batch.clone())).collect();
+            let Some(batches) = batches else { return };
+            let Some((height, checkpoint)) = self.chain.start() else { return };
+            self.outputs.push_back(Output::Execute(ExecuteJob { height, batches, checkpoint }));
+        }
+    }
+
+    pub(super) fn on_executed(&mut self, executed: &Executed) {
+        if let Some((built, bytes)) = self.chain.finish(executed) {
+            self.persist(RecordKind::Block, bytes.into(), Some(OnDisk::Block(built)));
+            self.verify_deferred();
+        }
+        self.emit();
+    }
+
+    pub(super) fn on_block_durable(&mut self, built: super::Built) {
+        for batch in &built.settled {
+            self.batches.executed(batch);
+        }
+        self.chain.durable = (built.height, built.hash);
+        self.outputs.push_back(Output::Durable(BlockNotice {
+            height: built.height,
+            hash: built.hash,
+            durable: self.now,
+            batches: built.settled.len() as u32,
+            rows: built.rows,
+            ok: built.ok,
+        }));
+    }
+}
+
+impl From<Executed> for Done {
+    fn from(executed: Executed) -> Done {
+        Done::Executed(executed)
+    }
+}
