@@ -18,6 +18,10 @@ const BATCH_REF_BYTES: usize = 42;
 
 /// A message between peers. Shared parts are behind [`Arc`] or [`Bytes`], so that a broadcast copies nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a message is moved a few times; a box would be one allocation more"
+)]
 pub enum Message {
     /// A vertex, pushed or asked for.
     Vertex(Arc<SignedVertex>),

@@ -1,0 +1,677 @@
+//! All sockets of a node: listeners, connections, deadlines. Bytes become [`Event`]s here; what they mean to the chain
+//! is not known here.
+
+use super::client::{ClientError, ClientLink};
+use super::config::*;
+use super::dialer::Dialer;
+use super::noise::{Identity, PeerError};
+use super::peer::{PeerEvent, PeerLink, Scratch};
+use super::queue::{OutBuffer, ReadyList};
+use super::slab::Slab;
+use crate::metrics::Metrics;
+use crate::types::{Seat, Time};
+use crate::wire::Message;
+use crate::wire::client::{Reply, Request};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// What the sockets have to tell.
+#[derive(Debug)]
+pub enum Event {
+    /// An authenticated connection to a validator stands.
+    Opened(Seat),
+    /// It is gone. (Where a newer one of the same seat replaces it, that one is told of next.)
+    Closed(Seat),
+    /// A validator sent a message.
+    Message {
+        /// Who.
+        from: Seat,
+        /// What.
+        message: Message,
+    },
+    /// A client asks.
+    Request {
+        /// Which client.
+        client: Token,
+        /// What.
+        request: Request,
+    },
+}
+
+/// What may be read in this turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// From validators; not while the disk is behind.
+    pub peers: bool,
+    /// Rows of clients that still find room.
+    pub rows: usize,
+}
+
+impl Gate {
+    fn clients(&self) -> bool {
+        self.peers && self.rows >= crate::wire::client::SUBMIT_ROWS_MAX
+    }
+}
+
+/// Why a connection ends.
+#[derive(Debug, Error)]
+pub enum Gone {
+    /// The other side closed it.
+    #[error("closed by the other side")]
+    Closed,
+    /// The system says so.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A validator, or who wants to pass for one, broke a rule.
+    #[error("{0}")]
+    Peer(#[from] PeerError),
+    /// A client did.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// No identity, or no hello, in time.
+    #[error("said nothing valid within the deadline")]
+    Silent,
+    /// It had to make room.
+    #[error("too many strangers at once")]
+    Crowded,
+    /// It takes no bytes.
+    #[error("takes no bytes")]
+    Stalled,
+    /// The same seat connected anew.
+    #[error("replaced by a newer connection of the same seat")]
+    Replaced,
+}
+
+pub(super) enum Link {
+    Peer(Box<PeerLink>),
+    Client(Box<ClientLink>),
+}
+
+pub(super) struct Conn {
+    pub(super) stream: TcpStream,
+    pub(super) link: Link,
+    token: Token,
+    address: SocketAddr,
+    /// Of the authentication, or of the acceptance before it.
+    since: Time,
+    /// Since when the socket takes nothing although something waits.
+    stuck: Option<Time>,
+    connecting: bool,
+    readable: bool,
+    writable: bool,
+    in_ready: bool,
+    in_dirty: bool,
+    in_waiting: bool,
+    subscribed: bool,
+}
+
+impl Conn {
+    fn out(&mut self) -> &mut OutBuffer {
+        match &mut self.link {
+            Link::Peer(link) => &mut link.out,
+            Link::Client(link) => &mut link.out,
+        }
+    }
+
+    fn established(&self) -> bool {
+        match &self.link {
+            Link::Peer(link) => link.seat().is_some(),
+            Link::Client(link) => link.welcomed(),
+        }
+    }
+
+    /// Whether reading it would give anything.
+    fn has_input(&self) -> bool {
+        self.readable || matches!(&self.link, Link::Client(link) if link.held)
+    }
+}
+
+/// What became of a connection's turn.
+enum Turn {
+    /// It has more.
+    More,
+    /// Nothing until the next event.
+    Done,
+    /// It waits for room that all share.
+    Wait,
+}
+
+/// All sockets.
+pub struct Sockets {
+    pub(super) registry: Registry,
+    pub(super) identity: Arc<Identity>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) conns: Slab<Conn>,
+    dialer: Dialer,
+    /// The current connection of each seat.
+    seats: Vec<Option<Token>>,
+    pub(super) opened: usize,
+    /// Those that had input to be read.
+    ready: ReadyList,
+    /// Those that have output and a socket that takes it.
+    dirty: ReadyList,
+    /// Those that have input and wait for room: validators for the disk, clients for the mempool.
+    waiting_peers: Vec<Token>,
+    waiting_clients: Vec<Token>,
+    /// Those without identity or hello, by their deadline.
+    pub(super) strangers: VecDeque<(Time, Token)>,
+    subscribers: Vec<Token>,
+    pub(super) inbound_strangers: usize,
+    pub(super) silent_clients: usize,
+    pub(super) clients: usize,
+    stall_check: Time,
+    buffer: Box<[u8]>,
+    scratch: Scratch,
+    peer_events: Vec<PeerEvent>,
+}
+
+impl Sockets {
+    /// No connections yet; dials are due.
+    pub fn new(
+        registry: Registry,
+        identity: Arc<Identity>,
+        peers: &[SocketAddr],
+        metrics: Arc<Metrics>,
+        now: Time,
+    ) -> Sockets {
+        Sockets {
+            registry,
+            metrics,
+            conns: Slab::default(),
+            dialer: Dialer::new(identity.seat, peers, now),
+            seats: vec![None; identity.seats.len()],
+            identity,
+            opened: 0,
+            ready: ReadyList::default(),
+            dirty: ReadyList::default(),
+            waiting_peers: Vec::new(),
+            waiting_clients: Vec::new(),
+            strangers: VecDeque::new(),
+            subscribers: Vec::new(),
+            inbound_strangers: 0,
+            silent_clients: 0,
+            clients: 0,
+            stall_check: now + STALL_CHECK,
+            buffer: vec![0; PEER_READ_BUDGET.max(CLIENT_READ_BUDGET)].into(),
+            scratch: Scratch::default(),
+            peer_events: Vec::new(),
+        }
+    }
+
+    /// Validators connected.
+    pub fn peers(&self) -> usize {
+        self.opened
+    }
+
+    /// Whether nothing can be done before the next event or deadline.
+    pub fn is_idle(&self) -> bool {
+        self.ready.is_empty() && self.dirty.is_empty()
+    }
+
+    /// Whether somebody who waited for room finds it now.
+    pub fn could_resume(&self, gate: &Gate) -> bool {
+        gate.peers && !self.waiting_peers.is_empty() || gate.clients() && !self.waiting_clients.is_empty()
+    }
+
+    /// The next deadline.
+    pub fn deadline(&self) -> Time {
+        let stranger = self.strangers.front().map(|(time, _)| *time);
+        [stranger, self.dialer.deadline()].into_iter().flatten().fold(self.stall_check, Time::min)
+    }
+
+    /// Adds a connection whose socket is made.
+    pub(super) fn add(
+        &mut self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        link: Link,
+        connecting: bool,
+        now: Time,
+    ) -> io::Result<Token> {
+        let _ = stream.set_nodelay(true);
+        let registry = &self.registry;
+        let token = self.conns.insert(|token| {
+            registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            io::Result::Ok(Conn {
+                stream,
+                link,
+                token,
+                address,
+                since: now,
+                stuck: None,
+                connecting,
+                readable: false,
+                writable: false,
+                in_ready: false,
+                in_dirty: false,
+                in_waiting: false,
+                subscribed: false,
+            })
+        })?;
+        self.strangers.push_back((now + HANDSHAKE_DEADLINE, token));
+        Ok(token)
+    }
+
+    /// Takes note of what the poll says about a connection.
+    pub fn note(&mut self, event: &mio::event::Event, now: Time, events: &mut Vec<Event>) {
+        let token = event.token();
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if event.is_writable() || event.is_error() || event.is_write_closed() {
+            if conn.connecting {
+                match connected(&conn.stream) {
+                    Ok(true) => conn.connecting = false,
+                    Ok(false) => return,
+                    Err(error) => return self.drop_conn(token, &error.into(), now, events),
+                }
+            }
+            conn.writable = true;
+            // A writer finds out by itself that there is nothing to write.
+            self.dirty.add(token, &mut conn.in_dirty);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            conn.readable = true;
+            self.ready.add(token, &mut conn.in_ready);
+        }
+    }
+
+    /// Reads from everybody who is ready, each within its budget.
+    pub fn read(&mut self, gate: &mut Gate, now: Time, events: &mut Vec<Event>) {
+        let mut resumed = if gate.peers { std::mem::take(&mut self.waiting_peers) } else { Vec::new() };
+        if gate.clients() {
+            resumed.append(&mut self.waiting_clients);
+        }
+        for token in resumed {
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.in_waiting = false;
+                self.ready.add(token, &mut conn.in_ready);
+            }
+        }
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop() else { break };
+            let Some(conn) = self.conns.get_mut(token) else { continue };
+            conn.in_ready = false;
+            let turn = match conn.link {
+                Link::Peer(_) => self.read_peer(token, gate, now, events),
+                Link::Client(_) => self.read_client(token, gate, events),
+            };
+            let Some(conn) = self.conns.get_mut(token) else { continue };
+            match turn {
+                Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
+                Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => match conn.link {
+                    Link::Peer(_) => self.waiting_peers.push(token),
+                    Link::Client(_) => self.waiting_clients.push(token),
+                },
+                Ok(Turn::Wait | Turn::Done) => {}
+                Err(gone) => self.drop_conn(token, &gone, now, events),
+            }
+        }
+    }
+
+    fn read_peer(
+        &mut self,
+        token: Token,
+        gate: &Gate,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> Result<Turn, Gone> {
+        let Some(Conn { stream, link: Link::Peer(link), readable, .. }) = self.conns.get_mut(token) else {
+            return Ok(Turn::Done);
+        };
+        if !gate.peers {
+            return Ok(Turn::Wait);
+        }
+        let mut budget = PEER_READ_BUDGET;
+        let mut result = Ok(());
+        while *readable && budget > 0 && result.is_ok() {
+            let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { break };
+            budget -= bytes.len();
+            Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
+            result = link.receive(bytes, &mut self.scratch, &mut self.peer_events);
+        }
+        let turn = if *readable { Turn::More } else { Turn::Done };
+        for event in std::mem::take(&mut self.peer_events) {
+            match event {
+                PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
+                PeerEvent::Message(message) => {
+                    let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { break };
+                    let Some(from) = link.seat() else { break };
+                    events.push(Event::Message { from, message });
+                }
+            }
+        }
+        self.mark_dirty(token);
+        if let Err(error) = result {
+            self.flush_once(token);
+            return Err(error.into());
+        }
+        Ok(turn)
+    }
+
+    fn read_client(&mut self, token: Token, gate: &mut Gate, events: &mut Vec<Event>) -> Result<Turn, Gone> {
+        let Some(Conn { stream, link: Link::Client(link), readable, .. }) = self.conns.get_mut(token) else {
+            return Ok(Turn::Done);
+        };
+        let mut budget = CLIENT_READ_BUDGET;
+        loop {
+            // First what was read before, then the socket: the reader holds one read at most.
+            link.held = true;
+            while link.may_ask() {
+                let Some(request) = link.next()? else {
+                    link.held = false;
+                    break;
+                };
+                match &request {
+                    Request::Hello => self.silent_clients -= 1,
+                    Request::Submit { .. } if !gate.clients() => {
+                        link.postpone(request);
+                        return Ok(Turn::Wait);
+                    }
+                    Request::Submit { rows, .. } => {
+                        gate.rows -= rows.rows().len();
+                        link.rows_waiting += rows.rows().len();
+                    }
+                    _ => {}
+                }
+                events.push(Event::Request { client: token, request });
+            }
+            if link.held {
+                // What its own bounds hold back goes on when it is answered or has read.
+                return Ok(Turn::Done);
+            }
+            if !*readable {
+                return Ok(Turn::Done);
+            }
+            if budget == 0 {
+                return Ok(Turn::More);
+            }
+            let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { continue };
+            budget -= bytes.len();
+            Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
+            link.receive(bytes);
+        }
+    }
+
+    /// `seat` has proved itself on a connection; an older one of the same seat goes.
+    fn open_seat(&mut self, token: Token, seat: Seat, now: Time, events: &mut Vec<Event>) {
+        if let Some(older) = self.seats[seat.index()] {
+            self.drop_conn(older, &Gone::Replaced, now, events);
+        }
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        conn.since = now;
+        let Link::Peer(link) = &conn.link else { return };
+        self.inbound_strangers -= usize::from(link.expected().is_none());
+        self.seats[seat.index()] = Some(token);
+        self.opened += 1;
+        self.dialer.opened(seat);
+        tracing::info!(seat = seat.0, address = %conn.address, "validator connected");
+        events.push(Event::Opened(seat));
+    }
+
+    /// Writes to everybody who has something to write, each within its budget.
+    pub fn write(&mut self, now: Time, events: &mut Vec<Event>) {
+        for _ in 0..self.dirty.len() {
+            let Some(token) = self.dirty.pop() else { break };
+            let Some(conn) = self.conns.get_mut(token) else { continue };
+            conn.in_dirty = false;
+            match flush(conn, &mut self.scratch, WRITE_BUDGET) {
+                Ok((sent, more)) => {
+                    Metrics::add(&self.metrics.bytes_sent, sent as u64);
+                    let waits = !conn.out().pending().is_empty();
+                    conn.stuck = if !waits {
+                        None
+                    } else if sent > 0 {
+                        Some(now)
+                    } else {
+                        conn.stuck.or(Some(now))
+                    };
+                    if more {
+                        self.dirty.add(token, &mut conn.in_dirty);
+                    }
+                    self.rouse(token);
+                }
+                Err(gone) => self.drop_conn(token, &gone, now, events),
+            }
+        }
+    }
+
+    /// One attempt to get out what tells the other side why it is dropped.
+    fn flush_once(&mut self, token: Token) {
+        if let Some(conn) = self.conns.get_mut(token) {
+            let sent = conn.stream.write(match &conn.link {
+                Link::Peer(link) => link.out.pending(),
+                Link::Client(link) => link.out.pending(),
+            });
+            Metrics::add(&self.metrics.bytes_sent, sent.unwrap_or(0) as u64);
+        }
+    }
+
+    fn mark_dirty(&mut self, token: Token) {
+        if let Some(conn) = self.conns.get_mut(token)
+            && conn.writable
+        {
+            self.dirty.add(token, &mut conn.in_dirty);
+        }
+    }
+
+    /// Reads on from a client that its own bounds had held back.
+    fn rouse(&mut self, token: Token) {
+        if let Some(conn) = self.conns.get_mut(token)
+            && !conn.in_waiting
+            && conn.has_input()
+            && matches!(&conn.link, Link::Client(link) if link.may_ask())
+        {
+            self.ready.add(token, &mut conn.in_ready);
+        }
+    }
+
+    /// Queues a message for one validator; drops it when there is no room, or no connection.
+    pub fn send(&mut self, to: Seat, message: &Message) {
+        self.send_payload(to, message, message.payload());
+    }
+
+    /// Queues a message for all validators; its bytes are shared.
+    pub fn broadcast(&mut self, message: &Message) {
+        let payload = message.payload();
+        for seat in 0..self.seats.len() {
+            self.send_payload(Seat(seat as u16), message, payload.clone());
+        }
+    }
+
+    fn send_payload(&mut self, to: Seat, message: &Message, payload: bytes::Bytes) {
+        let Some(token) = self.seats.get(to.index()).copied().flatten() else { return };
+        let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get_mut(token) else { return };
+        if !link.send(message, payload) {
+            Metrics::add(&self.metrics.messages_dropped, 1);
+        }
+        self.mark_dirty(token);
+    }
+
+    /// Answers a client; `rows` of it are not waiting any more.
+    pub fn reply(&mut self, client: Token, reply: &Reply, rows: usize, now: Time, events: &mut Vec<Event>) {
+        let Some(Conn { link: Link::Client(link), .. }) = self.conns.get_mut(client) else { return };
+        link.rows_waiting -= rows.min(link.rows_waiting);
+        match link.reply(reply) {
+            Ok(()) => {
+                self.mark_dirty(client);
+                self.rouse(client);
+            }
+            Err(error) => self.drop_conn(client, &error.into(), now, events),
+        }
+    }
+
+    /// From now on the client hears of every block.
+    pub fn subscribe(&mut self, client: Token) {
+        if let Some(conn) = self.conns.get_mut(client)
+            && !std::mem::replace(&mut conn.subscribed, true)
+        {
+            self.subscribers.push(client);
+        }
+    }
+
+    /// Tells all subscribers; one that does not read is dropped.
+    pub fn publish(&mut self, reply: &Reply, now: Time, events: &mut Vec<Event>) {
+        let (kind, payload) = reply.encode();
+        for client in self.subscribers.clone() {
+            let Some(Conn { link: Link::Client(link), .. }) = self.conns.get_mut(client) else { continue };
+            match link.push(kind, &payload) {
+                Ok(()) => self.mark_dirty(client),
+                Err(error) => self.drop_conn(client, &error.into(), now, events),
+            }
+        }
+    }
+
+    /// Does what is due: deadlines, dials, the look for stalls.
+    pub fn tick(&mut self, now: Time, events: &mut Vec<Event>) {
+        while let Some((due, token)) = self.strangers.front().copied() {
+            let gone = self.conns.get(token).is_none_or(Conn::established);
+            if !gone && due > now {
+                break;
+            }
+            self.strangers.pop_front();
+            if !gone {
+                self.drop_conn(token, &Gone::Silent, now, events);
+            }
+        }
+        while let Some((seat, address)) = self.dialer.next(now) {
+            self.dial(seat, address, now);
+        }
+        if now >= self.stall_check {
+            self.stall_check = now + STALL_CHECK;
+            let stuck = |conn: &Conn| conn.stuck.is_some_and(|since| now.since(since) >= STALL_MAX);
+            let stalled: Vec<_> =
+                self.conns.tokens().filter(|token| self.conns.get(*token).is_some_and(stuck)).collect();
+            for token in stalled {
+                self.drop_conn(token, &Gone::Stalled, now, events);
+            }
+        }
+    }
+
+    fn dial(&mut self, seat: Seat, address: SocketAddr, now: Time) {
+        if self.seats[seat.index()].is_some() {
+            return;
+        }
+        let dialed = PeerLink::dial(self.identity.clone(), seat).map_err(Gone::from).and_then(|link| {
+            let stream = TcpStream::connect(address)?;
+            Ok(self.add(stream, address, Link::Peer(Box::new(link)), true, now)?)
+        });
+        if let Err(gone) = dialed {
+            self.redial(seat, std::time::Duration::ZERO, &gone, now);
+        }
+    }
+
+    fn redial(&mut self, seat: Seat, stood: std::time::Duration, gone: &Gone, now: Time) {
+        if self.dialer.lost(seat, stood, &gone.to_string(), now) {
+            tracing::info!(seat = seat.0, reason = %gone, "validator not connected");
+        }
+    }
+
+    /// Ends a connection, counts it, and plans a new one where that is this node's part.
+    pub(super) fn drop_conn(&mut self, token: Token, gone: &Gone, now: Time, events: &mut Vec<Event>) {
+        let Some(mut conn) = self.conns.remove(token) else { return };
+        let _ = self.registry.deregister(&mut conn.stream);
+        let _ = conn.stream.shutdown(Shutdown::Both);
+        let ordinary = matches!(gone, Gone::Closed | Gone::Io(_) | Gone::Replaced);
+        if !ordinary {
+            Metrics::add(&self.metrics.connections_dropped, 1);
+            tracing::debug!(address = %conn.address, reason = %gone, "connection dropped");
+        }
+        match &conn.link {
+            Link::Client(link) => {
+                self.clients -= 1;
+                self.silent_clients -= usize::from(!link.welcomed());
+                if conn.subscribed {
+                    self.subscribers.retain(|client| *client != token);
+                }
+            }
+            Link::Peer(link) => {
+                let seat = link.seat();
+                self.inbound_strangers -= usize::from(link.expected().is_none() && seat.is_none());
+                if let Some(seat) = seat.filter(|seat| self.seats[seat.index()] == Some(token)) {
+                    self.seats[seat.index()] = None;
+                    self.opened -= 1;
+                    if matches!(gone, Gone::Peer(_)) {
+                        Metrics::add(&self.metrics.peer_faults, 1);
+                    }
+                    events.push(Event::Closed(seat));
+                }
+                if let Some(dialed) =
+                    link.expected().or(seat).filter(|seat| self.seats[seat.index()].is_none())
+                {
+                    let stood = if seat.is_some() { now.since(conn.since) } else { Default::default() };
+                    if !matches!(gone, Gone::Replaced) {
+                        self.redial(dialed, stood, gone, now);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a dialed socket is connected by now.
+fn connected(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// One read; `None` when the socket has nothing, which alone clears its readiness.
+fn read_some<'a>(
+    stream: &mut TcpStream,
+    buffer: &'a mut [u8],
+    readable: &mut bool,
+) -> Result<Option<&'a [u8]>, Gone> {
+    loop {
+        match stream.read(buffer) {
+            Ok(0) => return Err(Gone::Closed),
+            Ok(count) => return Ok(Some(&buffer[..count])),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                *readable = false;
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Seals and writes until nothing is left, the socket is full, or the budget is used up. Bytes sent, and whether
+/// there is more for a socket that would still take it.
+fn flush(conn: &mut Conn, scratch: &mut Scratch, budget: usize) -> Result<(usize, bool), Gone> {
+    let mut sent = 0;
+    loop {
+        if let Link::Peer(link) = &mut conn.link {
+            link.seal(scratch)?;
+        }
+        if conn.out().pending().is_empty() {
+            return Ok((sent, false));
+        }
+        if sent >= budget || !conn.writable || conn.connecting {
+            return Ok((sent, conn.writable && !conn.connecting));
+        }
+        let Conn { stream, link, .. } = conn;
+        let out = match link {
+            Link::Peer(link) => &mut link.out,
+            Link::Client(link) => &mut link.out,
+        };
+        match stream.write(out.pending()) {
+            Ok(0) => return Err(Gone::Closed),
+            Ok(count) => {
+                out.consume(count);
+                sent += count;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => conn.writable = false,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

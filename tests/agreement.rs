@@ -1,0 +1,178 @@
+//! Several machines in a small world: they settle, agree, and get over losses, partitions and restarts.
+
+mod common;
+
+use common::{Link, Pump, genesis, transfers};
+use std::time::Duration;
+use throng::types::Policy;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Sends `each` transfers to every node and waits until all nodes settled all.
+fn settle(pump: &mut Pump, round: u64, each: u64) {
+    let nodes = pump.genesis.seats.len();
+    let before: Vec<u64> = (0..nodes).map(|seat| pump.settled_ok(seat)).collect();
+    for seat in 0..nodes {
+        let rows = transfers(&pump.genesis, seat as u32 + 1, 1 + round * each, each);
+        assert_eq!(pump.submit(seat, &rows), each as u32, "node {seat} admits all rows");
+    }
+    let total = each * nodes as u64;
+    let done = pump.run(MINUTE, |p| (0..nodes).all(|seat| p.settled_ok(seat) >= before[seat] + total));
+    let state: Vec<_> =
+        (0..nodes).map(|s| (pump.settled_ok(s), pump.node(s).map(|n| n.progress()))).collect();
+    assert!(done, "all rows settle on all nodes: {state:#?}");
+    pump.assert_agreed();
+}
+
+#[test]
+fn chains_of_every_small_size_settle_under_both_policies() {
+    for nodes in [1, 2, 3, 4, 7] {
+        for policy in [Policy::All, Policy::Quorum] {
+            let mut pump = Pump::new(genesis(nodes, 20, policy), u64::from(nodes));
+            for round in 0..3 {
+                settle(&mut pump, round, 20);
+            }
+            assert!(pump.misbehaved.is_empty(), "{:?}", pump.misbehaved);
+        }
+    }
+}
+
+#[test]
+fn latency_of_a_lone_transfer_is_a_few_message_delays() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 1);
+    settle(&mut pump, 0, 1);
+    pump.run(Duration::from_secs(5), |_| false);
+    let start = pump.now;
+    settle(&mut pump, 1, 1);
+    let took = pump.now.since(start);
+    assert!(took < Duration::from_millis(600), "{took:?}");
+}
+
+#[test]
+fn an_idle_chain_beats_slowly_and_goes_on() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 2);
+    settle(&mut pump, 0, 5);
+    let before = pump.height(0);
+    pump.run(MINUTE, |_| false);
+    let blocks = pump.height(0) - before;
+    assert!((60..=150).contains(&blocks), "{blocks} blocks in an idle minute");
+    settle(&mut pump, 1, 5);
+}
+
+#[test]
+fn losses_of_a_fifth_of_all_messages_delay_but_do_not_stop() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 3);
+    pump.link = Link { delay_ms: 5, jitter_ms: 40, loss_percent: 20 };
+    for round in 0..4 {
+        settle(&mut pump, round, 15);
+    }
+    assert!(pump.misbehaved.is_empty(), "{:?}", pump.misbehaved);
+}
+
+#[test]
+fn one_silent_node_of_four_does_not_stop_the_others() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 4);
+    settle(&mut pump, 0, 5);
+    pump.crash(3, 0);
+    for nonce in 0..4 {
+        let rows = transfers(&pump.genesis, 2, 6 + nonce * 5, 5);
+        assert_eq!(pump.submit(1, &rows), 5);
+        let before = pump.settled_ok(0);
+        assert!(
+            pump.run(MINUTE, |p| p.settled_ok(0) >= before + 5),
+            "{:#?}",
+            pump.node(0).map(|n| n.progress())
+        );
+    }
+    pump.assert_agreed();
+}
+
+#[test]
+fn a_partition_without_a_quorum_halts_and_heals() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 5);
+    settle(&mut pump, 0, 5);
+    for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        pump.cut.insert((a, b));
+        pump.cut.insert((b, a));
+    }
+    let rows = transfers(&pump.genesis, 1, 6, 5);
+    assert_eq!(pump.submit(0, &rows), 5);
+    let before = pump.settled_ok(2);
+    assert!(!pump.run(Duration::from_secs(20), |p| p.settled_ok(2) > before), "no quorum, no block");
+    pump.cut.clear();
+    assert!(pump.run(MINUTE, |p| (0..4).all(|seat| p.settled_ok(seat) >= before + 5)));
+    pump.assert_agreed();
+}
+
+#[test]
+fn restarted_nodes_replay_their_log_and_go_on() {
+    for nodes in [1, 2, 4] {
+        let mut pump = Pump::new(genesis(nodes, 20, Policy::Quorum), 6);
+        settle(&mut pump, 0, 10);
+        for victim in 0..usize::from(nodes) {
+            let rows = transfers(&pump.genesis, victim as u32 + 1, 11, 10);
+            pump.submit(victim, &rows);
+            pump.run(Duration::from_millis(70), |_| false);
+            pump.crash(victim, 0);
+            pump.run(Duration::from_secs(2), |_| false);
+            pump.start(victim);
+            let up = pump.run(MINUTE, |p| p.height(victim) > 0 && p.height(victim) >= p.height(0));
+            assert!(up, "node {victim} of {nodes} comes back");
+        }
+        pump.run(Duration::from_secs(3), |_| false);
+        pump.assert_agreed();
+        settle(&mut pump, 2, 10);
+    }
+}
+
+#[test]
+fn all_nodes_restarted_at_once_go_on() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::All), 7);
+    settle(&mut pump, 0, 10);
+    for round in 1..4 {
+        for seat in 0..4 {
+            let rows = transfers(&pump.genesis, seat as u32 + 1, 1 + round * 10, 10);
+            pump.submit(seat, &rows);
+        }
+        pump.run(Duration::from_millis(15 * round), |_| false);
+        (0..4).for_each(|seat| pump.crash(seat, 0));
+        (0..4).for_each(|seat| pump.start(seat));
+        pump.run(Duration::from_secs(5), |_| false);
+        pump.assert_agreed();
+    }
+    settle(&mut pump, 4, 10);
+}
+
+#[test]
+fn a_node_away_for_longer_than_the_collection_depth_catches_up_and_votes_again() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 8);
+    settle(&mut pump, 0, 2);
+    pump.crash(2, 0);
+    for step in 0..40 {
+        let rows = transfers(&pump.genesis, 1, 3 + step, 1);
+        pump.submit(0, &rows);
+        pump.run(Duration::from_millis(200), |_| false);
+    }
+    let away_until = pump.height(0);
+    assert!(away_until > 60, "the others went on: {away_until}");
+    pump.start(2);
+    assert!(pump.run(MINUTE, |p| p.height(2) > away_until), "{:#?}", pump.node(2).map(|n| n.progress()));
+    pump.assert_agreed();
+    // Without another one the chain needs it again.
+    pump.crash(3, 0);
+    let before = pump.settled_ok(0);
+    let rows = transfers(&pump.genesis, 2, 3, 5);
+    assert_eq!(pump.submit(1, &rows), 5);
+    assert!(pump.run(MINUTE, |p| p.settled_ok(0) >= before + 5), "{:#?}", pump.node(2).map(|n| n.progress()));
+}
+
+#[test]
+fn the_same_seed_plays_the_same() {
+    let play = || {
+        let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 9);
+        pump.link = Link { delay_ms: 3, jitter_ms: 30, loss_percent: 5 };
+        settle(&mut pump, 0, 10);
+        (pump.now, pump.sent, pump.blocks(0))
+    };
+    assert_eq!(play(), play());
+}
