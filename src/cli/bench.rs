@@ -31,6 +31,9 @@ pub struct Args {
     /// max: keep bounded queues full; N: so many transactions per second in all, on a schedule
     #[arg(long, value_name = "max|N", value_parser = value::rate, default_value = "max")]
     rate: Rate,
+    /// With --rate max: rows sent and not yet settled, for each node; fewer give shorter queues and less throughput
+    #[arg(long, value_name = "ROWS", default_value_t = BenchConfig::default().in_flight)]
+    in_flight: u64,
     /// Who checks a transaction's signature
     #[arg(long, value_enum, default_value_t = Verify::Quorum)]
     verify: Verify,
@@ -56,13 +59,14 @@ enum Verify {
 impl Args {
     /// What `throng` without a command runs.
     pub fn short() -> Args {
-        let BenchConfig { accounts, rate, seed, .. } = BenchConfig::default();
+        let BenchConfig { accounts, rate, in_flight, seed, .. } = BenchConfig::default();
         Args {
             nodes: vec![1, 4],
             duration: Duration::from_secs(5),
             warmup: Duration::from_secs(2),
             accounts,
             rate,
+            in_flight,
             verify: Verify::Quorum,
             seed,
             dir: None,
@@ -78,6 +82,7 @@ impl Args {
             warmup: self.warmup,
             accounts: self.accounts,
             rate: self.rate,
+            in_flight: self.in_flight,
             verify: match self.verify {
                 Verify::All => Policy::All,
                 Verify::Quorum => Policy::Quorum,

@@ -17,6 +17,7 @@ mod value;
 
 use crate::lab::{Interrupt, Trigger};
 use clap::{CommandFactory, Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -111,7 +112,12 @@ fn log(verbose: u8) {
         .ok()
         .filter(|_| verbose > 0)
         .unwrap_or_else(|| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .compact()
+        .init();
 }
 
 fn on_interrupt() -> Result<Interrupt, ctrlc::Error> {

@@ -132,6 +132,12 @@ fn notes(document: &Document) -> Vec<String> {
                 .into(),
         );
     }
+    for run in runs.iter().filter(|run| run.ran_dry) {
+        notes.push(format!(
+            "n={}: the signed transactions ran out; the figures are of the {:.1} s before.",
+            run.nodes, run.window_s
+        ));
+    }
     for run in runs.iter().filter(|run| !run.drained && !run.interrupted) {
         notes.push(format!(
             "n={}: not all accepted transactions had settled on all nodes at the end.",

@@ -12,6 +12,7 @@ use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
 use crate::node::Progress;
 use crate::types::{Policy, Time};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct BenchConfig {
     pub accounts: u64,
     /// Load.
     pub rate: Rate,
+    /// At [`Rate::Max`]: rows sent and not yet settled, for each node.
+    pub in_flight: u64,
     /// Who verifies.
     pub verify: Policy,
     /// From which everything is drawn.
@@ -53,6 +56,7 @@ impl Default for BenchConfig {
             warmup: Duration::from_secs(3),
             accounts: 100_000,
             rate: Rate::Max,
+            in_flight: IN_FLIGHT_ROWS_PER_NODE,
             verify: Policy::Quorum,
             seed: 1,
             dir: None,
@@ -60,6 +64,8 @@ impl Default for BenchConfig {
     }
 }
 
+/// What [`BenchConfig::in_flight`] may be.
+const IN_FLIGHT_ROWS: RangeInclusive<u64> = 1..=1 << 20;
 /// Rows signed for the probe, per core.
 const PROBE_ROWS_PER_CORE: u64 = 40_000;
 /// Signed rows for each that a saturating run is expected to send.
@@ -70,7 +76,9 @@ const SCHEDULED_SHARE: f64 = 1.02;
 const RATE_UNKNOWN: f64 = 1_000.0;
 /// How long a chain may take to settle what it accepted, once the load ends.
 pub(super) const DRAIN_MAX: Duration = Duration::from_secs(10);
-/// The same after an interrupt.
+/// When the generator runs dry, the window ends early if at least this part of it has passed.
+const DRY_WINDOW_MIN: u32 = 4;
+/// How long it may take after an interrupt.
 const DRAIN_INTERRUPTED: Duration = Duration::from_secs(2);
 /// For the preflight of a saturating run: what a core signs, and so could check, in a second.
 const ROWS_PER_CORE_MAX: u64 = 50_000;
@@ -78,6 +86,10 @@ const ROWS_PER_CORE_MAX: u64 = 50_000;
 impl BenchConfig {
     /// Refuses what cannot be run; makes the directory if there is one.
     pub fn check(&self) -> Result<(), BadInput> {
+        if !IN_FLIGHT_ROWS.contains(&self.in_flight) {
+            let (least, most) = IN_FLIGHT_ROWS.into_inner();
+            return Err(BadInput::InFlight { found: self.in_flight, least, most });
+        }
         preflight::check_shape(&self.nodes, self.accounts, self.duration)?;
         if matches!(self.rate, Rate::PerSecond(rate) if !(rate > 0.0 && rate.is_finite())) {
             return Err(BadInput::NoRate);
@@ -114,7 +126,7 @@ impl BenchConfig {
             seed: self.seed,
             dir: self.dir.clone(),
             frame_rows: FRAME_ROWS,
-            in_flight_rows_per_node: IN_FLIGHT_ROWS_PER_NODE,
+            in_flight_rows_per_node: self.in_flight,
         }
     }
 }
@@ -237,16 +249,16 @@ fn prepare(
     let tell = |done, total| watch(nodes, Step::Signing(done, total));
     let per_lane = |rows: f64| (rows / nodes as f64).ceil() as u64;
     let seconds = (config.warmup + config.duration).as_secs_f64();
-    let in_flight = (IN_FLIGHT_ROWS_PER_NODE * nodes as u64) as f64;
+    let in_flight_max = config.in_flight * nodes as u64;
     let rows = match config.rate {
         Rate::PerSecond(rate) => rate * seconds * SCHEDULED_SHARE,
         Rate::Max => {
             let probe = PROBE_ROWS_PER_CORE * machine::cores() as u64;
             session.stock_up(per_lane(probe as f64), interrupt, &tell);
             watch(nodes, Step::Probing);
-            let rate = session.probe(interrupt)?.unwrap_or(RATE_UNKNOWN);
+            let rate = session.probe(in_flight_max, interrupt)?.unwrap_or(RATE_UNKNOWN);
             tracing::info!(nodes, rate, "probed");
-            rate * seconds * SIGNED_SHARE + in_flight
+            rate * seconds * SIGNED_SHARE + in_flight_max as f64
         }
     };
     let needs = Needs { nodes: 0, accounts: 0, rows: rows as u64, connections: 0 };
@@ -263,12 +275,13 @@ fn measure(
     watch: Watch<'_>,
 ) -> Result<Window, SessionError> {
     let nodes = session.cluster().size();
+    let in_flight_max = config.in_flight * nodes as u64;
     session.go(|start| match config.rate {
-        Rate::Max => Pace::Saturate,
+        Rate::Max => Pace::Saturate { in_flight_max },
         Rate::PerSecond(per_second) => Pace::Rate { start, per_second },
     })?;
     watch(nodes, Step::WarmingUp);
-    let mut woke = session.wait(config.warmup, interrupt, &|| ());
+    let mut woke = session.wait(config.warmup, interrupt, &|| false);
     if woke == Woke::Interrupted {
         return Err(SessionError::Interrupted);
     }
@@ -279,6 +292,8 @@ fn measure(
     let tell = || {
         let tps = figures::per_second(settled() - settled_before, clock.now().since(before.time));
         watch(nodes, Step::Measuring(tps));
+        // What follows would tell of the generator only: rather a shorter window than a wrong figure.
+        session.flow().is_dry() && clock.now().since(before.time) >= config.duration / DRY_WINDOW_MIN
     };
     if woke == Woke::Over {
         woke = session.wait(config.duration, interrupt, &tell);
@@ -287,6 +302,7 @@ fn measure(
     let progress = [progress, session.progress()];
     let (anonymous, peak) = (machine::memory_anonymous(), machine::memory_peak());
     session.halt();
+    tracing::info!(nodes, unsent = ?session.stocks(), "the load has ended");
     let memory = Memory { peak, anonymous, generator: session.generator_bytes() };
     Ok(Window { before, after, progress, dry, woke, memory })
 }
@@ -329,6 +345,7 @@ fn summarize(
         failed_rows: sum.failed,
         latency_ms: latency.ok().flatten(),
         saturated: scheduled.is_none(),
+        ran_dry: window.dry,
         cpu_us_per_tx: cost.map(|(cpu, _)| cpu),
         bytes_per_tx: cost.map(|(_, bytes)| bytes),
         blocks: sum.blocks,

@@ -4,8 +4,7 @@
 //! lane's rows are signed beforehand, so that sending costs little beside what the nodes do.
 //!
 //! - **Closed loop** ([`Pace::Saturate`]): a lane sends while fewer than [`UNACKED_ROWS_MAX`] of its rows are without
-//!   a reply and fewer than [`IN_FLIGHT_ROWS_PER_NODE`] rows for each node are sent and not settled in the whole
-//!   chain. So queues stay full and bounded, and what comes out is what the chain sustains.
+//!   a reply and fewer than `in_flight_max` rows are sent and not settled in the whole chain. So queues stay full and bounded, and what comes out is what the chain sustains.
 //! - **Open loop** ([`Pace::Rate`]): every row has a time at which it is meant to be sent, whatever the chain does. A lane
 //!   that is late sends at once, and the row's latency counts from its intended time: nothing slows down in silence.
 //! - Rows refused for want of room, or because their nonce is ahead of what is executed, are sent again after
@@ -32,8 +31,9 @@ use std::time::Duration;
 pub const FRAME_ROWS: usize = 256;
 /// The most rows of a lane that wait for the node's reply, about 1 MB; when full the lane waits.
 pub const UNACKED_ROWS_MAX: usize = 8192;
-/// In a closed loop: the most rows for each node that are sent and not settled, in the whole chain together.
-pub const IN_FLIGHT_ROWS_PER_NODE: u64 = 16_384;
+/// In a closed loop, unless it is set: the most rows for each node that are sent and not settled, in the whole chain
+/// together. Fewer leave verification with small batches, more only wait longer.
+pub const IN_FLIGHT_ROWS_PER_NODE: u64 = 8_192;
 /// How long a refused row waits before it is sent again.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// After so many refusals a row is let go.
@@ -51,7 +51,10 @@ const FLUSH_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Pace {
     /// As fast as bounded queues take them.
-    Saturate,
+    Saturate {
+        /// Rows sent and not settled, of all lanes together.
+        in_flight_max: u64,
+    },
     /// By a schedule.
     Rate {
         /// When it begins.
@@ -382,9 +385,9 @@ impl LaneSender {
         }
         let (pace, lanes, node) = (self.pace, self.lanes, self.lane.node as u64);
         let fresh = match pace {
-            Pace::Saturate => {
-                let room = IN_FLIGHT_ROWS_PER_NODE * lanes;
-                if self.flow.in_flight() + FRAME_ROWS as u64 > room {
+            Pace::Saturate { in_flight_max } => {
+                let in_flight = self.flow.in_flight();
+                if in_flight > 0 && in_flight + FRAME_ROWS as u64 > in_flight_max {
                     return None;
                 }
                 self.lane.take(FRAME_ROWS, |_| now)
@@ -413,7 +416,7 @@ impl LaneSender {
     fn pause(&self, now: Time) -> Duration {
         let retry = if self.lane.retry.is_empty() { LOOK_ABOUT } else { self.retry_at.since(now) };
         let due = match self.pace {
-            Pace::Saturate => LOOK_ABOUT,
+            Pace::Saturate { .. } => LOOK_ABOUT,
             Pace::Rate { start, per_second } => {
                 (start + offset(self.scheduled, per_second, self.lanes, self.lane.node as u64)).since(now)
             }

@@ -38,6 +38,16 @@ pub enum BadInput {
     /// A rate of nothing.
     #[error("--rate must be `max` or more than 0 transactions per second")]
     NoRate,
+    /// A closed loop of nothing, or one without bound.
+    #[error("--in-flight {found}: give between {least} and {most} rows for each node")]
+    InFlight {
+        /// What was asked for.
+        found: u64,
+        /// The least that works.
+        least: u64,
+        /// The most that works.
+        most: u64,
+    },
     /// Too few peers to stress with.
     #[error("--peers {found}: give between 1 and {most}")]
     Peers {

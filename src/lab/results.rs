@@ -114,6 +114,8 @@ pub struct Run {
     pub latency_ms: Option<Latency>,
     /// Whether that time is the socket write's, because the load was a closed loop.
     pub saturated: bool,
+    /// Whether the signed transactions ran out: then the window ended there, if enough of it had passed.
+    pub ran_dry: bool,
     /// CPU time per settled transaction and node.
     pub cpu_us_per_tx: Option<CpuCost>,
     /// Bytes per settled transaction and node.

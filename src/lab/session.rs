@@ -161,8 +161,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Waits, unless something ends the wait; tells from time to time.
-    pub fn wait(&self, span: Duration, interrupt: &Interrupt, tell: &dyn Fn()) -> Woke {
+    /// Waits, unless something ends the wait; tells from time to time, and ends when told that it is enough.
+    pub fn wait(&self, span: Duration, interrupt: &Interrupt, tell: &dyn Fn() -> bool) -> Woke {
         let until = self.clock.now() + span;
         loop {
             if let Some(reason) = self.broken() {
@@ -175,7 +175,9 @@ impl<'a> Session<'a> {
             if interrupt.wait(rest.min(LOOK_ABOUT)) {
                 return Woke::Interrupted;
             }
-            tell();
+            if tell() {
+                return Woke::Over;
+            }
         }
     }
 
@@ -197,9 +199,9 @@ impl<'a> Session<'a> {
 
     /// Loads the chain for about a second: roughly how many transactions per second it settles. `None` if it settled
     /// too little to tell, or was interrupted.
-    pub fn probe(&mut self, interrupt: &Interrupt) -> Result<Option<f64>, SessionError> {
+    pub fn probe(&mut self, in_flight_max: u64, interrupt: &Interrupt) -> Result<Option<f64>, SessionError> {
         let start = self.clock.now();
-        self.go(|_| Pace::Saturate)?;
+        self.go(|_| Pace::Saturate { in_flight_max })?;
         let mut until = start + PROBE;
         while self.clock.now() < until && !interrupt.is_raised() && self.broken().is_none() {
             self.board().wait(LOOK_ABOUT.min(self.clock.until(until)), |_| false);
@@ -286,6 +288,11 @@ impl<'a> Session<'a> {
     /// A quorum of its committee.
     pub fn quorum(&self) -> usize {
         self.genesis.committee().quorum()
+    }
+
+    /// Rows that each lane has signed and not sent, while it is halted.
+    pub fn stocks(&self) -> Vec<u64> {
+        self.lanes.iter().map(Lane::stock).collect()
     }
 
     /// Memory that the generator holds while it is halted.

@@ -2,7 +2,7 @@
 
 use super::bench::{DRAIN_MAX, DataDir, decide, latency};
 use super::figures;
-use super::generator::Pace;
+use super::generator::{IN_FLIGHT_ROWS_PER_NODE, Pace};
 use super::observe::on_quorum;
 use super::peers::{PeerKind, Peers};
 use super::preflight::{self, Needs};
@@ -186,7 +186,7 @@ pub fn run(
             "during" => Some(let_loose(config, &session)?),
             "after" => {
                 // The first second of quiet belongs to nobody: connections are still being cleared away.
-                session.wait(SETTLE_MAX, interrupt, &|| ());
+                session.wait(SETTLE_MAX, interrupt, &|| false);
                 None
             }
             _ => None,
@@ -197,6 +197,7 @@ pub fn run(
         let tell = || {
             let span = session.clock().now().since(from);
             watch(config.nodes, Step::Part(name, figures::per_second(ok() - ok_before, span)));
+            false
         };
         woke = session.wait(config.duration, interrupt, &tell);
         let held = peers.as_ref().map_or(0, |peers| peers.counts().held.load(Relaxed)) as usize;
@@ -276,7 +277,8 @@ fn prepare(
     let tell = |done, total| watch(config.nodes, Step::Signing(done, total));
     session.stock_up(5_000 * machine::cores() as u64, interrupt, &tell);
     watch(config.nodes, Step::Probing);
-    let load = session.probe(interrupt)?.map_or(LOAD_UNKNOWN, |rate| rate * LOAD_SHARE);
+    let in_flight_max = IN_FLIGHT_ROWS_PER_NODE * config.nodes as u64;
+    let load = session.probe(in_flight_max, interrupt)?.map_or(LOAD_UNKNOWN, |rate| rate * LOAD_SHARE);
     let seconds = (config.duration * 3 + SETTLE_MAX).as_secs_f64() + 1.0;
     let rows = load * seconds;
     Needs { nodes: 0, accounts: 0, rows: rows as u64, connections: 0 }.check(&std::env::temp_dir())?;
