@@ -1,8 +1,9 @@
 //! Accepting connections, within limits, also when descriptors run out.
 
 use super::config::*;
+use super::conn::{Gone, Link};
 use super::peer::PeerLink;
-use super::sockets::{Event, Gone, Link, Sockets};
+use super::sockets::{Event, Sockets};
 use crate::metrics::Metrics;
 use crate::types::Time;
 use mio::net::{TcpListener, TcpStream};

@@ -25,6 +25,7 @@
 mod client;
 mod clock;
 mod config;
+mod conn;
 mod dialer;
 mod disk;
 mod event_loop;
