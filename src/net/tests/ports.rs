@@ -188,3 +188,28 @@ fn one_client_has_only_its_share_of_rows_in_ingress() {
         submitted += submits(&side.until(|event| matches!(event, Event::Request { .. })));
     }
 }
+
+#[test]
+fn scarce_room_goes_round_among_clients() {
+    let mut side = Side::alone(identity(1, 0, 1));
+    side.rows = 1024;
+    let mut clients: Vec<_> = (0..3).map(|_| Raw::connect(side.addresses[1])).collect();
+    for client in &mut clients {
+        client.ask(&Request::Hello);
+        for _ in 0..20 {
+            client.ask(&submission(1000));
+        }
+    }
+    let mut served = std::collections::BTreeMap::new();
+    let mut more = Vec::new();
+    while served.values().sum::<usize>() < 45 {
+        for event in side.until(|event| matches!(event, Event::Request { .. })) {
+            if let Event::Request { client, request: Request::Submit { .. } } = event {
+                *served.entry(client).or_insert(0) += 1;
+                let answer = Reply::Submitted { id: 9, accepted: 1000, refused: Vec::new() };
+                side.sockets.reply(client, &answer, 1000, side.now, &mut more);
+            }
+        }
+    }
+    assert!(served.len() == 3 && served.values().all(|count| (13..=17).contains(count)), "{served:?}");
+}
