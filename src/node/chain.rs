@@ -59,6 +59,7 @@ impl Chain {
             epoch,
             checkpoint_blocks,
             last_ordered,
+            last_round,
             ordered,
             executing,
             last: start,
