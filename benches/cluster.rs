@@ -29,7 +29,7 @@ fn settle(session: &mut Session<'_>, iterations: u64) -> Duration {
     session.stock_up((iterations * ROWS).div_ceil(nodes), &interrupt, &|_, _| ());
     let start = session.clock().now();
     let sent_before = session.flow().counts().accepted;
-    session.go(|_| Pace::Saturate).expect("clients connect");
+    session.go(|_| Pace::Saturate { in_flight_max: ROWS * nodes }).expect("clients connect");
     let wanted = sent_before + iterations * ROWS;
     let settled = session.board().wait(SETTLE_MAX, |seen| seen.rows.iter().all(|&rows| rows >= wanted));
     let spent = session.clock().now().since(start);

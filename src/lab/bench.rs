@@ -1,8 +1,9 @@
 //! Throughput as nodes are added: one chain after the other, each measured in the same way.
 
 use super::figures::{self, Latencies, Mark};
-use super::generator::{FRAME_ROWS, IN_FLIGHT_ROWS_PER_NODE, Lane, Pace};
+use super::generator::{FRAME_ROWS, IN_FLIGHT_ROWS_PER_NODE, Pace};
 use super::history;
+use super::lane::Lane;
 use super::observe::{Settled, on_quorum};
 use super::preflight::{self, Needs};
 use super::results::{Config, Document, Engine, Latency, Memory, Refused, Run, SCHEMA};
@@ -321,7 +322,7 @@ fn summarize(
     let settled = on_quorum(&ended.seen.notices, quorum);
     let sum = figures::in_window(&settled, from, until);
     let tps = figures::per_second(sum.ok, span);
-    let counted = |of: fn(&super::generator::Counts) -> u64| {
+    let counted = |of: fn(&super::flow::Counts) -> u64| {
         of(&window.after.counts).saturating_sub(of(&window.before.counts))
     };
     let rate = |of| figures::per_second(counted(of), span);

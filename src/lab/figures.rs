@@ -1,6 +1,6 @@
 //! From notices, counters and block files to throughput, latency and cost. Pure functions but for the history's files.
 
-use super::generator::Counts;
+use super::flow::Counts;
 use super::observe::Settled;
 use super::results::{ByteCost, CoresBusy, CpuCost, Latency};
 use super::workload::Partition;

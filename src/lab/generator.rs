@@ -5,25 +5,24 @@
 //!
 //! - **Closed loop** ([`Pace::Saturate`]): a lane sends while fewer than [`UNACKED_ROWS_MAX`] of its rows are without
 //!   a reply and fewer than `in_flight_max` rows are sent and not settled in the whole chain. So queues stay full and bounded, and what comes out is what the chain sustains.
+//!   The room that settled rows leave is shared: a lane takes its part of it, then lets the others go first.
 //! - **Open loop** ([`Pace::Rate`]): every row has a time at which it is meant to be sent, whatever the chain does. A lane
 //!   that is late sends at once, and the row's latency counts from its intended time: nothing slows down in silence.
 //! - Rows refused for want of room, or because their nonce is ahead of what is executed, are sent again after
 //!   [`RETRY_PAUSE`]; rows refused for another reason are counted and let go.
 
 use super::clock::Clock;
+use super::flow::{CpuMeter, Event, Flow};
+use super::lane::{Again, Lane};
 use super::observe::{Link, frame};
-use super::workload::Chunk;
-use crate::metrics::thread_cpu;
-use crate::types::{Effect, Time, Witness};
-use crate::wire::Rows;
+use crate::types::Time;
 use crate::wire::client::{Refusal, Reply, Request, Submission};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -64,174 +63,6 @@ pub enum Pace {
     },
 }
 
-/// The counts and signals that the lanes of one cluster share with whoever directs them.
-#[derive(Debug, Default)]
-pub struct Flow {
-    fresh: AtomicU64,
-    sent: AtomicU64,
-    accepted: AtomicU64,
-    later: AtomicU64,
-    for_good: AtomicU64,
-    settled: AtomicU64,
-    cpu_ns: AtomicU64,
-    stop: AtomicBool,
-    dry: AtomicBool,
-    broken: Mutex<Option<String>>,
-    wake: Mutex<Vec<Sender<Event>>>,
-}
-
-/// The generator's counts at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Rows sent for the first time.
-    pub fresh: u64,
-    /// Rows sent, those sent again included.
-    pub sent: u64,
-    /// Rows admitted.
-    pub accepted: u64,
-    /// Refusals of rows that are sent again.
-    pub later: u64,
-    /// Rows refused for good.
-    pub for_good: u64,
-    /// CPU time of the generator's and observers' threads, in nanoseconds.
-    pub cpu_ns: u64,
-}
-
-impl Flow {
-    /// The counts now.
-    pub fn counts(&self) -> Counts {
-        Counts {
-            fresh: self.fresh.load(Relaxed),
-            sent: self.sent.load(Relaxed),
-            accepted: self.accepted.load(Relaxed),
-            later: self.later.load(Relaxed),
-            for_good: self.for_good.load(Relaxed),
-            cpu_ns: self.cpu_ns.load(Relaxed),
-        }
-    }
-
-    /// Whether a lane has run out of signed rows.
-    pub fn is_dry(&self) -> bool {
-        self.dry.load(Relaxed)
-    }
-
-    /// Why a lane ended before it was stopped, if one did.
-    pub fn broken(&self) -> Option<String> {
-        self.broken.lock().clone()
-    }
-
-    /// The chain has settled so many rows in all.
-    pub fn settled(&self, rows: u64) {
-        self.settled.fetch_max(rows, Relaxed);
-        for lane in self.wake.lock().iter() {
-            // Full: the lane has something to wake up for. Gone: it needs no waking.
-            let _: Result<(), TrySendError<Event>> = lane.try_send(Event::Wake);
-        }
-    }
-
-    fn in_flight(&self) -> u64 {
-        let gone = self.later.load(Relaxed) + self.for_good.load(Relaxed) + self.settled.load(Relaxed);
-        self.sent.load(Relaxed).saturating_sub(gone)
-    }
-}
-
-/// Adds a thread's CPU time to the generator's.
-pub struct CpuMeter<'a> {
-    flow: &'a Flow,
-    last: Duration,
-}
-
-impl<'a> CpuMeter<'a> {
-    /// Counts from now on, for the calling thread.
-    pub fn start(flow: &'a Flow) -> CpuMeter<'a> {
-        CpuMeter { flow, last: thread_cpu() }
-    }
-
-    /// Adds what the thread has used since the last time.
-    pub fn tick(&mut self) {
-        let now = thread_cpu();
-        let spent = now.saturating_sub(self.last).as_nanos();
-        self.flow.cpu_ns.fetch_add(spent as u64, Relaxed);
-        self.last = now;
-    }
-}
-
-/// One node's rows: signed ones that wait, and when the others were meant to be sent.
-#[derive(Debug)]
-pub struct Lane {
-    node: usize,
-    address: SocketAddr,
-    chunks: VecDeque<Chunk>,
-    offset: usize,
-    retry: VecDeque<Again>,
-    times: Vec<Time>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Again {
-    effect: Effect,
-    witness: Witness,
-    tries: u16,
-}
-
-impl Lane {
-    /// A lane to a node that listens there.
-    pub fn new(node: usize, address: SocketAddr) -> Lane {
-        let (chunks, retry, times) = Default::default();
-        Lane { node, address, chunks, offset: 0, retry, times }
-    }
-
-    /// Signed rows that were never sent.
-    pub fn stock(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() - self.offset as u64
-    }
-
-    /// The index of the next row to sign.
-    pub fn next_index(&self) -> u64 {
-        self.times.len() as u64 + self.stock()
-    }
-
-    /// Adds signed rows that go on at [`Lane::next_index`].
-    pub fn supply(&mut self, chunks: Vec<Chunk>) {
-        self.chunks.extend(chunks);
-    }
-
-    /// When each row was meant to be sent, by its index.
-    pub fn times(&self) -> &[Time] {
-        &self.times
-    }
-
-    /// Memory of signed rows and of times.
-    pub fn bytes(&self) -> u64 {
-        let row = (size_of::<Effect>() + size_of::<Witness>()) as u64;
-        self.chunks.iter().map(|chunk| chunk.len() as u64 * row).sum::<u64>() + self.times.len() as u64 * 8
-    }
-
-    /// Takes up to `most` fresh rows that stand together; stamps them with their times.
-    fn take(&mut self, most: usize, time_of: impl Fn(u64) -> Time) -> Option<Submission> {
-        let chunk = self.chunks.front()?;
-        let until = chunk.len().min(self.offset + most);
-        let submission = Submission::pack(chunk.rows(self.offset, until))?;
-        self.times.extend((0..(until - self.offset) as u64).map(time_of));
-        self.offset = until;
-        if until == chunk.len() {
-            self.chunks.pop_front();
-            self.offset = 0;
-        }
-        Some(submission)
-    }
-
-    fn take_retries(&mut self) -> Option<(Submission, u16)> {
-        let count = self.retry.len().min(FRAME_ROWS);
-        let again: Vec<Again> = self.retry.drain(..count).collect();
-        let effects: Vec<_> = again.iter().map(|row| row.effect).collect();
-        let witnesses: Vec<_> = again.iter().map(|row| row.witness).collect();
-        let tries = again.iter().map(|row| row.tries).max()?;
-        let rows = Rows { effects: &effects, keys: &[], witnesses: &witnesses };
-        Some((Submission::pack(rows)?, tries))
-    }
-}
-
 /// Lanes under way.
 pub struct Running {
     flow: Arc<Flow>,
@@ -267,6 +98,7 @@ impl Running {
                 next_id: 0,
                 scheduled: 0,
                 retry_at: Time(0),
+                quota: 0,
             };
             let thread = thread::Builder::new().name(format!("client-send-{node}"));
             running.lanes.push(thread.spawn(move || sender.run())?);
@@ -293,13 +125,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-#[derive(Debug)]
-enum Event {
-    Reply { id: u64, accepted: u32, refused: Vec<(u32, Refusal)> },
-    Closed(String),
-    Wake,
 }
 
 fn read_replies(mut link: Link, events: &Sender<Event>, flow: &Flow) {
@@ -332,6 +157,8 @@ struct LaneSender {
     next_id: u64,
     scheduled: u64,
     retry_at: Time,
+    /// In a closed loop: rows that the lane may still send before it lets the others go first.
+    quota: u64,
 }
 
 impl LaneSender {
@@ -356,6 +183,7 @@ impl LaneSender {
                 Some((submission, tries)) => self.submit(submission, tries)?,
                 None => {
                     meter.tick();
+                    self.share();
                     if let Ok(event) = self.inbox.recv_timeout(self.pause(now)) {
                         self.take_event(event)?;
                     }
@@ -363,6 +191,14 @@ impl LaneSender {
             }
         }
         Ok(())
+    }
+
+    /// The lane's part of the room that there is now, for when it wakes up again.
+    fn share(&mut self) {
+        if let Pace::Saturate { in_flight_max } = self.pace {
+            let room = in_flight_max.saturating_sub(self.flow.in_flight());
+            self.quota = (room / self.lanes).max(FRAME_ROWS as u64);
+        }
     }
 
     fn flush(&mut self) -> Result<(), String> {
@@ -387,9 +223,11 @@ impl LaneSender {
         let fresh = match pace {
             Pace::Saturate { in_flight_max } => {
                 let in_flight = self.flow.in_flight();
-                if in_flight > 0 && in_flight + FRAME_ROWS as u64 > in_flight_max {
+                let full = in_flight > 0 && in_flight + FRAME_ROWS as u64 > in_flight_max;
+                if full || self.quota == 0 {
                     return None;
                 }
+                self.quota = self.quota.saturating_sub(FRAME_ROWS as u64);
                 self.lane.take(FRAME_ROWS, |_| now)
             }
             Pace::Rate { start, per_second } => {
@@ -416,6 +254,12 @@ impl LaneSender {
     fn pause(&self, now: Time) -> Duration {
         let retry = if self.lane.retry.is_empty() { LOOK_ABOUT } else { self.retry_at.since(now) };
         let due = match self.pace {
+            Pace::Saturate { in_flight_max }
+                if self.flow.in_flight() + (FRAME_ROWS as u64) < in_flight_max
+                    && self.unacked_rows + FRAME_ROWS <= UNACKED_ROWS_MAX =>
+            {
+                TURN_MIN // there is room, but it is the others' turn
+            }
             Pace::Saturate { .. } => LOOK_ABOUT,
             Pace::Rate { start, per_second } => {
                 (start + offset(self.scheduled, per_second, self.lanes, self.lane.node as u64)).since(now)
@@ -523,31 +367,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn what_is_in_flight_leaves_out_refusals_and_what_has_settled() {
-        let flow = Flow::default();
-        flow.sent.store(1000, Relaxed);
-        flow.later.store(100, Relaxed);
-        flow.for_good.store(1, Relaxed);
-        flow.settled(400);
-        flow.settled(300); // a slower node's notice takes nothing back
-        assert_eq!(flow.in_flight(), 499);
-    }
-
-    #[test]
-    fn a_lane_hands_out_its_rows_once_in_order_and_keeps_their_times() {
-        let row = |nonce| (Effect::transfer(1, 2, 1, nonce, 1), Witness([0; 64]));
-        let mut lane = Lane::new(0, ([127, 0, 0, 1], 1).into());
-        lane.supply(vec![(0..300).map(row).collect(), (300..310).map(row).collect()]);
-        assert_eq!((lane.stock(), lane.next_index()), (310, 310));
-        let mut nonces = Vec::new();
-        while let Some(submission) = lane.take(FRAME_ROWS, |row| Time(nonces.len() as u64 + row)) {
-            nonces.extend(submission.rows().effects.iter().map(|effect| effect.nonce.get()));
-        }
-        assert_eq!(nonces, (0..310).collect::<Vec<_>>());
-        assert_eq!(lane.times().iter().map(|time| time.0).collect::<Vec<_>>(), nonces);
-        assert_eq!((lane.stock(), lane.next_index()), (0, 310));
     }
 }

@@ -1,6 +1,6 @@
 //! Observers: one subscription to every node, which gathers the notices of durable blocks.
 
-use super::generator::{CpuMeter, Flow};
+use super::flow::{CpuMeter, Flow};
 use crate::types::{BlockHash, Time};
 use crate::wire::client::{BlockNotice, CLIENT_FRAME_BYTES_MAX, Reply, Request};
 use crate::wire::{FrameReader, frame_header};

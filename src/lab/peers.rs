@@ -3,7 +3,7 @@
 //! One thread drives them all, with a bounded rate of bytes and of connections, so that what is measured is how the
 //! nodes bear them and not how much of the machine they burn.
 
-use super::generator::{CpuMeter, Flow};
+use super::flow::{CpuMeter, Flow};
 use super::interrupt::{Interrupt, Trigger};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

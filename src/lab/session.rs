@@ -4,7 +4,9 @@
 use super::clock::Clock;
 use super::cluster::{Cluster, ClusterError, Local};
 use super::figures::Mark;
-use super::generator::{Flow, Lane, Pace, Running};
+use super::flow::Flow;
+use super::generator::{Pace, Running};
+use super::lane::Lane;
 use super::machine;
 use super::observe::{Board, Observers, Seen};
 use super::workload::{Order, Partition, Wallet};

@@ -1,6 +1,6 @@
 //! Whether all nodes tell the same story, and where a run stood still.
 
-use super::generator::Counts;
+use super::flow::Counts;
 use crate::net::Stopped;
 use crate::node::Progress;
 use crate::wire::client::BlockNotice;
