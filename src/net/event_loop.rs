@@ -8,9 +8,10 @@ use super::workers::{Executor, Mailbox, Report, Verifiers};
 use super::{State, Stopped};
 use crate::metrics::{Metrics, Stage, thread_cpu};
 use crate::net::clock::Clock;
+use crate::node::ingress::Admission;
 use crate::node::{Input, Node, Output, Shared};
 use crate::types::{Height, Time};
-use crate::wire::client::{Reply, Request, Status};
+use crate::wire::client::{Refusal, Reply, Request, Status};
 use crossbeam::channel::Receiver;
 use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
@@ -154,6 +155,7 @@ impl EventLoop {
                         self.verifiers.rows_in_flight -= origin.rows;
                         Metrics::add(&self.metrics.rows_admitted, u64::from(admission.accepted));
                         Metrics::add(&self.metrics.rows_refused, admission.refused.len() as u64);
+                        Metrics::add(&self.metrics.signatures_checked, signatures_of(&admission));
                         let (accepted, refused) = (admission.accepted, admission.refused);
                         let reply = Reply::Submitted { id: origin.id, accepted, refused };
                         self.sockets.reply(origin.client, &reply, origin.rows, now, &mut self.events);
@@ -302,7 +304,6 @@ impl EventLoop {
             self.take_reports().map_err(died)?;
             self.take_events();
             self.pump().map_err(died)?;
-            self.verifiers.dispatch();
             self.account();
             if self.executor.in_flight == 0 && self.disk.in_flight == 0 && self.inputs.is_empty() {
                 break;
@@ -318,4 +319,12 @@ impl EventLoop {
         let (height, hash) = self.node.tip();
         Ok(Stopped { height, hash, last_full: self.last_full, root: self.shared.ledger.root() })
     }
+}
+
+/// The rows whose signatures were checked: those admitted, and those refused for what is looked at later. (A few
+/// that the mempool refused for their fees or for want of room are not told apart from those refused before.)
+fn signatures_of(admission: &Admission) -> u64 {
+    let later = |refusal: &Refusal| matches!(refusal, Refusal::BadSignature | Refusal::Duplicate);
+    u64::from(admission.accepted)
+        + admission.refused.iter().filter(|(_, refusal)| later(refusal)).count() as u64
 }

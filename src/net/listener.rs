@@ -63,6 +63,9 @@ impl Listener {
                         self.rests_until = Some(now + ACCEPT_PAUSE);
                         return;
                     }
+                    if !self.ready {
+                        return;
+                    }
                 }
                 // The caller has hung up before it was accepted.
                 Err(_) => {}
@@ -71,18 +74,23 @@ impl Listener {
     }
 
     /// Gives up the spare descriptor for a moment to take a caller and hang up, so that it does not wait for ever
-    /// and the listener does not report it again and again.
+    /// and the listener does not report it again and again. (Without a descriptor the system does not even say that
+    /// nobody waits.) `false` if there is no spare one.
     fn turn_away(&mut self, metrics: &Metrics) -> bool {
         if self.spare.take().is_none() {
             self.spare = spare();
-            return false;
+            return self.spare.is_some();
         }
-        if let Ok((stream, _)) = self.socket.accept() {
-            Metrics::add(&metrics.connections_dropped, 1);
-            drop(stream);
+        match self.socket.accept() {
+            Ok((stream, _)) => {
+                Metrics::add(&metrics.connections_dropped, 1);
+                drop(stream);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
+            Err(_) => {}
         }
         self.spare = spare();
-        self.spare.is_some()
+        true
     }
 }
 

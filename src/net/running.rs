@@ -279,3 +279,59 @@ fn listener(
     registered.map_err(StartError::system("register a listener"))?;
     Ok(Listener::new(socket, door))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{public_key, signing_key_from_seed};
+    use crate::node::NodeConfig;
+    use crate::types::{AccountNumber, Genesis, GenesisAccount, Key, Rules, Seat, SeatInfo, Time};
+
+    fn setup() -> Setup {
+        let key = signing_key_from_seed([1; 32]);
+        let public = public_key(&key);
+        let genesis = Arc::new(Genesis {
+            name: "one".into(),
+            time: Time(1),
+            rules: Rules::default(),
+            seats: vec![SeatInfo { key: Key(public), fee_account: AccountNumber(1) }],
+            accounts: vec![GenesisAccount { key: public, balance: 5 }],
+        });
+        Setup { genesis, seat: Seat(0), key, config: NodeConfig::default(), seed: 1 }
+    }
+
+    fn start(dir: &std::path::Path) -> RunningNode {
+        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let peers = vec!["127.0.0.1:1".parse().unwrap()];
+        let (peer_listener, client_listener) = (listener(), listener());
+        let (dir, store, net) = (dir.to_owned(), StoreConfig::default(), NetConfig::default());
+        let setup = setup();
+        RunningNode::start(NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers })
+            .unwrap()
+    }
+
+    #[test]
+    fn a_node_whose_thread_fails_stops_with_the_reason_and_can_start_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = start(dir.path());
+        node.mailbox.post(Report::Died("the store failed: no space".to_owned()));
+        let state = node.state.clone();
+        assert_eq!(node.stop(), Err("the store failed: no space".to_owned()));
+        assert_eq!(state.failure.lock().as_deref(), Some("the store failed: no space"));
+        assert!(start(dir.path()).stop().is_ok());
+    }
+
+    #[test]
+    fn a_panic_in_the_pool_ends_the_node_and_not_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = start(dir.path());
+        let (mailbox, metrics) = (node.mailbox.clone(), node.metrics.clone());
+        let (_, shared) = Node::open(setup(), std::iter::empty(), Time(1)).unwrap();
+        let mut verifiers = Verifiers::start(1, shared, metrics, mailbox).unwrap();
+        verifiers.spawn(|_| panic!("as a test"));
+        drop(verifiers);
+        let thread = node.thread.take().unwrap();
+        assert_eq!(thread.join().unwrap(), Err("the verification pool panicked: as a test".to_owned()));
+        assert!(node.failure().unwrap().contains("as a test"));
+    }
+}

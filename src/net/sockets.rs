@@ -210,30 +210,55 @@ impl Sockets {
         if gate.clients() {
             resumed.append(&mut self.waiting_clients);
         }
+        // Those who waited come before those who are ready, and among those who must wait on, those who had
+        // nothing this time before those who had something: so scarce room goes round.
+        let mut turn = Vec::with_capacity(resumed.len() + self.ready.len());
         for token in resumed {
             if let Some(conn) = self.conns.get_mut(token) {
                 conn.in_waiting = false;
-                self.ready.add(token, &mut conn.in_ready);
+                turn.push(token);
             }
         }
-        for _ in 0..self.ready.len() {
-            let Some(token) = self.ready.pop() else { break };
-            let Some(conn) = self.conns.get_mut(token) else { continue };
-            conn.in_ready = false;
-            let turn = match conn.link {
-                Link::Peer(_) => self.read_peer(token, gate, now, events),
-                Link::Client(_) => self.read_client(token, gate, events),
-            };
-            let Some(conn) = self.conns.get_mut(token) else { continue };
-            match turn {
-                Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
-                Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => match conn.link {
-                    Link::Peer(_) => self.waiting_peers.push(token),
-                    Link::Client(_) => self.waiting_clients.push(token),
-                },
-                Ok(Turn::Wait | Turn::Done) => {}
-                Err(gone) => self.drop_conn(token, &gone, now, events),
+        while let Some(token) = self.ready.pop() {
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.in_ready = false;
+                turn.push(token);
             }
+        }
+        let mut served = Vec::new();
+        for token in turn {
+            self.read_one(token, gate, now, &mut served, events);
+        }
+        self.waiting_clients.append(&mut served);
+    }
+
+    fn read_one(
+        &mut self,
+        token: Token,
+        gate: &mut Gate,
+        now: Time,
+        served: &mut Vec<Token>,
+        events: &mut Vec<Event>,
+    ) {
+        let (rows, is_peer) = match self.conns.get(token) {
+            Some(conn) => (gate.rows, matches!(conn.link, Link::Peer(_))),
+            None => return,
+        };
+        let turn = if is_peer {
+            self.read_peer(token, gate, now, events)
+        } else {
+            self.read_client(token, gate, events)
+        };
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        match turn {
+            Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
+            Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => match is_peer {
+                true => self.waiting_peers.push(token),
+                false if gate.rows < rows => served.push(token),
+                false => self.waiting_clients.push(token),
+            },
+            Ok(Turn::Wait | Turn::Done) => {}
+            Err(gone) => self.drop_conn(token, &gone, now, events),
         }
     }
 
@@ -503,7 +528,12 @@ impl Sockets {
         let ordinary = matches!(gone, Gone::Closed | Gone::Io(_) | Gone::Replaced);
         if !ordinary {
             Metrics::add(&self.metrics.connections_dropped, 1);
-            tracing::debug!(address = %conn.address, reason = %gone, "connection dropped");
+            match &conn.link {
+                Link::Peer(link) if link.seat().is_some() => {
+                    tracing::warn!(seat = ?link.seat(), reason = %gone, "validator dropped");
+                }
+                _ => tracing::debug!(address = %conn.address, reason = %gone, "connection dropped"),
+            }
         }
         match &conn.link {
             Link::Client(link) => {

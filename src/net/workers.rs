@@ -197,7 +197,7 @@ impl Verifiers {
         (origins, parts)
     }
 
-    fn spawn(&mut self, work: impl FnOnce(&Shared) -> Report + Send + 'static) {
+    pub(super) fn spawn(&mut self, work: impl FnOnce(&Shared) -> Report + Send + 'static) {
         self.free -= 1;
         let (shared, metrics, mailbox) = (self.shared.clone(), self.metrics.clone(), self.mailbox.clone());
         let Some(pool) = &self.pool else { return };
