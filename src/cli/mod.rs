@@ -51,8 +51,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Throughput, latency and cost of a chain as nodes are added, on this machine
+    ///
+    /// Runs one chain after the other, each in this process: every node has its own event loop, store and directory, they
+    /// are connected over TCP on loopback, and an outside client sends signed transfers through their client ports.
+    /// Throughput counts what is settled, executed and durable on a quorum.
     Bench(bench::Args),
     /// A chain of nodes under load while many peers misbehave: before, during and after
+    ///
+    /// Runs a chain under a moderate load, lets peers loose on the peer and client ports of all its nodes, and compares
+    /// what the chain did before, during and after. It passes when all nodes agree, throughput during is at least half of
+    /// before and after at least 80 % of it, and the peers' descriptors are closed again.
     Stress(stress::Args),
 }
 

@@ -10,9 +10,7 @@ use clap::ValueEnum;
 use std::io::Write;
 use std::time::Duration;
 
-/// Runs a chain under a moderate load, lets peers loose on the peer and client ports of all its nodes, and compares what
-/// the chain did before, during and after. It passes when all nodes agree, throughput during is at least half of before
-/// and after at least 80 %, and the peers' descriptors are closed again.
+/// The flags of `throng stress`; a [`StressConfig`] in what people type.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// How many peers misbehave
@@ -22,7 +20,7 @@ pub struct Args {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "idle,garbage")]
     kind: Vec<Kind>,
     /// Nodes of the chain
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", value_parser = value::nodes, default_value = "4")]
     nodes: usize,
     /// Length of each of the three parts
     #[arg(long, value_name = "SPAN", value_parser = value::span, default_value = "10s")]

@@ -24,6 +24,11 @@ pub fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number of nodes; its limits are checked where they are known.
+pub fn nodes(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of nodes, such as 4"))
+}
+
 /// `max`, or transactions per second.
 pub fn rate(text: &str) -> Result<Rate, String> {
     if text == "max" {

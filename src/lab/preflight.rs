@@ -130,7 +130,7 @@ const NODE_BYTES: u64 = 64 << 20;
 /// Memory of an account in a node: record, key, decompressed point, index.
 const ACCOUNT_BYTES: u64 = 384;
 /// Memory of an account in the generator.
-const WALLET_BYTES: u64 = 320;
+const WALLET_BYTES: u64 = 64;
 /// Memory of a signed row that waits, and of its time.
 const ROW_BYTES: u64 = 104;
 /// What a node keeps on disk of a transaction, its share of headers and vertices included.

@@ -5,7 +5,7 @@
 //! a block leads back to the moment when it was meant to be sent.
 
 use super::Interrupt;
-use crate::crypto::{self, SigningKey};
+use crate::crypto::{self, ExposedKey, SigningKey};
 use crate::types::{
     AccountNumber, ChainId, Effect, Genesis, GenesisAccount, Key, Policy, Rules, SeatInfo, Time, Witness,
 };
@@ -19,11 +19,10 @@ const GENESIS_TIME: Time = Time(1_767_225_600_000_000);
 /// Rows signed as one piece of work, and freed as one.
 const CHUNK_ROWS: usize = 4096;
 
-/// The keys of all accounts.
+/// The keys of all accounts. A published seed gives them, so they are no secrets, and may sign in bulk.
 pub struct Wallet {
     seed: u64,
-    keys: Vec<SigningKey>,
-    public: Vec<[u8; 32]>,
+    keys: Vec<ExposedKey>,
 }
 
 /// Which account talks to which node, in which order.
@@ -58,9 +57,8 @@ pub struct Chunk {
 impl Wallet {
     /// Derives the keys of so many accounts, in parallel.
     pub fn derive(seed: u64, accounts: u32) -> Wallet {
-        let keys: Vec<_> = (0..accounts).into_par_iter().map(|account| derive(seed, b'a', account)).collect();
-        let public = keys.par_iter().map(crypto::public_key).collect();
-        Wallet { seed, keys, public }
+        let key = |account| ExposedKey::from_seed(derive(seed, b'a', u64::from(account), 0));
+        Wallet { seed, keys: (0..accounts).into_par_iter().map(key).collect() }
     }
 
     /// How many accounts there are.
@@ -70,7 +68,9 @@ impl Wallet {
 
     /// The genesis of a chain of so many nodes over these accounts, and the validators' keys in order.
     pub fn genesis(&self, nodes: u32, policy: Policy) -> (Genesis, Vec<SigningKey>) {
-        let validators: Vec<_> = (0..nodes).map(|seat| derive(self.seed, b'v', seat)).collect();
+        let validators: Vec<_> = (0..nodes)
+            .map(|seat| crypto::signing_key_from_seed(derive(self.seed, b'v', seat.into(), 0)))
+            .collect();
         let seats = validators.iter().zip(1..);
         let genesis = Genesis {
             name: format!("bench {nodes} {}", self.seed),
@@ -82,7 +82,11 @@ impl Wallet {
                     fee_account: AccountNumber(number),
                 })
                 .collect(),
-            accounts: self.public.iter().map(|&key| GenesisAccount { key, balance: BALANCE }).collect(),
+            accounts: self
+                .keys
+                .iter()
+                .map(|key| GenesisAccount { key: *key.public(), balance: BALANCE })
+                .collect(),
         };
         (genesis, validators)
     }
@@ -96,7 +100,7 @@ impl Wallet {
         interrupt: &Interrupt,
         signed: &(dyn Fn(usize) + Sync),
     ) -> Vec<Chunk> {
-        let Order { partition, node, first, count } = order;
+        let Order { first, count, .. } = order;
         let pieces = count.div_ceil(CHUNK_ROWS as u64);
         let mut chunks: Vec<_> = (0..pieces)
             .into_par_iter()
@@ -106,8 +110,8 @@ impl Wallet {
                 if interrupt.is_raised() {
                     return None;
                 }
-                let chunk: Chunk =
-                    (from..until).map(|index| self.row(chain, rules, partition, node, index)).collect();
+                let chunk =
+                    self.sign_piece((chain, rules), Order { first: from, count: until - from, ..order });
                 signed(chunk.len());
                 Some(chunk)
             })
@@ -116,21 +120,29 @@ impl Wallet {
         chunks.drain(..whole).flatten().collect()
     }
 
-    fn row(
-        &self,
-        chain: &ChainId,
-        rules: &Rules,
-        partition: Partition,
-        node: u32,
-        index: u64,
-    ) -> (Effect, Witness) {
+    fn sign_piece(&self, (chain, rules): (&ChainId, &Rules), order: Order) -> Chunk {
+        let Order { partition, node, first, count } = order;
+        let rows = (first..first + count).map(|index| self.row(rules, partition, node, index));
+        let effects: Vec<Effect> = rows.collect();
+        let key = |number: u32| &self.keys[number as usize - 1];
+        let items: Vec<_> = effects
+            .iter()
+            .map(|effect| {
+                let (from, to) = (key(effect.from.get()), key(effect.to.get()));
+                (from, transaction_digest(chain, effect, from.public(), to.public()))
+            })
+            .collect();
+        // The chain tells runs with different numbers of nodes apart: no start comes twice.
+        let start = crypto::plain(&[&chain.0[..], &derive(self.seed, b'n', first, node)].concat());
+        let witnesses = crypto::sign_exposed(&items, &start).into_iter().map(Witness).collect();
+        Chunk { effects, witnesses }
+    }
+
+    fn row(&self, rules: &Rules, partition: Partition, node: u32, index: u64) -> Effect {
         let (from, nonce) = partition.sender(node, index);
         let draw = mix(mix(self.seed ^ u64::from(node) << 40) ^ index) % u64::from(partition.accounts - 1);
         let to = (u64::from(from) + 1 + draw) % u64::from(partition.accounts); // any account but the sender
-        let effect = Effect::transfer(from + 1, to as u32 + 1, 1, nonce, rules.fee_min);
-        let (from_key, to_key) = (&self.public[from as usize], &self.public[to as usize]);
-        let digest = transaction_digest(chain, &effect, from_key, to_key);
-        (effect, Witness(crypto::sign(&self.keys[from as usize], &digest)))
+        Effect::transfer(from + 1, to as u32 + 1, 1, nonce, rules.fee_min)
     }
 }
 
@@ -182,12 +194,14 @@ impl FromIterator<(Effect, Witness)> for Chunk {
     }
 }
 
-fn derive(seed: u64, role: u8, number: u32) -> SigningKey {
-    let mut material = *b"throng lab key \0\0\0\0\0\0\0\0\0\0\0\0\0";
-    material[15] = role;
+fn derive(seed: u64, role: u8, number: u64, node: u32) -> [u8; 32] {
+    let mut material = [0; 32];
+    material[..10].copy_from_slice(b"throng lab");
+    material[11] = role;
+    material[12..16].copy_from_slice(&node.to_le_bytes());
     material[16..24].copy_from_slice(&seed.to_le_bytes());
-    material[24..28].copy_from_slice(&number.to_le_bytes());
-    crypto::signing_key_from_seed(crypto::plain(&material))
+    material[24..].copy_from_slice(&number.to_le_bytes());
+    crypto::plain(&material)
 }
 
 /// SplitMix64's finalizer (Steele, Lea, Flood 2014): spreads counters over all values.
