@@ -29,7 +29,7 @@ pub struct Args {
     /// max: keep bounded queues full; N: so many transactions per second in all, on a schedule
     #[arg(long, value_name = "max|N", value_parser = value::rate, default_value = "max")]
     rate: Rate,
-    /// With --rate max: rows sent and not yet settled, for each node; fewer give shorter queues and less throughput
+    /// With --rate max: rows sent and not yet settled; fewer give shorter queues and less throughput
     #[arg(long, value_name = "ROWS", default_value_t = BenchConfig::default().in_flight)]
     in_flight: u64,
     /// Who checks a transaction's signature

@@ -132,6 +132,13 @@ fn notes(document: &Document) -> Vec<String> {
                 .into(),
         );
     }
+    let others = |run: &Run| run.cores_busy.machine.map_or(0.0, |machine| machine - run.cores_busy.process);
+    if runs.iter().any(|run| others(run) > OTHERS_CORES) {
+        notes.push(format!(
+            "Other programs kept cores busy meanwhile, which lowers throughput more than it changes costs: {}.",
+            each(&|run| format!("n={} {:.1} of {}", run.nodes, others(run).max(0.0), document.machine.cores))
+        ));
+    }
     for run in runs.iter().filter(|run| run.ran_dry) {
         notes.push(format!(
             "n={}: the signed transactions ran out; the figures are of the {:.1} s before.",
@@ -186,6 +193,9 @@ pub fn stress(document: &StressDocument) -> String {
     }
     out
 }
+
+/// Other programs on more cores than this are worth a line.
+const OTHERS_CORES: f64 = 0.2;
 
 /// Transactions per second that one core per node could carry at this cost.
 fn capacity(cpu_us: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! Throughput as nodes are added: one chain after the other, each measured in the same way.
 
 use super::figures::{self, Latencies, Mark};
-use super::generator::{FRAME_ROWS, IN_FLIGHT_ROWS_PER_NODE, Pace};
+use super::generator::{FRAME_ROWS, IN_FLIGHT_ROWS, Pace};
 use super::history;
 use super::lane::Lane;
 use super::observe::{Settled, on_quorum};
@@ -39,7 +39,7 @@ pub struct BenchConfig {
     pub accounts: u64,
     /// Load.
     pub rate: Rate,
-    /// At [`Rate::Max`]: rows sent and not yet settled, for each node.
+    /// At [`Rate::Max`]: rows sent and not yet settled, in the whole chain.
     pub in_flight: u64,
     /// Who verifies.
     pub verify: Policy,
@@ -57,7 +57,7 @@ impl Default for BenchConfig {
             warmup: Duration::from_secs(3),
             accounts: 100_000,
             rate: Rate::Max,
-            in_flight: IN_FLIGHT_ROWS_PER_NODE,
+            in_flight: IN_FLIGHT_ROWS,
             verify: Policy::Quorum,
             seed: 1,
             dir: None,
@@ -66,11 +66,11 @@ impl Default for BenchConfig {
 }
 
 /// What [`BenchConfig::in_flight`] may be.
-const IN_FLIGHT_ROWS: RangeInclusive<u64> = 1..=1 << 20;
+const IN_FLIGHT_RANGE: RangeInclusive<u64> = 1..=1 << 20;
 /// Rows signed for the probe, per core.
 const PROBE_ROWS_PER_CORE: u64 = 40_000;
 /// Signed rows for each that a saturating run is expected to send.
-const SIGNED_SHARE: f64 = 1.5;
+const SIGNED_SHARE: f64 = 2.0;
 /// The same for an open loop, which sends what its schedule says.
 const SCHEDULED_SHARE: f64 = 1.02;
 /// If the probe told nothing: expected transactions per second.
@@ -87,8 +87,8 @@ const ROWS_PER_CORE_MAX: u64 = 50_000;
 impl BenchConfig {
     /// Refuses what cannot be run; makes the directory if there is one.
     pub fn check(&self) -> Result<(), BadInput> {
-        if !IN_FLIGHT_ROWS.contains(&self.in_flight) {
-            let (least, most) = IN_FLIGHT_ROWS.into_inner();
+        if !IN_FLIGHT_RANGE.contains(&self.in_flight) {
+            let (least, most) = IN_FLIGHT_RANGE.into_inner();
             return Err(BadInput::InFlight { found: self.in_flight, least, most });
         }
         preflight::check_shape(&self.nodes, self.accounts, self.duration)?;
@@ -127,7 +127,7 @@ impl BenchConfig {
             seed: self.seed,
             dir: self.dir.clone(),
             frame_rows: FRAME_ROWS,
-            in_flight_rows_per_node: self.in_flight,
+            in_flight_rows: self.in_flight,
         }
     }
 }
@@ -250,7 +250,7 @@ fn prepare(
     let tell = |done, total| watch(nodes, Step::Signing(done, total));
     let per_lane = |rows: f64| (rows / nodes as f64).ceil() as u64;
     let seconds = (config.warmup + config.duration).as_secs_f64();
-    let in_flight_max = config.in_flight * nodes as u64;
+    let in_flight_max = config.in_flight;
     let rows = match config.rate {
         Rate::PerSecond(rate) => rate * seconds * SCHEDULED_SHARE,
         Rate::Max => {
@@ -276,7 +276,7 @@ fn measure(
     watch: Watch<'_>,
 ) -> Result<Window, SessionError> {
     let nodes = session.cluster().size();
-    let in_flight_max = config.in_flight * nodes as u64;
+    let in_flight_max = config.in_flight;
     session.go(|start| match config.rate {
         Rate::Max => Pace::Saturate { in_flight_max },
         Rate::PerSecond(per_second) => Pace::Rate { start, per_second },

@@ -30,9 +30,9 @@ use std::time::Duration;
 pub const FRAME_ROWS: usize = 256;
 /// The most rows of a lane that wait for the node's reply, about 1 MB; when full the lane waits.
 pub const UNACKED_ROWS_MAX: usize = 8192;
-/// In a closed loop, unless it is set: the most rows for each node that are sent and not settled, in the whole chain
+/// In a closed loop, unless it is set: the most rows that are sent and not settled, in the whole chain
 /// together. Fewer leave verification with small batches, more only wait longer.
-pub const IN_FLIGHT_ROWS_PER_NODE: u64 = 8_192;
+pub const IN_FLIGHT_ROWS: u64 = 16_384;
 /// How long a refused row waits before it is sent again.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// After so many refusals a row is let go.

@@ -39,7 +39,7 @@ pub enum BadInput {
     #[error("--rate must be `max` or more than 0 transactions per second")]
     NoRate,
     /// A closed loop of nothing, or one without bound.
-    #[error("--in-flight {found}: give between {least} and {most} rows for each node")]
+    #[error("--in-flight {found}: give between {least} and {most} rows")]
     InFlight {
         /// What was asked for.
         found: u64,

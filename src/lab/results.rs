@@ -83,8 +83,8 @@ pub struct Config {
     pub dir: Option<PathBuf>,
     /// Rows in one submission at most.
     pub frame_rows: usize,
-    /// At `max`: rows sent and not yet settled, for each node.
-    pub in_flight_rows_per_node: u64,
+    /// At `max`: rows sent and not yet settled, in the whole chain.
+    pub in_flight_rows: u64,
 }
 
 /// One chain of so many nodes.

@@ -2,7 +2,7 @@
 
 use super::bench::{DRAIN_MAX, DataDir, decide, latency};
 use super::figures;
-use super::generator::{IN_FLIGHT_ROWS_PER_NODE, Pace};
+use super::generator::{IN_FLIGHT_ROWS, Pace};
 use super::observe::on_quorum;
 use super::peers::{PeerKind, Peers};
 use super::preflight::{self, Needs};
@@ -277,8 +277,7 @@ fn prepare(
     let tell = |done, total| watch(config.nodes, Step::Signing(done, total));
     session.stock_up(5_000 * machine::cores() as u64, interrupt, &tell);
     watch(config.nodes, Step::Probing);
-    let in_flight_max = IN_FLIGHT_ROWS_PER_NODE * config.nodes as u64;
-    let load = session.probe(in_flight_max, interrupt)?.map_or(LOAD_UNKNOWN, |rate| rate * LOAD_SHARE);
+    let load = session.probe(IN_FLIGHT_ROWS, interrupt)?.map_or(LOAD_UNKNOWN, |rate| rate * LOAD_SHARE);
     let seconds = (config.duration * 3 + SETTLE_MAX).as_secs_f64() + 1.0;
     let rows = load * seconds;
     Needs { nodes: 0, accounts: 0, rows: rows as u64, connections: 0 }.check(&std::env::temp_dir())?;
