@@ -11,9 +11,8 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{
-    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
-};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use throng::crypto::{
     Domain, Item, PreparedKey, SigningKey, hash, public_key, sign, signing_key_from_seed, verify,
@@ -49,51 +48,44 @@ impl Signed {
             .collect()
     }
 
-    fn dalek_loop(&self) -> bool {
-        self.keys.iter().zip(&self.messages).zip(&self.signatures).all(|((key, message), signature)| {
-            VerifyingKey::from_bytes(key)
-                .is_ok_and(|key| key.verify(message, &Signature::from_bytes(signature)).is_ok())
-        })
+    /// Whether the first `count` signatures hold for `ed25519-dalek`.
+    fn dalek_loop(&self, count: usize) -> bool {
+        self.keys.iter().zip(&self.messages).zip(&self.signatures).take(count).all(
+            |((key, message), signature)| {
+                VerifyingKey::from_bytes(key)
+                    .is_ok_and(|key| key.verify(message, &Signature::from_bytes(signature)).is_ok())
+            },
+        )
     }
-}
-
-fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts")
 }
 
 fn group<'a>(criterion: &'a mut Criterion, name: &str, count: usize) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(format!("verify::{name}"));
-    group
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(2))
-        .throughput(Throughput::Elements(count as u64));
+    group.sampling_mode(SamplingMode::Flat).sample_size(10).nresamples(1000);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(1500));
+    group.throughput(Throughput::Elements(count as u64));
     group
 }
 
-fn bench_batch(criterion: &mut Criterion, count: usize, signers: usize, threads: usize) {
-    let signed = Signed::new(count, signers);
-    let items = signed.items();
-    let pool = pool(threads);
+fn bench_batch(criterion: &mut Criterion, items: &[Item<'_>], keys: usize, threads: usize) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts");
     let suffix = if threads == 1 { String::new() } else { format!("/threads={threads}") };
-    let id = format!("signatures={count}/keys={signers}{suffix}");
-    group(criterion, "batch", count).bench_function(id, |bench| {
-        pool.install(|| bench.iter(|| assert_eq!(verify_batch(black_box(&items)), Ok(()))));
+    let id = format!("signatures={}/keys={keys}{suffix}", items.len());
+    group(criterion, "batch", items.len()).bench_function(id, |bench| {
+        pool.install(|| bench.iter(|| assert_eq!(verify_batch(black_box(items)), Ok(()))));
     });
 }
 
-fn bench_single(criterion: &mut Criterion) {
-    let signed = Signed::new(1, 1);
-    let items = signed.items();
+fn bench_single(criterion: &mut Criterion, item: &Item<'_>) {
     group(criterion, "single", 1).bench_function("signatures=1/keys=1", |bench| {
-        bench.iter(|| assert!(verify(&items[0].key, black_box(&items[0].message), items[0].signature)));
+        bench.iter(|| assert!(verify(&item.key, black_box(&item.message), item.signature)));
     });
 }
 
-fn bench_dalek_loop(criterion: &mut Criterion, count: usize) {
-    let signed = Signed::new(count, count);
+fn bench_dalek_loop(criterion: &mut Criterion, signed: &Signed, count: usize) {
     let id = format!("signatures={count}/keys={count}");
     group(criterion, "dalek_loop", count).bench_function(id, |bench| {
-        bench.iter(|| assert!(black_box(&signed).dalek_loop()));
+        bench.iter(|| assert!(black_box(signed).dalek_loop(count)));
     });
 }
 
@@ -103,14 +95,17 @@ fn bench_verify(criterion: &mut Criterion) {
     let sizes: &[usize] = if tiny { &[3] } else { &[8, 64, 1024, 4096] };
     let largest = sizes[sizes.len() - 1];
 
-    bench_single(criterion);
+    let signed = Signed::new(largest, largest);
+    let items = signed.items();
+    bench_single(criterion, &items[0]);
     for &count in sizes {
-        bench_dalek_loop(criterion, count);
-        bench_batch(criterion, count, count, 1);
+        bench_dalek_loop(criterion, &signed, count);
+        bench_batch(criterion, &items[..count], count, 1);
     }
-    bench_batch(criterion, largest, (largest / 2).min(64), 1);
-    bench_batch(criterion, largest, largest, 2);
+    bench_batch(criterion, &items, largest, 2);
+    let few = (largest / 2).min(64);
+    bench_batch(criterion, &Signed::new(largest, few).items(), few, 1);
 }
 
-criterion_group!(benches, bench_verify);
+criterion_group!(name = benches; config = Criterion::default().without_plots(); targets = bench_verify);
 criterion_main!(benches);

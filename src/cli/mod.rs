@@ -1,6 +1,160 @@
-//! commands
+//! The commands of `throng`: flags in, progress on standard error, data on standard output, a verdict as exit status.
+//!
+//! **Owns** every word that a person at the keyboard reads. **May not** measure or decide anything: it turns flags
+//! into the settings of [`crate::lab`] and prints what comes back.
+//!
+//! - Standard output carries the results and nothing else: a table, or with `--json` one JSON document.
+//! - Standard error carries progress (one live line on a terminal), logs behind `-v`, and on failure one line that says
+//!   what to change.
+//! - Exit status: 0 agreed, 1 a verdict against the run or a node that died, 2 bad input, 130 interrupted.
+//! - Upon Ctrl-C the run ends cleanly with the figures so far; a second Ctrl-C ends the process at once.
+
+mod bench;
+mod live;
+mod stress;
+mod table;
+mod value;
+
+use crate::lab::{Interrupt, Trigger};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Everything agreed.
+const AGREED: u8 = 0;
+/// A verdict against the run, or something died.
+const AGAINST: u8 = 1;
+/// Something was asked for that cannot be.
+const BAD_INPUT: u8 = 2;
+/// Ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+const EXIT_STATUS: &str = "Exit status: 0 all nodes agreed · 1 a verdict against the run, or a node died · 2 bad \
+                           input · 130 interrupted (with the figures so far)";
+
+#[derive(Parser)]
+#[command(name = "throng", version, about = "A peer-to-peer blockchain engine built to be measured")]
+#[command(after_help = EXIT_STATUS)]
+#[command(
+    long_about = "A peer-to-peer blockchain engine built to be measured.\n\nWithout a command it runs a short \
+                        bench: `throng bench --nodes 1,4 --duration 5s --warmup 2s`."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Logs on standard error: -v what happens, -vv more (or set THRONG_LOG to a filter, such as throng::net=debug)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Throughput, latency and cost of a chain as nodes are added, on this machine
+    ///
+    /// Runs one chain after the other, each in this process: every node has its own event loop, store and directory, they
+    /// are connected over TCP on loopback, and an outside client sends signed transfers through their client ports.
+    /// Throughput counts what is settled, executed and durable on a quorum.
+    Bench(bench::Args),
+    /// A chain of nodes under load while many peers misbehave: before, during and after
+    ///
+    /// Runs a chain under a moderate load, lets peers loose on the peer and client ports of all its nodes, and compares
+    /// what the chain did before, during and after. It passes when all nodes agree, throughput during is at least half of
+    /// before and after at least 80 % of it, and the peers' descriptors are closed again.
+    Stress(stress::Args),
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    log(cli.verbose);
+    let interrupt = match on_interrupt() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return fail(AGAINST, &format!("cannot listen for Ctrl-C: {error}")),
+    };
+    let status = match cli.command {
+        Some(Command::Bench(args)) => bench::run(&args, &interrupt, cli.verbose > 0),
+        Some(Command::Stress(args)) => stress::run(&args, &interrupt, cli.verbose > 0),
+        None => {
+            eprintln!(
+                "throng: no command: a short bench of 1 and 4 nodes; `throng bench` takes longer and tells more, \
+                 `throng help` shows all"
+            );
+            bench::run(&bench::Args::short(), &interrupt, cli.verbose > 0)
+        }
+    };
+    ExitCode::from(status)
+}
+
+/// Help and version go to standard output; whatever is wrong becomes one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        print!("{error}");
+        return ExitCode::from(AGREED);
+    }
+    let words = error.to_string();
+    let said = words.split("\n\nUsage:").next().unwrap_or(&words);
+    let said = said.split("\n\nFor more information").next().unwrap_or(said);
+    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let command = std::env::args().nth(1).filter(|name| Cli::command().find_subcommand(name).is_some());
+    let help = command.map_or("throng --help".to_owned(), |name| format!("throng {name} --help"));
+    fail(BAD_INPUT, &format!("{line}; see `{help}`"))
+}
+
+fn fail(status: u8, line: &str) -> ExitCode {
+    eprintln!("throng: {line}");
+    ExitCode::from(status)
+}
+
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => "throng=info",
+        _ => "throng=debug",
+    };
+    let filter = EnvFilter::try_from_env("THRONG_LOG")
+        .ok()
+        .filter(|_| verbose > 0)
+        .unwrap_or_else(|| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .compact()
+        .init();
+}
+
+fn on_interrupt() -> Result<Interrupt, ctrlc::Error> {
+    let (trigger, interrupt) = Interrupt::pair();
+    ctrlc::set_handler(move || interrupted(&trigger))?;
+    Ok(interrupt)
+}
+
+fn interrupted(trigger: &Trigger) {
+    if trigger.raise() {
+        std::process::exit(INTERRUPTED.into());
+    }
+    eprintln!("\nthrong: ending the run; Ctrl-C again ends it at once");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_lab() {
+        let cli = Cli::try_parse_from(["throng", "bench"]).unwrap();
+        let Some(Command::Bench(args)) = cli.command else { panic!("not a bench") };
+        let expected = crate::lab::bench::BenchConfig::default();
+        assert_eq!(format!("{:?}", args.config()), format!("{expected:?}"));
+    }
 }

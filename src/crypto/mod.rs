@@ -14,6 +14,7 @@
 //! end, and each signature enters with a coefficient of 128 bits that no sender can predict. So alone, in any
 //! batch and in any split of a batch the verdict is the same, and nodes that split differently do not fork.
 
+mod exposed;
 mod hash;
 mod key_table;
 mod keys;
@@ -22,6 +23,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use exposed::{ExposedKey, sign_exposed};
 pub use hash::{Domain, DomainHasher, hash, plain};
 pub use key_table::{KEYS_MAX, KeyTable};
 pub use keys::{SigningKey, public_key, sign, signing_key_from_seed};

@@ -1,104 +1,56 @@
-//! The driver: mio, connections, threads, clock.
+//! The driver that runs a node on real sockets, a real disk and a real clock.
+//!
+//! **Owns** the threads of a node: the event loop (sockets, the machine), the executor, the verification pool; the
+//! store brings its own writer. **May not** know a rule of the protocol: what the machine puts out is carried out,
+//! what happens is handed in, and nothing is decided here but whom to read from, and when.
+//!
+//! A turn of the loop: wait for events → reports of the other threads → reads, a budget for each connection →
+//! the machine: all inputs, then all outputs → work for the pool → writes, coalesced per connection.
+//!
+//! - Upon readiness: keep it until the system says *would block*; a connection with more to read than its budget goes
+//!   to the end of the ready list, and nobody sleeps while that list is not empty.
+//! - Upon bytes of a stranger: the preface is checked before any key is exchanged; strangers are bounded in number,
+//!   in bytes and in time, and the oldest makes room. A validator proves its seat inside of the encrypted channel.
+//! - Upon a message for a validator: it goes to the queue of its class (votes, requests, bulk); a full queue drops
+//!   the newest and counts it, since the protocol asks again. Only little is encrypted ahead, so that votes overtake.
+//! - Upon a client's rows: they are read only if the mempool has room for them and for all that were read before;
+//!   otherwise they stay in the client's own send buffer. Who asks and does not read the answers is not read from
+//!   either; a subscriber that does not read is dropped.
+//! - Upon a disk that is behind: nobody is read from until it has caught up.
+//! - Upon a failure of the disk, of the machine or of any thread: the node stops and says why; the process lives.
+//!
+//! Why that is safe: every queue between two threads is bounded by what its writer may have outstanding; nothing in
+//! the loop waits for another thread; a message that is dropped or late is, for the protocol, one that was lost.
 
-use crate::metrics::Metrics;
-use crate::node::{Progress, Setup};
-use crate::store::StoreConfig;
-use crate::types::{BlockHash, Height, Root};
-use serde::{Deserialize, Serialize};
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::sync::Arc;
-use thiserror::Error;
+mod client;
+mod clock;
+mod config;
+mod conn;
+mod dialer;
+mod disk;
+mod event_loop;
+mod listener;
+mod noise;
+mod outbound;
+mod peer;
+mod queue;
+mod running;
+mod slab;
+mod sockets;
+mod workers;
 
-/// The driver's own limits and sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NetConfig {
-    /// Threads of the verification pool; 0 stands for one per core.
-    pub verify_threads: usize,
-}
+#[cfg(test)]
+mod tests;
 
-impl Default for NetConfig {
-    fn default() -> NetConfig {
-        NetConfig { verify_threads: 0 }
-    }
-}
+pub use config::{NetConfig, NetConfigError};
+pub use running::{NodeSetup, RunningNode, StartError, Stopped};
 
-/// Everything that a node needs to run on sockets and disk.
-pub struct NodeSetup {
-    /// Who it is.
-    pub setup: Setup,
-    /// Its data directory; made if missing.
-    pub dir: PathBuf,
-    /// Its block files.
-    pub store: StoreConfig,
-    /// The driver's own.
-    pub net: NetConfig,
-    /// Bound before the start, so that port 0 works: for peers.
-    pub peer_listener: TcpListener,
-    /// Bound before the start: for clients.
-    pub client_listener: TcpListener,
-    /// The peer addresses of all seats in order (its own included, unused).
-    pub peers: Vec<SocketAddr>,
-}
+use crate::node::Progress;
+use parking_lot::Mutex;
 
-/// Why a node did not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// to be filled
-    #[error("{0}")]
-    Other(String),
-}
-
-/// Where a node stood when it stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    /// The last durable block.
-    pub height: Height,
-    /// Its hash.
-    pub hash: BlockHash,
-    /// The last block that executed a row.
-    pub last_full: Height,
-    /// The root of the account table after that.
-    pub root: Root,
-}
-
-/// A node that runs: one event loop thread, an executor thread, a store thread and a verification pool of its own.
-pub struct RunningNode {}
-
-impl RunningNode {
-    /// Opens the directory, recovers and starts the threads.
-    pub fn start(setup: NodeSetup) -> Result<RunningNode, StartError> {
-        Err(StartError::Other(format!("{}", setup.peers.len())))
-    }
-
-    /// Where clients connect.
-    pub fn client_address(&self) -> SocketAddr {
-        unreachable!()
-    }
-
-    /// Where peers connect.
-    pub fn peer_address(&self) -> SocketAddr {
-        unreachable!()
-    }
-
-    /// Its counters.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        unreachable!()
-    }
-
-    /// Where it stands, as of its last turn.
-    pub fn progress(&self) -> Progress {
-        Progress::default()
-    }
-
-    /// Why it died, if it did.
-    pub fn failure(&self) -> Option<String> {
-        None
-    }
-
-    /// Stops the threads, syncs the store, and says where the node stood; `Err`: the reason why it had died.
-    pub fn stop(self) -> Result<Stopped, String> {
-        Err(String::new())
-    }
+/// What a running node shows to other threads.
+#[derive(Debug, Default)]
+struct State {
+    progress: Mutex<Progress>,
+    failure: Mutex<Option<String>>,
 }

@@ -2,7 +2,7 @@
 
 use super::jobs::Executed;
 use crate::consensus::Emitted;
-use crate::types::{BatchRef, Block, BlockHash, Epoch, Height, LeaderRef, RootKind, Time};
+use crate::types::{BatchRef, Block, BlockHash, Epoch, Height, LeaderRef, RootKind, Round, Time};
 use crate::wire::{block_hash, encode_block};
 use std::collections::VecDeque;
 
@@ -37,6 +37,8 @@ pub(super) struct Chain {
     epoch: Epoch,
     checkpoint_blocks: u64,
     last_ordered: Height,
+    /// The round of the last emitted leader.
+    pub last_round: Round,
     ordered: VecDeque<Ordered>,
     executing: VecDeque<Ordered>,
     /// The last executed block.
@@ -52,11 +54,12 @@ impl Chain {
     pub(super) fn new(epoch: Epoch, genesis: BlockHash, checkpoint_blocks: u64, accounts: u32) -> Chain {
         let start = (Height(0), genesis);
         let (ordered, executing) = (VecDeque::new(), VecDeque::new());
-        let last_ordered = Height(0);
+        let (last_ordered, last_round) = (Height(0), Round(0));
         Chain {
             epoch,
             checkpoint_blocks,
             last_ordered,
+            last_round,
             ordered,
             executing,
             last: start,
@@ -88,6 +91,7 @@ impl Chain {
     /// Appends what a leader brought.
     pub(super) fn push(&mut self, emitted: &Emitted) {
         self.last_ordered = self.last_ordered.next();
+        self.last_round = emitted.leader.round;
         self.ordered.push_back(Ordered {
             height: self.last_ordered,
             leader: emitted.leader,

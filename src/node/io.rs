@@ -105,7 +105,7 @@ pub struct Progress {
     pub round: u64,
     /// The highest round with an accepted vertex.
     pub highest: u64,
-    /// The round of the last emitted leader, if it lies above the collection depth.
+    /// The round of the last emitted leader.
     pub emitted: u64,
     /// The last height that has its place in the order.
     pub ordered: u64,

@@ -203,7 +203,7 @@ impl Node {
         Progress {
             round: self.pace.next().back(1).0,
             highest: dag.highest().0,
-            emitted: dag.floor().0 + self.shared.rules.depth,
+            emitted: self.chain.last_round.0,
             ordered: self.chain.ordered_height().0,
             executed: self.chain.executed_height().0,
             durable: self.chain.durable.0.0,

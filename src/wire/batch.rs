@@ -258,7 +258,7 @@ pub fn seal(
     Batch { header, id, bytes: Bytes::from(bytes) }
 }
 
-fn encode_header(header: &BatchHeader, out: &mut Vec<u8>) {
+pub(super) fn encode_header(header: &BatchHeader, out: &mut Vec<u8>) {
     out.put_u8(VERSION).put_u8(Content::Rows as u8).put_u16(header.author.0).put_u32(header.epoch.0);
     out.put_u64(header.sequence.0)
         .put_u32(header.accounts)
@@ -274,7 +274,7 @@ fn decode_header(bytes: &[u8]) -> Result<BatchHeader, WireError> {
     if reader.u8()? != Content::Rows as u8 {
         return Err(WireError::Value("batch content"));
     }
-    let author = Seat(reader.u16()?);
+    let author = reader.seat()?;
     let epoch = Epoch(reader.u32()?);
     let sequence = Sequence(reader.u64()?);
     let (accounts, rows, keys) = (reader.u32()?, reader.u32()?, reader.u32()?);

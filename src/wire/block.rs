@@ -11,8 +11,8 @@ use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain};
 use crate::types::params::{SETTLED_MAX, VERSION};
 use crate::types::{
-    BatchId, BatchRef, Block, BlockHash, Epoch, Height, LeaderRef, Root, RootKind, Round, Seat, Sequence,
-    Time, VertexId,
+    BatchId, BatchRef, Block, BlockHash, Epoch, Height, LeaderRef, Root, RootKind, Round, Sequence, Time,
+    VertexId,
 };
 
 const SETTLED_BYTES: usize = 42;
@@ -52,13 +52,13 @@ pub fn decode_block(bytes: &[u8]) -> Result<Block, WireError> {
     let height = Height(reader.u64()?);
     let previous = BlockHash(reader.array()?);
     let leader =
-        LeaderRef { round: Round(reader.u64()?), author: Seat(reader.u16()?), id: VertexId(reader.array()?) };
+        LeaderRef { round: Round(reader.u64()?), author: reader.seat()?, id: VertexId(reader.array()?) };
     let time = Time(reader.u64()?);
     let accounts = reader.u32()?;
     let count = reader.count("settled batches", SETTLED_MAX, SETTLED_BYTES)?;
     let mut settled = Vec::with_capacity(count);
     for _ in 0..count {
-        let (author, sequence) = (Seat(reader.u16()?), Sequence(reader.u64()?));
+        let (author, sequence) = (reader.seat()?, Sequence(reader.u64()?));
         settled.push(BatchRef { author, sequence, id: BatchId(reader.array()?) });
     }
     let outcomes = reader.array()?;

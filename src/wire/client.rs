@@ -257,7 +257,7 @@ impl Reply {
             1 => {
                 reader.version()?;
                 let chain = ChainId(reader.array()?);
-                Reply::Welcome { chain, seat: Seat(reader.u16()?), seats: reader.u16()? }
+                Reply::Welcome { chain, seat: reader.seat()?, seats: reader.u16()? }
             }
             2 => {
                 let (id, accepted) = (reader.u64()?, reader.u32()?);

@@ -1,6 +1,8 @@
 //! Reading and writing fixed fields in bounds.
 
 use super::WireError;
+use crate::types::Seat;
+use crate::types::params::SEATS_MAX;
 
 /// Reads fields from the front of a slice.
 pub(super) struct Reader<'a> {
@@ -40,6 +42,12 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u64(&mut self) -> Result<u64, WireError> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    /// A seat, refused beyond the largest committee.
+    pub(super) fn seat(&mut self) -> Result<Seat, WireError> {
+        let seat = Seat(self.u16()?);
+        if seat.index() < SEATS_MAX { Ok(seat) } else { Err(WireError::Value("seat")) }
     }
 
     /// A count, refused above `most`, and before anything is allocated if the bytes at hand cannot hold that many

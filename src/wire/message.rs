@@ -3,7 +3,7 @@
 use super::cursor::{Put, Reader};
 use super::{Batch, Frame, SignedVertex, WireError, vertex_bytes_max};
 use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
-use crate::types::{BatchId, BatchRef, Round, Seat, Sequence, VertexId, VertexRef};
+use crate::types::{BatchId, BatchRef, Round, Sequence, VertexId, VertexRef};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -18,7 +18,10 @@ const BATCH_REF_BYTES: usize = 42;
 
 /// A message between peers. Shared parts are behind [`Arc`] or [`Bytes`], so that a broadcast copies nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a message is moved a few times; a box would be one allocation more")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a message is moved a few times; a box would be one allocation more"
+)]
 pub enum Message {
     /// A vertex, pushed or asked for.
     Vertex(Arc<SignedVertex>),
@@ -86,7 +89,7 @@ impl Message {
                 let count = reader.count("wanted vertices", REFS_MAX, VERTEX_REF_BYTES)?;
                 let mut refs = Vec::with_capacity(count);
                 for _ in 0..count {
-                    let (author, round) = (Seat(reader.u16()?), Round(reader.u64()?));
+                    let (author, round) = (reader.seat()?, Round(reader.u64()?));
                     refs.push(VertexRef { round, author, id: VertexId(reader.array()?) });
                 }
                 Message::WantVertices(refs)
@@ -95,7 +98,7 @@ impl Message {
                 let count = reader.count("wanted batches", REFS_MAX, BATCH_REF_BYTES)?;
                 let mut refs = Vec::with_capacity(count);
                 for _ in 0..count {
-                    let (author, sequence) = (Seat(reader.u16()?), Sequence(reader.u64()?));
+                    let (author, sequence) = (reader.seat()?, Sequence(reader.u64()?));
                     refs.push(BatchRef { author, sequence, id: BatchId(reader.array()?) });
                 }
                 Message::WantBatches(refs)

@@ -12,7 +12,7 @@ use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, SigningKey};
 use crate::types::params::{ACKS_MAX, PARTS_BYTES_MAX, SEATS_MAX, VERSION};
 use crate::types::{
-    Ack, BatchId, BatchRef, ChainId, Epoch, Parent, Round, Seat, Sequence, Time, Verdict, Vertex, VertexId,
+    Ack, BatchId, BatchRef, ChainId, Epoch, Parent, Round, Sequence, Time, Verdict, Vertex, VertexId,
     VertexRef,
 };
 use bytes::Bytes;
@@ -78,7 +78,7 @@ fn digest(chain: &ChainId, fields: &[u8]) -> [u8; 32] {
     crypto::hash(Domain::Vertex, &[&chain.0, fields])
 }
 
-fn encode_fields(vertex: &Vertex, out: &mut Vec<u8>) {
+pub(super) fn encode_fields(vertex: &Vertex, out: &mut Vec<u8>) {
     out.put_u8(VERSION).put_u32(vertex.epoch.0).put_u64(vertex.round.0);
     out.put_u16(vertex.author.0).put_u64(vertex.time.0);
     out.put_count(vertex.strong.len());
@@ -104,15 +104,15 @@ fn decode_fields(bytes: &[u8]) -> Result<Vertex, WireError> {
     reader.version()?;
     let epoch = Epoch(reader.u32()?);
     let round = Round(reader.u64()?);
-    let author = Seat(reader.u16()?);
+    let author = reader.seat()?;
     let time = Time(reader.u64()?);
     let strong = decode_strong(&mut reader)?;
     let weak = decode_weak(&mut reader, round)?;
     let acks = decode_acks(&mut reader)?;
     let parts = decode_parts(&mut reader)?;
     reader.end()?;
-    if round.0 == 0 || author.index() >= SEATS_MAX {
-        return Err(WireError::Value("vertex round or author"));
+    if round.0 == 0 {
+        return Err(WireError::Value("vertex round"));
     }
     if round.0 == 1 && !(strong.is_empty() && weak.is_empty()) {
         return Err(WireError::Value("parents before round 1"));
@@ -124,7 +124,7 @@ fn decode_strong(reader: &mut Reader<'_>) -> Result<Vec<Parent>, WireError> {
     let count = reader.count("strong parents", SEATS_MAX, STRONG_BYTES)?;
     let mut strong: Vec<Parent> = Vec::with_capacity(count);
     for _ in 0..count {
-        let parent = Parent { author: Seat(reader.u16()?), id: VertexId(reader.array()?) };
+        let parent = Parent { author: reader.seat()?, id: VertexId(reader.array()?) };
         if strong.last().is_some_and(|last| last.author >= parent.author) {
             return Err(WireError::Value("order of strong parents"));
         }
@@ -137,7 +137,7 @@ fn decode_weak(reader: &mut Reader<'_>, round: Round) -> Result<Vec<VertexRef>, 
     let count = reader.count("weak parents", SEATS_MAX, WEAK_BYTES)?;
     let mut weak: Vec<VertexRef> = Vec::with_capacity(count);
     for _ in 0..count {
-        let (author, at) = (Seat(reader.u16()?), Round(reader.u64()?));
+        let (author, at) = (reader.seat()?, Round(reader.u64()?));
         let parent = VertexRef { round: at, author, id: VertexId(reader.array()?) };
         if weak.last().is_some_and(|last| last.author >= author) {
             return Err(WireError::Value("order of weak parents"));
@@ -154,7 +154,7 @@ fn decode_acks(reader: &mut Reader<'_>) -> Result<Vec<Ack>, WireError> {
     let count = reader.count("acks", ACKS_MAX, ACK_BYTES)?;
     let mut acks = Vec::with_capacity(count);
     for _ in 0..count {
-        let (author, sequence) = (Seat(reader.u16()?), Sequence(reader.u64()?));
+        let (author, sequence) = (reader.seat()?, Sequence(reader.u64()?));
         let batch = BatchRef { author, sequence, id: BatchId(reader.array()?) };
         let verdict = Verdict::from_byte(reader.u8()?).ok_or(WireError::Value("verdict"))?;
         acks.push(Ack { batch, verdict });

@@ -1,0 +1,160 @@
+//! What must hold for any bytes, one function for each fuzz target. `cargo test` of the engine replays the committed
+//! seeds through the same functions.
+//!
+//! Each takes bytes as a peer, a client or a disk could bring them, and says whether they decoded. What decodes must
+//! encode to the same bytes, and must respect every limit that the formats name.
+
+use bytes::Bytes;
+use throng::crypto::signing_key_from_seed;
+use throng::ledger::Ledger;
+use throng::types::params::{
+    ACKS_MAX, BATCH_BYTES_MAX, PARTS_BYTES_MAX, ROWS_MAX, SEATS_MAX, SETTLED_MAX, VERSION,
+};
+use throng::types::{Account, AccountNumber, ChainId, Rules};
+use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_ROWS_MAX};
+use throng::wire::{
+    Batch, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX, REFS_MAX, SignedVertex, WireError,
+    decode_block, encode_block, frame_header, sign_vertex, vertex_bytes_max,
+};
+
+/// The bytes of a block.
+pub fn block(bytes: &[u8]) -> bool {
+    let Ok(block) = decode_block(bytes) else { return false };
+    assert_eq!(encode_block(&block), bytes);
+    assert!(block.height.0 >= 1 && block.leader.round.0 >= 1 && block.leader.author.index() < SEATS_MAX);
+    assert!(block.settled.len() <= SETTLED_MAX);
+    assert!(block.settled.iter().all(|batch| batch.author.index() < SEATS_MAX));
+    assert!(block.roots.is_sorted_by(|one, next| one.0 < next.0));
+    true
+}
+
+/// The bytes of a batch: form, columns, rows, and execution, which takes whatever rows come.
+pub fn batch(bytes: &[u8]) -> bool {
+    let Ok(batch) = Batch::decode(Bytes::copy_from_slice(bytes)) else { return false };
+    let (header, rows) = (&batch.header, batch.rows());
+    assert!(bytes.len() <= BATCH_BYTES_MAX && (1..=ROWS_MAX).contains(&header.rows));
+    assert!(header.keys <= header.rows && header.author.index() < SEATS_MAX && header.sequence.0 >= 1);
+    assert_eq!((rows.len(), rows.keys.len()), (header.rows as usize, header.keys as usize));
+    assert_eq!(encode_batch(&batch), bytes);
+    batch.roots_match();
+
+    if rows.check(&Rules::default(), header.accounts).is_ok() {
+        assert_eq!(rows.iter().filter(|row| row.key.is_some()).count(), rows.keys.len());
+        assert!(rows.effects.iter().all(|effect| effect.from.get() < header.accounts));
+    }
+    let table = (0..4).map(|tag| Account::new([tag; 32], 1_000 * u64::from(tag))).collect();
+    let ledger = Ledger::new(table);
+    let (codes, ok) = ledger.execute(&[(rows, AccountNumber(1)), (rows, AccountNumber(2))]);
+    assert!(codes.len() == 2 * rows.len() && ok as usize <= codes.len());
+    ledger.root();
+    true
+}
+
+/// The layout of a batch, written out once more.
+fn encode_batch(batch: &Batch) -> Vec<u8> {
+    let header = &batch.header;
+    let mut out = vec![VERSION, 0];
+    out.extend(header.author.0.to_le_bytes());
+    out.extend(header.epoch.0.to_le_bytes());
+    out.extend(header.sequence.0.to_le_bytes());
+    [header.accounts, header.rows, header.keys, 0].iter().for_each(|word| out.extend(word.to_le_bytes()));
+    out.extend(header.roots.concat());
+    out.extend(header.signature);
+    for effect in batch.rows().effects {
+        [effect.from, effect.to].iter().for_each(|word| out.extend(word.to_bytes()));
+        [effect.amount, effect.nonce].iter().for_each(|word| out.extend(word.to_bytes()));
+        out.extend(effect.fee.to_bytes());
+        out.push(effect.kind);
+        out.extend(effect.zero);
+    }
+    out.extend(batch.rows().keys.concat());
+    batch.rows().witnesses.iter().for_each(|witness| out.extend(witness.0));
+    out
+}
+
+/// The bytes of a signed vertex.
+pub fn vertex(bytes: &[u8]) -> bool {
+    let Ok(signed) = SignedVertex::decode(Bytes::copy_from_slice(bytes)) else { return false };
+    let again = sign_vertex(&signing_key_from_seed([1; 32]), &ChainId([0; 32]), signed.vertex.clone());
+    let body = bytes.len() - signed.signature.len();
+    assert_eq!(&again.bytes[..body], &bytes[..body]);
+    assert_eq!((again.id, &signed.signature[..]), (signed.id, &bytes[body..]));
+
+    let vertex = &signed.vertex;
+    assert!(bytes.len() <= vertex_bytes_max() && vertex.author.index() < SEATS_MAX && vertex.round.0 >= 1);
+    assert!(vertex.strong.is_sorted_by(|one, next| one.author < next.author));
+    assert!(vertex.weak.is_sorted_by(|one, next| one.author < next.author));
+    assert!(vertex.parents().all(|parent| parent.author.index() < SEATS_MAX && parent.round < vertex.round));
+    assert!(vertex.acks.len() <= ACKS_MAX);
+    assert!(vertex.parts.iter().map(|(_, part)| part.len() + 5).sum::<usize>() <= PARTS_BYTES_MAX);
+    true
+}
+
+/// A stream of frames: the first byte says how the rest is cut. However it is cut, the same frames come out; and
+/// each of them is offered to peers, nodes and clients.
+pub fn frame(bytes: &[u8]) -> bool {
+    let Some((&cut, stream)) = bytes.split_first() else { return false };
+    let (frames, end) = read(stream, usize::from(cut).max(1));
+    assert_eq!((&frames, &end), (&read(stream, stream.len().max(1)).0, &read(stream, stream.len().max(1)).1));
+
+    let mut taken = 0;
+    for frame in &frames {
+        let header = frame_header(frame.kind, frame.payload.len());
+        assert!(frame.payload.len() <= PEER_FRAME_BYTES_MAX);
+        assert_eq!(stream[taken..taken + header.len()], header);
+        taken += header.len();
+        assert_eq!(&stream[taken..taken + frame.payload.len()], &frame.payload);
+        taken += frame.payload.len();
+    }
+    let decoded: Vec<bool> = frames.into_iter().map(messages).collect();
+    decoded.contains(&true)
+}
+
+/// The frames of a stream that comes in pieces, and how it ended.
+fn read(stream: &[u8], piece: usize) -> (Vec<Frame>, Option<WireError>) {
+    let (mut reader, mut frames) = (FrameReader::new(PEER_FRAME_BYTES_MAX), Vec::new());
+    for bytes in stream.chunks(piece) {
+        reader.push(bytes);
+        loop {
+            match reader.next() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error)),
+            }
+        }
+    }
+    (frames, None)
+}
+
+/// One frame as whatever it may be.
+fn messages(frame: Frame) -> bool {
+    let mut decoded = false;
+    if let Ok(message) = Message::decode(frame.clone()) {
+        assert_eq!((message.kind(), message.payload()), (frame.kind, frame.payload.clone()));
+        decoded = true;
+        match message {
+            Message::Vertex(_) => assert!(vertex(&frame.payload)),
+            Message::Batch(_) => assert!(batch(&frame.payload)),
+            Message::WantVertices(refs) => assert!(refs.len() <= REFS_MAX),
+            Message::WantBatches(refs) => assert!(refs.len() <= REFS_MAX),
+            Message::Frontier(rounds) => assert!(rounds.len() <= SEATS_MAX),
+            #[allow(unreachable_patterns, reason = "a kind that is added later")]
+            _ => {}
+        }
+    }
+    if let Ok(request) = Request::decode(frame.clone()) {
+        assert_eq!(request.encode(), (frame.kind, frame.payload.to_vec()));
+        decoded = true;
+        if let Request::Submit { rows, .. } = request {
+            assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len()));
+        }
+    }
+    if let Ok(reply) = Reply::decode(&frame) {
+        assert_eq!(reply.encode(), (frame.kind, frame.payload.to_vec()));
+        decoded = true;
+        if let Reply::Submitted { refused, .. } = reply {
+            assert!(refused.len() <= REFUSALS_MAX);
+        }
+    }
+    decoded
+}

@@ -1,0 +1,140 @@
+//! `throng bench`.
+
+use super::live::Live;
+use super::{AGAINST, AGREED, BAD_INPUT, INTERRUPTED, table, value};
+use crate::lab::Interrupt;
+use crate::lab::bench::{self, BenchConfig, Outcome, Rate};
+use crate::lab::results::Document;
+use crate::lab::session::SessionError;
+use crate::types::Policy;
+use clap::ValueEnum;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The flags of `throng bench`; a [`BenchConfig`] in what people type.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Numbers of nodes, one chain after the other
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = value::nodes, default_value = "1,2,4,8")]
+    nodes: Vec<usize>,
+    /// Length of the measured window
+    #[arg(long, value_name = "SPAN", value_parser = value::span, default_value = "10s")]
+    duration: Duration,
+    /// Load before the window
+    #[arg(long, value_name = "SPAN", value_parser = value::span, default_value = "3s")]
+    warmup: Duration,
+    /// Accounts; they take turns
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    accounts: u64,
+    /// max: keep bounded queues full; N: so many transactions per second in all, on a schedule
+    #[arg(long, value_name = "max|N", value_parser = value::rate, default_value = "max")]
+    rate: Rate,
+    /// With --rate max: rows sent and not yet settled; fewer give shorter queues and less throughput
+    #[arg(long, value_name = "ROWS", default_value_t = BenchConfig::default().in_flight)]
+    in_flight: u64,
+    /// Who checks a transaction's signature
+    #[arg(long, value_enum, default_value_t = Verify::Quorum)]
+    verify: Verify,
+    /// From which keys and receivers are drawn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Keep the nodes' data and the results there (a new or empty directory)
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// One JSON document on standard output instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Verify {
+    /// Every node: n checks per transaction
+    All,
+    /// The author and f others: f + 1 checks per transaction
+    Quorum,
+}
+
+impl Args {
+    /// What `throng` without a command runs.
+    pub fn short() -> Args {
+        let BenchConfig { accounts, rate, in_flight, seed, .. } = BenchConfig::default();
+        Args {
+            nodes: vec![1, 4],
+            duration: Duration::from_secs(5),
+            warmup: Duration::from_secs(2),
+            accounts,
+            rate,
+            in_flight,
+            verify: Verify::Quorum,
+            seed,
+            dir: None,
+            json: false,
+        }
+    }
+
+    /// The settings.
+    pub fn config(&self) -> BenchConfig {
+        BenchConfig {
+            nodes: self.nodes.clone(),
+            duration: self.duration,
+            warmup: self.warmup,
+            accounts: self.accounts,
+            rate: self.rate,
+            in_flight: self.in_flight,
+            verify: match self.verify {
+                Verify::All => Policy::All,
+                Verify::Quorum => Policy::Quorum,
+            },
+            seed: self.seed,
+            dir: self.dir.clone(),
+        }
+    }
+}
+
+/// Runs the command; the exit status.
+pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
+    let config = args.config();
+    let live = Live::start(logs);
+    let outcome = bench::run(&config, interrupt, &|nodes, step| live.show(nodes, step));
+    live.end();
+    let Outcome { document, error } = outcome;
+    // Bad input leaves standard output empty; whatever was measured is shown.
+    if (error.is_none() || !document.runs.is_empty())
+        && let Err(error) = print(args, &document)
+    {
+        eprintln!("throng: cannot write the results: {error}");
+        return AGAINST;
+    }
+    match error {
+        Some(error @ SessionError::BadInput(_)) => {
+            eprintln!("throng: {error}");
+            BAD_INPUT
+        }
+        Some(error) => {
+            eprintln!("throng: {error}");
+            AGAINST
+        }
+        // A run that was cut short may have had no time to settle anything: that is not held against it.
+        None if document
+            .runs
+            .iter()
+            .any(|run| run.verdict != "agreed" && !(run.interrupted && run.verdict == "no progress")) =>
+        {
+            AGAINST
+        }
+        None if document.interrupted => INTERRUPTED,
+        None => AGREED,
+    }
+}
+
+fn print(args: &Args, document: &Document) -> std::io::Result<()> {
+    use std::io::Write;
+    let json = || serde_json::to_string_pretty(document).map_err(std::io::Error::other);
+    if let Some(dir) = &args.dir {
+        std::fs::write(dir.join("results.json"), json()?)?;
+    }
+    let text = if args.json { json()? } else { table::bench(document) };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}

@@ -1,0 +1,87 @@
+//! `throng stress`.
+
+use super::live::Live;
+use super::{AGAINST, AGREED, BAD_INPUT, INTERRUPTED, table, value};
+use crate::lab::Interrupt;
+use crate::lab::peers::PeerKind;
+use crate::lab::session::SessionError;
+use crate::lab::stress::{self, StressConfig};
+use clap::ValueEnum;
+use std::io::Write;
+use std::time::Duration;
+
+/// The flags of `throng stress`; a [`StressConfig`] in what people type.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// How many peers misbehave
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    peers: usize,
+    /// What they do, in turn
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "idle,garbage")]
+    kind: Vec<Kind>,
+    /// Nodes of the chain
+    #[arg(long, value_name = "N", value_parser = value::nodes, default_value = "4")]
+    nodes: usize,
+    /// Length of each of the three parts
+    #[arg(long, value_name = "SPAN", value_parser = value::span, default_value = "10s")]
+    duration: Duration,
+    /// One JSON document on standard output instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Kind {
+    /// Connect and say nothing
+    Idle,
+    /// Connect and send random bytes, again and again
+    Garbage,
+}
+
+impl Args {
+    fn config(&self) -> StressConfig {
+        let kind = |kind: &Kind| match kind {
+            Kind::Idle => PeerKind::Idle,
+            Kind::Garbage => PeerKind::Garbage,
+        };
+        StressConfig {
+            nodes: self.nodes,
+            peers: self.peers,
+            kinds: self.kind.iter().map(kind).collect(),
+            duration: self.duration,
+            ..StressConfig::default()
+        }
+    }
+}
+
+/// Runs the command; the exit status.
+pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
+    let live = Live::start(logs);
+    let result = stress::run(&args.config(), interrupt, &|nodes, step| live.show(nodes, step));
+    live.end();
+    let document = match result {
+        Ok(document) => document,
+        Err(error) => {
+            eprintln!("throng: {error}");
+            return match error {
+                SessionError::BadInput(_) => BAD_INPUT,
+                SessionError::Interrupted => INTERRUPTED,
+                _ => AGAINST,
+            };
+        }
+    };
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&document).unwrap_or_else(|error| error.to_string()),
+        false => table::stress(&document),
+    };
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+        eprintln!("throng: cannot write the results: {error}");
+        return AGAINST;
+    }
+    match () {
+        () if document.verdict != "agreed" || !document.exceeded.is_empty() => AGAINST,
+        () if document.interrupted => INTERRUPTED,
+        () => AGREED,
+    }
+}

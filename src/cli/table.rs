@@ -1,0 +1,232 @@
+//! Tables for people, and the few honest lines beneath them.
+
+use crate::lab::results::{Document, Run};
+use crate::lab::stress::{Part, StressDocument};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use std::fmt::Write;
+
+/// A number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Milliseconds as one reads them.
+pub fn milliseconds(value: f64) -> String {
+    match value {
+        v if v >= 10_000.0 => format!("{:.1} s", v / 1000.0),
+        v if v >= 100.0 => format!("{v:.0} ms"),
+        v => format!("{v:.1} ms"),
+    }
+}
+
+/// A table whose columns but the last stand to the right.
+pub fn frame(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    for column in table.column_iter_mut().take(header.len() - 1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.add_rows(rows);
+    table
+}
+
+/// The table of a bench.
+pub fn bench(document: &Document) -> String {
+    let header = [
+        "nodes",
+        "tx/s",
+        "p50",
+        "p99",
+        "CPU µs/tx/node",
+        "sent B/tx/node",
+        "stored B/tx/node",
+        "limited by",
+        "verdict",
+    ];
+    let mut out = frame(&header, document.runs.iter().map(row)).to_string();
+    out.push('\n');
+    for run in &document.runs {
+        if let Some(reason) = &run.reason {
+            let _ = writeln!(out, "{} nodes, {}: {reason}", run.nodes, run.verdict); // a String takes everything
+        }
+    }
+    for note in notes(document) {
+        out.push('\n');
+        out.push_str(&note);
+    }
+    out
+}
+
+fn row(run: &Run) -> Vec<String> {
+    let nothing = || "–".to_owned();
+    let latency = |of: fn(&crate::lab::results::Latency) -> f64| {
+        run.latency_ms.as_ref().map_or_else(nothing, |latency| milliseconds(of(latency)))
+    };
+    let bytes = |of: fn(&crate::lab::results::ByteCost) -> f64| {
+        run.bytes_per_tx.as_ref().map_or_else(nothing, |bytes| grouped(of(bytes).round() as u64))
+    };
+    vec![
+        run.nodes.to_string(),
+        grouped(run.tps.round() as u64),
+        latency(|latency| latency.p50),
+        latency(|latency| latency.p99),
+        run.cpu_us_per_tx.as_ref().map_or_else(nothing, |cpu| format!("{:.1}", cpu.total)),
+        bytes(|bytes| bytes.sent),
+        bytes(|bytes| bytes.stored),
+        run.limited_by.to_owned(),
+        verdict(run),
+    ]
+}
+
+fn verdict(run: &Run) -> String {
+    match run.interrupted {
+        true => format!("{}, interrupted after {:.1} s", run.verdict, run.window_s),
+        false => run.verdict.to_owned(),
+    }
+}
+
+fn notes(document: &Document) -> Vec<String> {
+    let runs = &document.runs;
+    let mut notes = Vec::new();
+    if document.engine.debug {
+        notes.push(
+            "Built without optimisation: these figures say little; run `cargo run --release -- bench`."
+                .into(),
+        );
+    }
+    let each = |of: &dyn Fn(&Run) -> String| runs.iter().map(of).collect::<Vec<_>>().join(", ");
+    let measured: Vec<_> = runs.iter().filter_map(|run| Some((run, run.cpu_us_per_tx?))).collect();
+    if !runs.is_empty() {
+        notes.push(format!(
+            "Faulty nodes tolerated, signature checks per transaction in the whole chain: {}.",
+            each(&|run| format!("n={} {}, {}", run.nodes, run.faulty_max, run.checks_per_tx))
+        ));
+    }
+    if let Some(rates) = rates(runs) {
+        notes.push(rates);
+    }
+    if !measured.is_empty() {
+        let cores = document.machine.cores;
+        let share = measured
+            .iter()
+            .map(|(run, cpu)| format!("n={} {}", run.nodes, grouped(capacity(cpu.total).round() as u64)));
+        notes.push(format!(
+            "All nodes share this machine's {cores} core{}, so growth shows in the cost per node. With one such core for \
+             each node this cost means, in tx/s: {}.",
+            if cores == 1 { "" } else { "s" },
+            share.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if runs.iter().any(|run| run.saturated && run.latency_ms.is_some()) {
+        notes.push(
+            "Latency is saturated: queues were kept full, so it is their length; --rate N measures it at a load."
+                .into(),
+        );
+    }
+    let others = |run: &Run| run.cores_busy.machine.map_or(0.0, |machine| machine - run.cores_busy.process);
+    if runs.iter().any(|run| others(run) > OTHERS_CORES) {
+        notes.push(format!(
+            "Other programs kept cores busy meanwhile, which lowers throughput more than it changes costs: {}.",
+            each(&|run| format!("n={} {:.1} of {}", run.nodes, others(run).max(0.0), document.machine.cores))
+        ));
+    }
+    for run in runs.iter().filter(|run| run.ran_dry) {
+        notes.push(format!(
+            "n={}: the signed transactions ran out; the figures are of the {:.1} s before.",
+            run.nodes, run.window_s
+        ));
+    }
+    for run in runs.iter().filter(|run| !run.drained && !run.interrupted) {
+        notes.push(format!(
+            "n={}: not all accepted transactions had settled on all nodes at the end.",
+            run.nodes
+        ));
+    }
+    notes
+}
+
+/// The table of a stress run.
+pub fn stress(document: &StressDocument) -> String {
+    let nothing = || "–".to_owned();
+    let row = |part: &Part| {
+        vec![
+            part.name.to_owned(),
+            grouped(part.tps.round() as u64),
+            part.p50_ms.map_or_else(nothing, milliseconds),
+            part.p99_ms.map_or_else(nothing, milliseconds),
+            part.memory_bytes_per_node.map_or_else(nothing, |bytes| format!("{} MB", grouped(bytes >> 20))),
+            part.descriptors.map_or_else(nothing, |open| grouped(open as u64)),
+        ]
+    };
+    let header = ["part", "tx/s", "p50", "p99", "memory/node", "descriptors"];
+    let mut out = frame(&header, document.parts.iter().map(row)).to_string();
+    let config = &document.config;
+    out.push_str(&format!(
+        "\n{} peers ({}) made {} connections to {} nodes and sent {} MB; the nodes ended {} of the connections.",
+        grouped(config.peers as u64),
+        config.kinds.join(", "),
+        grouped(document.peers_connected),
+        config.nodes,
+        grouped(document.peers_sent_bytes >> 20),
+        grouped(document.peers_dropped),
+    ));
+    out.push_str(&format!(
+        "\nOffered: {} tx/s. Descriptors leave out the peers' own ends.",
+        grouped(config.offered_tps.round() as u64)
+    ));
+    let reason =
+        document.reason.iter().map(String::as_str).chain(document.exceeded.iter().map(String::as_str));
+    let reasons: Vec<_> = reason.collect();
+    let interrupted = if document.interrupted { ", interrupted" } else { "" };
+    out.push_str(&format!("\nverdict: {}{interrupted}", document.verdict));
+    for reason in reasons {
+        out.push_str(&format!("\n  {reason}"));
+    }
+    out
+}
+
+/// Other programs on more cores than this are worth a line.
+const OTHERS_CORES: f64 = 0.2;
+
+/// Transactions per second that one core per node could carry at this cost.
+fn capacity(cpu_us: f64) -> f64 {
+    if cpu_us > 0.0 { 1e6 / cpu_us } else { 0.0 }
+}
+
+/// Offered, sent, accepted and committed side by side, where they tell something.
+fn rates(runs: &[Run]) -> Option<String> {
+    let line = |run: &Run| {
+        let [offered, sent, accepted, committed] = [run.offered_tps, run.sent_tps, run.accepted_tps, run.tps]
+            .map(|rate| grouped(rate.round() as u64));
+        format!("n={} {offered} / {sent} / {accepted} / {committed}", run.nodes)
+    };
+    (!runs.is_empty()).then(|| {
+        let lines: Vec<_> = runs.iter().map(line).collect();
+        format!("Offered / sent / accepted / committed, tx/s: {}.", lines.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567"), (10_000, "10,000")];
+        for (number, text) in cases {
+            assert_eq!(grouped(number), text);
+        }
+        assert_eq!(milliseconds(9.87), "9.9 ms");
+        assert_eq!(milliseconds(987.6), "988 ms");
+        assert_eq!(milliseconds(12_345.0), "12.3 s");
+    }
+}

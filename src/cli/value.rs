@@ -1,0 +1,72 @@
+//! Values of flags that take more than a number.
+
+use crate::lab::bench::Rate;
+use std::time::Duration;
+
+/// The longest span that a flag takes: a day.
+const SPAN_MAX: Duration = Duration::from_secs(86_400);
+
+/// A span such as `10s`, `1.5s`, `500ms` or `2m`.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let help = || format!("`{text}` is not a span: write it like 10s, 500ms or 2m");
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(name, seconds)| Some((text.strip_suffix(name)?, seconds)))
+        .ok_or_else(help)?;
+    if !number.starts_with(|first: char| first.is_ascii_digit()) {
+        return Err(help());
+    }
+    let seconds = number.trim().parse::<f64>().map_err(|_| help())? * unit;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(span) if span <= SPAN_MAX => Ok(span),
+        _ => Err(format!("`{text}` is too long: at most 24h")),
+    }
+}
+
+/// A number of nodes; its limits are checked where they are known.
+pub fn nodes(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of nodes, such as 4"))
+}
+
+/// `max`, or transactions per second.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    if text == "max" {
+        return Ok(Rate::Max);
+    }
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(Rate::PerSecond(rate)),
+        _ => Err(format!("`{text}` is not a rate: write max, or transactions per second, such as 5000")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_with_their_unit() {
+        for (text, milliseconds) in
+            [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1.5s", 1_500), ("0s", 0), ("1h", 3_600_000)]
+        {
+            assert_eq!(span(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_span_is_refused_with_an_example() {
+        for text in ["", "10", "s", "-1s", "ten s", "infs", "nans", "1e400s", "10 days", "+1s", "é"] {
+            assert!(span(text).is_err_and(|words| words.contains(text)), "{text}");
+        }
+        assert!(span("25h").is_err_and(|words| words.contains("24h")));
+    }
+
+    #[test]
+    fn rates_are_max_or_a_number_above_zero() {
+        assert_eq!(rate("max"), Ok(Rate::Max));
+        assert_eq!(rate("2500"), Ok(Rate::PerSecond(2500.0)));
+        for text in ["0", "-5", "NaN", "inf", "fast", ""] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+}

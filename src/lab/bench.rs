@@ -1,0 +1,420 @@
+//! Throughput as nodes are added: one chain after the other, each measured in the same way.
+
+use super::figures::{self, Latencies, Mark};
+use super::generator::{FRAME_ROWS, IN_FLIGHT_ROWS, Pace};
+use super::history;
+use super::lane::Lane;
+use super::observe::{Settled, on_quorum};
+use super::preflight::{self, Needs};
+use super::results::{Config, Document, Engine, Latency, Memory, Refused, Run, SCHEMA};
+use super::session::{Ended, Session, SessionError, Woke};
+use super::verdict::{self, Verdict};
+use super::workload::Wallet;
+use super::{BadInput, Interrupt, Step, Watch, machine};
+use crate::node::Progress;
+use crate::types::{Policy, Time};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How much a run is given to do.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Rate {
+    /// What the chain sustains.
+    Max,
+    /// So many transactions per second in all, on a schedule.
+    PerSecond(f64),
+}
+
+/// The settings of a bench.
+#[derive(Clone, Debug)]
+pub struct BenchConfig {
+    /// Numbers of nodes, in the order in which they run.
+    pub nodes: Vec<usize>,
+    /// The window.
+    pub duration: Duration,
+    /// Load before the window.
+    pub warmup: Duration,
+    /// Accounts.
+    pub accounts: u64,
+    /// Load.
+    pub rate: Rate,
+    /// At [`Rate::Max`]: rows sent and not yet settled, in the whole chain.
+    pub in_flight: u64,
+    /// Who verifies.
+    pub verify: Policy,
+    /// From which everything is drawn.
+    pub seed: u64,
+    /// Where to keep the data; a temporary directory that goes away if `None`.
+    pub dir: Option<PathBuf>,
+}
+
+impl Default for BenchConfig {
+    fn default() -> BenchConfig {
+        BenchConfig {
+            nodes: vec![1, 2, 4, 8],
+            duration: Duration::from_secs(10),
+            warmup: Duration::from_secs(3),
+            accounts: 100_000,
+            rate: Rate::Max,
+            in_flight: IN_FLIGHT_ROWS,
+            verify: Policy::Quorum,
+            seed: 1,
+            dir: None,
+        }
+    }
+}
+
+/// What [`BenchConfig::in_flight`] may be.
+const IN_FLIGHT_RANGE: RangeInclusive<u64> = 1..=1 << 20;
+/// Rows signed for the probe, per core.
+const PROBE_ROWS_PER_CORE: u64 = 40_000;
+/// Signed rows for each that a saturating run is expected to send.
+const SIGNED_SHARE: f64 = 2.0;
+/// The same for an open loop, which sends what its schedule says.
+const SCHEDULED_SHARE: f64 = 1.02;
+/// If the probe told nothing: expected transactions per second.
+const RATE_UNKNOWN: f64 = 1_000.0;
+/// How long a chain may take to settle what it accepted, once the load ends.
+pub(super) const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// When the generator runs dry, the window ends early if at least this part of it has passed.
+const DRY_WINDOW_MIN: u32 = 4;
+/// How long it may take after an interrupt.
+const DRAIN_INTERRUPTED: Duration = Duration::from_secs(2);
+/// For the preflight of a saturating run: what a core signs, and so could check, in a second.
+const ROWS_PER_CORE_MAX: u64 = 50_000;
+
+impl BenchConfig {
+    /// Refuses what cannot be run; makes the directory if there is one.
+    pub fn check(&self) -> Result<(), BadInput> {
+        if !IN_FLIGHT_RANGE.contains(&self.in_flight) {
+            let (least, most) = IN_FLIGHT_RANGE.into_inner();
+            return Err(BadInput::InFlight { found: self.in_flight, least, most });
+        }
+        preflight::check_shape(&self.nodes, self.accounts, self.duration)?;
+        if matches!(self.rate, Rate::PerSecond(rate) if !(rate > 0.0 && rate.is_finite())) {
+            return Err(BadInput::NoRate);
+        }
+        if let Some(dir) = &self.dir {
+            preflight::claim_dir(dir)?;
+        }
+        let nodes = self.nodes.iter().copied().max().unwrap_or(1);
+        let needs = Needs { nodes, accounts: self.accounts, rows: self.rows_expected(nodes), connections: 0 };
+        needs.check(self.dir.as_deref().unwrap_or(&std::env::temp_dir()))
+    }
+
+    fn rows_expected(&self, nodes: usize) -> u64 {
+        let seconds = (self.duration + self.warmup).as_secs_f64();
+        let rate = match self.rate {
+            Rate::PerSecond(rate) => rate,
+            // Every row is checked by f + 1 nodes at least.
+            Rate::Max => (ROWS_PER_CORE_MAX * machine::cores() as u64 / ((nodes as u64 - 1) / 3 + 1)) as f64,
+        };
+        (rate * seconds) as u64
+    }
+
+    fn describe(&self) -> Config {
+        Config {
+            nodes: self.nodes.clone(),
+            duration_s: self.duration.as_secs_f64(),
+            warmup_s: self.warmup.as_secs_f64(),
+            accounts: self.accounts as u32,
+            rate: match self.rate {
+                Rate::Max => "max".to_owned(),
+                Rate::PerSecond(rate) => rate.to_string(),
+            },
+            verify: self.verify,
+            seed: self.seed,
+            dir: self.dir.clone(),
+            frame_rows: FRAME_ROWS,
+            in_flight_rows: self.in_flight,
+        }
+    }
+}
+
+/// What a bench leaves.
+pub struct Outcome {
+    /// The runs that ended, also when a later one did not come about.
+    pub document: Document,
+    /// What was refused, or why a chain did not start.
+    pub error: Option<SessionError>,
+}
+
+/// Runs the bench.
+pub fn run(config: &BenchConfig, interrupt: &Interrupt, watch: Watch<'_>) -> Outcome {
+    let mut document = Document {
+        schema: SCHEMA,
+        engine: Engine::this(),
+        machine: machine::describe(),
+        config: config.describe(),
+        runs: Vec::new(),
+        interrupted: false,
+    };
+    let error = match run_all(config, interrupt, watch, &mut document.runs) {
+        Ok(()) | Err(SessionError::Interrupted) => None,
+        Err(error) => Some(error),
+    };
+    document.interrupted = interrupt.is_raised();
+    Outcome { document, error }
+}
+
+fn run_all(
+    config: &BenchConfig,
+    interrupt: &Interrupt,
+    watch: Watch<'_>,
+    runs: &mut Vec<Run>,
+) -> Result<(), SessionError> {
+    config.check()?;
+    watch(config.nodes[0], Step::Keys);
+    let wallet = Wallet::derive(config.seed, config.accounts as u32);
+    for &nodes in &config.nodes {
+        if interrupt.is_raised() {
+            return Err(SessionError::Interrupted);
+        }
+        runs.push(run_one(config, &wallet, nodes, interrupt, watch)?);
+    }
+    Ok(())
+}
+
+/// A data directory that was asked for, or one that goes away.
+pub(super) enum DataDir {
+    Kept(PathBuf),
+    Passing(tempfile::TempDir),
+}
+
+impl DataDir {
+    pub(super) fn of(dir: Option<&Path>, name: &str) -> Result<DataDir, SessionError> {
+        match dir {
+            Some(dir) => Ok(DataDir::Kept(dir.join(name))),
+            None => tempfile::Builder::new()
+                .prefix("throng-")
+                .tempdir()
+                .map(DataDir::Passing)
+                .map_err(SessionError::Dir),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            DataDir::Kept(path) => path,
+            DataDir::Passing(dir) => dir.path(),
+        }
+    }
+}
+
+/// What the measured part of a run leaves for its figures.
+struct Window {
+    before: Mark,
+    after: Mark,
+    progress: [Vec<Progress>; 2],
+    dry: bool,
+    woke: Woke,
+    memory: Memory,
+}
+
+fn run_one(
+    config: &BenchConfig,
+    wallet: &Wallet,
+    nodes: usize,
+    interrupt: &Interrupt,
+    watch: Watch<'_>,
+) -> Result<Run, SessionError> {
+    let step = |step| watch(nodes, step);
+    machine::reset_memory_peak();
+    step(Step::Starting);
+    let dir = DataDir::of(config.dir.as_deref(), &format!("n{nodes}"))?;
+    let mut session = Session::start(wallet, (nodes, config.verify, config.seed), dir.path(), interrupt)?;
+    prepare(config, &mut session, interrupt, watch)?;
+    let window = measure(config, &mut session, interrupt, watch)?;
+    step(Step::Draining);
+    let quorum = session.quorum();
+    let drained = match window.woke {
+        Woke::Over => session.drain(DRAIN_MAX, interrupt),
+        Woke::Interrupted => session.drain(DRAIN_INTERRUPTED, &Interrupt::never()),
+        Woke::Broken(_) => false,
+    };
+    let broken = session.broken();
+    let ended = session.finish();
+    step(Step::Reading);
+    Ok(summarize(config, nodes, quorum, &window, &ended, broken, drained))
+}
+
+/// Signs what the window will need, after a probe of what that is.
+fn prepare(
+    config: &BenchConfig,
+    session: &mut Session<'_>,
+    interrupt: &Interrupt,
+    watch: Watch<'_>,
+) -> Result<(), SessionError> {
+    let nodes = session.cluster().size();
+    let tell = |done, total| watch(nodes, Step::Signing(done, total));
+    let per_lane = |rows: f64| (rows / nodes as f64).ceil() as u64;
+    let seconds = (config.warmup + config.duration).as_secs_f64();
+    let in_flight_max = config.in_flight;
+    let rows = match config.rate {
+        Rate::PerSecond(rate) => rate * seconds * SCHEDULED_SHARE,
+        Rate::Max => {
+            let probe = PROBE_ROWS_PER_CORE * machine::cores() as u64;
+            session.stock_up(per_lane(probe as f64), interrupt, &tell);
+            watch(nodes, Step::Probing);
+            let rate = session.probe(in_flight_max, interrupt)?.unwrap_or(RATE_UNKNOWN);
+            tracing::info!(nodes, rate, "probed");
+            rate * seconds * SIGNED_SHARE + in_flight_max as f64
+        }
+    };
+    let needs = Needs { nodes: 0, accounts: 0, rows: rows as u64, connections: 0 };
+    needs.check(Path::new("."))?;
+    session.stock_up(per_lane(rows), interrupt, &tell);
+    session.drain(DRAIN_MAX, interrupt);
+    if interrupt.is_raised() { Err(SessionError::Interrupted) } else { Ok(()) }
+}
+
+fn measure(
+    config: &BenchConfig,
+    session: &mut Session<'_>,
+    interrupt: &Interrupt,
+    watch: Watch<'_>,
+) -> Result<Window, SessionError> {
+    let nodes = session.cluster().size();
+    let in_flight_max = config.in_flight;
+    session.go(|start| match config.rate {
+        Rate::Max => Pace::Saturate { in_flight_max },
+        Rate::PerSecond(per_second) => Pace::Rate { start, per_second },
+    })?;
+    watch(nodes, Step::WarmingUp);
+    let mut woke = session.wait(config.warmup, interrupt, &|| false);
+    if woke == Woke::Interrupted {
+        return Err(SessionError::Interrupted);
+    }
+    let (before, progress) = (session.mark(), session.progress());
+    let settled = || session.board().read(|seen| seen.ok.iter().copied().max().unwrap_or(0));
+    let settled_before = settled();
+    let clock = session.clock();
+    let tell = || {
+        let tps = figures::per_second(settled() - settled_before, clock.now().since(before.time));
+        watch(nodes, Step::Measuring(tps));
+        // What follows would tell of the generator only: rather a shorter window than a wrong figure.
+        session.flow().is_dry() && clock.now().since(before.time) >= config.duration / DRY_WINDOW_MIN
+    };
+    if woke == Woke::Over {
+        woke = session.wait(config.duration, interrupt, &tell);
+    }
+    let (after, dry) = (session.mark(), session.flow().is_dry());
+    let progress = [progress, session.progress()];
+    let (anonymous, peak) = (machine::memory_anonymous(), machine::memory_peak());
+    session.halt();
+    tracing::info!(nodes, unsent = ?session.stocks(), "the load has ended");
+    let memory = Memory { peak, anonymous, generator: session.generator_bytes() };
+    Ok(Window { before, after, progress, dry, woke, memory })
+}
+
+fn summarize(
+    config: &BenchConfig,
+    nodes: usize,
+    quorum: usize,
+    window: &Window,
+    ended: &Ended,
+    broken: Option<String>,
+    drained: bool,
+) -> Run {
+    let (from, until) = (window.before.time, window.after.time);
+    let span = until.since(from);
+    let settled = on_quorum(&ended.seen.notices, quorum);
+    let sum = figures::in_window(&settled, from, until);
+    let tps = figures::per_second(sum.ok, span);
+    let counted = |of: fn(&super::flow::Counts) -> u64| {
+        of(&window.after.counts).saturating_sub(of(&window.before.counts))
+    };
+    let rate = |of| figures::per_second(counted(of), span);
+    let latency = latency(ended, (from, until), &settled);
+    let verdict = judge(window, ended, broken, latency.as_ref().err(), sum.ok, quorum);
+    let cost = figures::costs(&window.before, &window.after, sum.ok);
+    let (cores, scheduled) = (machine::cores(), scheduled(config.rate));
+    let cores_busy = figures::cores_busy(&window.before, &window.after, cores);
+    let faulty_max = nodes - quorum;
+    let first = ended.stopped.first().and_then(|end| end.as_ref().ok());
+    Run {
+        nodes,
+        faulty_max,
+        checks_per_tx: if config.verify == Policy::All { nodes } else { faulty_max + 1 },
+        window_s: span.as_secs_f64(),
+        tps,
+        offered_tps: scheduled.unwrap_or_else(|| rate(|counts| counts.fresh)),
+        sent_tps: rate(|counts| counts.sent),
+        accepted_tps: rate(|counts| counts.accepted),
+        refused: Refused { later: counted(|c| c.later), for_good: counted(|c| c.for_good) },
+        failed_rows: sum.failed,
+        latency_ms: latency.ok().flatten(),
+        saturated: scheduled.is_none(),
+        ran_dry: window.dry,
+        cpu_us_per_tx: cost.map(|(cpu, _)| cpu),
+        bytes_per_tx: cost.map(|(_, bytes)| bytes),
+        blocks: sum.blocks,
+        blocks_full: sum.full,
+        height: first.map_or(0, |end| end.height.0),
+        state_root: first.map(|end| end.root.to_string()),
+        limited_by: figures::limited_by(window.dry, scheduled, tps, &cores_busy, cores, nodes),
+        cores_busy,
+        memory: window.memory,
+        verdict: verdict.name(),
+        reason: verdict.reason().map(str::to_owned),
+        drained,
+        interrupted: window.woke == Woke::Interrupted,
+    }
+}
+
+fn scheduled(rate: Rate) -> Option<f64> {
+    match rate {
+        Rate::Max => None,
+        Rate::PerSecond(rate) => Some(rate),
+    }
+}
+
+/// Latencies of the window, from the first node's block files.
+pub(super) fn latency(
+    ended: &Ended,
+    window: (Time, Time),
+    settled: &[Settled],
+) -> Result<Option<Latency>, String> {
+    let times = ended.lanes.iter().map(Lane::times).collect();
+    let mut latencies = Latencies::new(ended.partition, times, window, settled);
+    let Some(dir) = ended.directories.first() else { return Ok(None) };
+    history::replay(dir, &ended.chain, |height, from, nonce| latencies.row(height, from, nonce))
+        .map_err(|error| format!("the block files of node 0 cannot be read back: {error}"))?;
+    Ok(latencies.finish())
+}
+
+fn judge(
+    window: &Window,
+    ended: &Ended,
+    broken: Option<String>,
+    unreadable: Option<&String>,
+    ok: u64,
+    quorum: usize,
+) -> Verdict {
+    let [before, after] = &window.progress;
+    let counts = (window.before.counts, window.after.counts);
+    let standstill = || (ok == 0).then(|| verdict::standstill(counts, before, after, quorum));
+    decide(ended, broken.or_else(|| unreadable.cloned()), standstill)
+}
+
+/// The verdict over a session that has ended: divergence before death before standing still.
+pub(super) fn decide(
+    ended: &Ended,
+    broken: Option<String>,
+    standstill: impl FnOnce() -> Option<String>,
+) -> Verdict {
+    let died = || {
+        let mut ends = ended.stopped.iter().enumerate();
+        ends.find_map(|(node, end)| Some(format!("node {node} died: {}", end.as_ref().err()?)))
+    };
+    if let Some(reason) = verdict::divergence(&ended.seen.notices, &ended.stopped) {
+        Verdict::Diverged(reason)
+    } else if let Some(reason) = broken.or_else(died) {
+        Verdict::Failed(reason)
+    } else if let Some(reason) = standstill() {
+        Verdict::NoProgress(reason)
+    } else {
+        Verdict::Agreed
+    }
+}

@@ -1,0 +1,286 @@
+//! What this machine cannot carry is refused before anything is started, with what to change.
+
+use super::machine;
+use crate::types::params::{ACCOUNTS_MAX, SEATS_MAX};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why a run is refused. Every message is one line that says what to change.
+#[derive(Debug, Error)]
+pub enum BadInput {
+    /// No number of nodes, or one that is no committee.
+    #[error("--nodes {0}: a chain has 1 to {SEATS_MAX} nodes")]
+    Nodes(usize),
+    /// No number of nodes at all.
+    #[error("--nodes: name at least one number of nodes, such as --nodes 1,4")]
+    NoNodes,
+    /// One number twice.
+    #[error("--nodes names {0} twice: name each number of nodes once")]
+    Twice(usize),
+    /// Too few or too many accounts.
+    #[error(
+        "--accounts {found}: give between {least} (a sender and a receiver, one or more for each node) and {most}"
+    )]
+    Accounts {
+        /// What was asked for.
+        found: u64,
+        /// The least that works.
+        least: u64,
+        /// The most that works.
+        most: u64,
+    },
+    /// A span of nothing.
+    #[error("--duration must be longer than 0, such as --duration 10s")]
+    NoDuration,
+    /// A rate of nothing.
+    #[error("--rate must be `max` or more than 0 transactions per second")]
+    NoRate,
+    /// A closed loop of nothing, or one without bound.
+    #[error("--in-flight {found}: give between {least} and {most} rows")]
+    InFlight {
+        /// What was asked for.
+        found: u64,
+        /// The least that works.
+        least: u64,
+        /// The most that works.
+        most: u64,
+    },
+    /// Too few peers to stress with.
+    #[error("--peers {found}: give between 1 and {most}")]
+    Peers {
+        /// What was asked for.
+        found: usize,
+        /// The most.
+        most: usize,
+    },
+    /// The directory holds something.
+    #[error("--dir {0} is not empty: name a new or an empty directory, nothing in it was touched")]
+    NotEmpty(PathBuf),
+    /// The directory is not one, or cannot be made, read or written.
+    #[error("--dir {path}: {reason}: name a directory that can be written")]
+    Dir {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        reason: io::Error,
+    },
+    /// Not enough descriptors.
+    #[error(
+        "{nodes} nodes need about {needed} open descriptors, and this process may have {limit}: take fewer nodes, or \
+         raise the limit (ulimit -n)"
+    )]
+    Descriptors {
+        /// Nodes asked for.
+        nodes: usize,
+        /// Estimated need.
+        needed: u64,
+        /// The limit, after raising it as far as it goes.
+        limit: u64,
+    },
+    /// Not enough memory.
+    #[error(
+        "this needs about {needed_mb} MB of memory and {available_mb} MB are free: take fewer nodes, fewer accounts, a \
+         shorter --duration or a lower --rate"
+    )]
+    Memory {
+        /// Estimated need.
+        needed_mb: u64,
+        /// What is there.
+        available_mb: u64,
+    },
+    /// Not enough space on disk.
+    #[error(
+        "this needs about {needed_mb} MB on the disk of {path} and {available_mb} MB are free: name another --dir, take \
+         fewer nodes or a shorter --duration"
+    )]
+    Disk {
+        /// Where.
+        path: PathBuf,
+        /// Estimated need.
+        needed_mb: u64,
+        /// What is there.
+        available_mb: u64,
+    },
+}
+
+/// What a run will need.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Nodes of the largest chain.
+    pub nodes: usize,
+    /// Accounts.
+    pub accounts: u64,
+    /// Transactions to sign and to store, as far as known beforehand.
+    pub rows: u64,
+    /// Connections besides those of the nodes and of their load.
+    pub connections: u64,
+}
+
+/// Descriptors of a process that does nothing yet, with room for libraries.
+const DESCRIPTORS_BASE: u64 = 64;
+/// Of a node: listeners, poll and waker, lock, segments; both ends of three client connections.
+const DESCRIPTORS_PER_NODE: u64 = 24;
+/// Of a pair of nodes: both ends of a connection, and of a second one that crosses it while they connect.
+const DESCRIPTORS_PER_PAIR: u64 = 4;
+/// Memory of a node with full queues, threads and an open segment.
+const NODE_BYTES: u64 = 64 << 20;
+/// Memory of an account in a node: record, key, decompressed point, index.
+const ACCOUNT_BYTES: u64 = 384;
+/// Memory of an account in the generator.
+const WALLET_BYTES: u64 = 64;
+/// Memory of a signed row that waits, and of its time.
+const ROW_BYTES: u64 = 104;
+/// What a node keeps on disk of a transaction, its share of headers and vertices included.
+const STORED_BYTES: u64 = 140;
+/// What a node sets aside on disk before anything is stored: a segment in use and one being prepared.
+const NODE_DISK_BYTES: u64 = 96 << 20;
+
+impl Needs {
+    /// Descriptors at most.
+    pub fn descriptors(&self) -> u64 {
+        let nodes = self.nodes as u64;
+        DESCRIPTORS_BASE
+            + DESCRIPTORS_PER_NODE * nodes
+            + DESCRIPTORS_PER_PAIR * (nodes * nodes.saturating_sub(1) / 2)
+            + 2 * self.connections
+    }
+
+    /// Memory in bytes, roughly.
+    pub fn memory(&self) -> u64 {
+        let nodes = self.nodes as u64;
+        let of_accounts = self.accounts.saturating_mul(nodes * ACCOUNT_BYTES + WALLET_BYTES);
+        of_accounts.saturating_add(nodes * NODE_BYTES).saturating_add(self.rows.saturating_mul(ROW_BYTES))
+    }
+
+    /// Space on disk in bytes, roughly.
+    pub fn disk(&self) -> u64 {
+        let stored = self.rows.saturating_mul(STORED_BYTES);
+        (self.nodes as u64).saturating_mul(stored.saturating_add(NODE_DISK_BYTES))
+    }
+
+    /// Refuses what does not fit this machine; raises the limit of descriptors as far as it goes.
+    pub fn check(&self, dir: &Path) -> Result<(), BadInput> {
+        self.check_against(machine::raise_descriptor_limit(), machine::memory_available(), space(dir), dir)
+    }
+
+    fn check_against(
+        &self,
+        descriptors: Option<u64>,
+        memory: Option<u64>,
+        disk: Option<u64>,
+        dir: &Path,
+    ) -> Result<(), BadInput> {
+        let megabytes = |bytes: u64| bytes >> 20;
+        let needed = self.descriptors();
+        if let Some(limit) = descriptors.filter(|&limit| limit < needed) {
+            return Err(BadInput::Descriptors { nodes: self.nodes, needed, limit });
+        }
+        let needed = self.memory();
+        if let Some(available) = memory.filter(|&available| available < needed) {
+            return Err(BadInput::Memory {
+                needed_mb: megabytes(needed),
+                available_mb: megabytes(available),
+            });
+        }
+        let needed = self.disk();
+        if let Some(available) = disk.filter(|&available| available < needed) {
+            return Err(BadInput::Disk {
+                path: dir.to_owned(),
+                needed_mb: megabytes(needed),
+                available_mb: megabytes(available),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Checks what holds on every machine.
+pub fn check_shape(nodes: &[usize], accounts: u64, duration: Duration) -> Result<(), BadInput> {
+    if nodes.is_empty() {
+        return Err(BadInput::NoNodes);
+    }
+    if let Some(&bad) = nodes.iter().find(|&&count| !(1..=SEATS_MAX).contains(&count)) {
+        return Err(BadInput::Nodes(bad));
+    }
+    if let Some((_, &twice)) = nodes.iter().enumerate().find(|(place, count)| nodes[..*place].contains(count))
+    {
+        return Err(BadInput::Twice(twice));
+    }
+    let least = nodes.iter().copied().max().unwrap_or(1).max(2) as u64;
+    let most = u64::from(ACCOUNTS_MAX) - 1;
+    if !(least..=most).contains(&accounts) {
+        return Err(BadInput::Accounts { found: accounts, least, most });
+    }
+    if duration.is_zero() {
+        return Err(BadInput::NoDuration);
+    }
+    Ok(())
+}
+
+/// Makes the directory if it is missing, and refuses one that is not empty or cannot be written.
+pub fn claim_dir(path: &Path) -> Result<(), BadInput> {
+    let fail = |reason| BadInput::Dir { path: path.to_owned(), reason };
+    fs::create_dir_all(path).map_err(fail)?;
+    if fs::read_dir(path).map_err(fail)?.next().is_some() {
+        return Err(BadInput::NotEmpty(path.to_owned()));
+    }
+    // A file that is made and goes away again tells more than permission bits.
+    tempfile::tempfile_in(path).map(drop).map_err(fail)
+}
+
+fn space(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_no_machine_can_run_is_refused_with_what_to_change() {
+        let refusal =
+            |nodes: &[usize], accounts, span| check_shape(nodes, accounts, span).unwrap_err().to_string();
+        assert!(refusal(&[], 10, SECOND).contains("--nodes"));
+        assert!(refusal(&[1, 0], 10, SECOND).contains("1 to 1024"));
+        assert!(refusal(&[1025], 2000, SECOND).contains("1 to 1024"));
+        assert!(refusal(&[4, 1, 4], 10, SECOND).contains("4 twice"));
+        assert!(refusal(&[1], 1, SECOND).contains("between 2"));
+        assert!(refusal(&[8], 7, SECOND).contains("between 8"));
+        assert!(refusal(&[1], 1 << 24, SECOND).contains("16777215"));
+        assert!(refusal(&[1], 10, Duration::ZERO).contains("--duration"));
+        check_shape(&[1, 2, 4, 8], 100_000, SECOND).unwrap();
+    }
+
+    #[test]
+    fn what_this_machine_cannot_carry_is_refused() {
+        let needs = Needs { nodes: 64, accounts: 1_000_000, rows: 1_000_000, connections: 0 };
+        let here = Path::new(".");
+        let check = |descriptors, memory, disk| needs.check_against(descriptors, memory, disk, here);
+        assert!(matches!(check(Some(1024), None, None), Err(BadInput::Descriptors { nodes: 64, .. })));
+        assert!(matches!(check(None, Some(1 << 30), None), Err(BadInput::Memory { .. })));
+        assert!(matches!(check(None, None, Some(1 << 30)), Err(BadInput::Disk { .. })));
+        check(None, None, None).unwrap();
+        check(Some(20_000), Some(1 << 40), Some(1 << 40)).unwrap();
+        let huge = Needs { rows: u64::MAX, accounts: u64::MAX, ..needs };
+        assert_eq!((huge.memory(), huge.disk()), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn a_directory_with_anything_in_it_is_refused_and_left_alone() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("made/on/the/way");
+        claim_dir(&dir).unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        let file = dir.join("precious");
+        fs::write(&file, "kept").unwrap();
+        assert!(matches!(claim_dir(&dir), Err(BadInput::NotEmpty(_))));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+        assert!(matches!(claim_dir(&file), Err(BadInput::Dir { .. })));
+    }
+}

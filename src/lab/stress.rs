@@ -1,0 +1,340 @@
+//! A chain under moderate load while many peers misbehave: what it did before, during and after, against stated bounds.
+
+use super::bench::{DRAIN_MAX, DataDir, decide, latency};
+use super::figures;
+use super::generator::{IN_FLIGHT_ROWS, Pace};
+use super::observe::on_quorum;
+use super::peers::{PeerKind, Peers};
+use super::preflight::{self, Needs};
+use super::results::{Engine, Machine, SCHEMA};
+use super::session::{Session, SessionError, Woke};
+use super::verdict::{self, Verdict};
+use super::workload::Wallet;
+use super::{BadInput, Interrupt, Step, Watch, machine};
+use crate::types::{Policy, Time};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// The settings of a stress run.
+#[derive(Clone, Debug)]
+pub struct StressConfig {
+    /// Nodes of the chain.
+    pub nodes: usize,
+    /// Misbehaving peers, on peer and client ports of all nodes in turn.
+    pub peers: usize,
+    /// What they do, in turn.
+    pub kinds: Vec<PeerKind>,
+    /// Length of each of the three parts.
+    pub duration: Duration,
+    /// Accounts.
+    pub accounts: u64,
+    /// From which everything is drawn.
+    pub seed: u64,
+}
+
+impl Default for StressConfig {
+    fn default() -> StressConfig {
+        StressConfig {
+            nodes: 4,
+            peers: 200,
+            kinds: vec![PeerKind::Idle, PeerKind::Garbage],
+            duration: Duration::from_secs(10),
+            accounts: 10_000,
+            seed: 1,
+        }
+    }
+}
+
+/// The most misbehaving peers.
+pub const PEERS_MAX: usize = 10_000;
+/// The load: this share of what the probe found.
+const LOAD_SHARE: f64 = 0.4;
+/// If the probe told nothing: transactions per second.
+const LOAD_UNKNOWN: f64 = 500.0;
+/// Bound: throughput during, as a share of before.
+const DURING_SHARE: f64 = 0.5;
+/// Bound: throughput after, as a share of before.
+const AFTER_SHARE: f64 = 0.8;
+/// Bound: descriptors open after, beyond those before; nodes may open a segment more each.
+const DESCRIPTORS_MORE: usize = 16;
+/// How long dropped connections may take to be gone on the nodes' side.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+
+/// What `throng stress --json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct StressDocument {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What ran.
+    pub engine: Engine,
+    /// Where it ran.
+    pub machine: Machine,
+    /// With which settings.
+    pub config: StressSettings,
+    /// Before, during and after.
+    pub parts: Vec<Part>,
+    /// Connections that the peers made.
+    pub peers_connected: u64,
+    /// Of them, ended or refused by the nodes.
+    pub peers_dropped: u64,
+    /// Bytes that the peers sent.
+    pub peers_sent_bytes: u64,
+    /// `agreed`, `no progress`, `diverged` or `failed`.
+    pub verdict: &'static str,
+    /// In words, where the verdict is not `agreed`.
+    pub reason: Option<String>,
+    /// Bounds that were not kept, in words.
+    pub exceeded: Vec<String>,
+    /// Whether someone ended it early.
+    pub interrupted: bool,
+}
+
+/// Every setting of a stress run, as it was used.
+#[derive(Clone, Debug, Serialize)]
+pub struct StressSettings {
+    /// Nodes.
+    pub nodes: usize,
+    /// Misbehaving peers.
+    pub peers: usize,
+    /// Their kinds.
+    pub kinds: Vec<&'static str>,
+    /// Length of each part in seconds.
+    pub duration_s: f64,
+    /// Accounts.
+    pub accounts: u64,
+    /// The seed.
+    pub seed: u64,
+    /// Transactions offered per second.
+    pub offered_tps: f64,
+}
+
+/// One part of a stress run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Part {
+    /// `before`, `during` or `after`.
+    pub name: &'static str,
+    /// Transactions per second: settled `ok`, executed and durable on a quorum.
+    pub tps: f64,
+    /// Half of the transactions were faster, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 were faster, in milliseconds.
+    pub p99_ms: Option<f64>,
+    /// Anonymous memory of the process at the end of the part, less the generator's signed rows, for each node.
+    pub memory_bytes_per_node: Option<u64>,
+    /// Open descriptors of the process at the end of the part, less the peers' own ends.
+    pub descriptors: Option<usize>,
+}
+
+impl StressConfig {
+    /// Refuses what cannot be run.
+    pub fn check(&self) -> Result<(), BadInput> {
+        preflight::check_shape(&[self.nodes], self.accounts, self.duration)?;
+        if !(1..=PEERS_MAX).contains(&self.peers) {
+            return Err(BadInput::Peers { found: self.peers, most: PEERS_MAX });
+        }
+        let connections = self.peers as u64;
+        let needs = Needs { nodes: self.nodes, accounts: self.accounts, rows: 0, connections };
+        needs.check(&std::env::temp_dir())
+    }
+
+    fn describe(&self, offered_tps: f64) -> StressSettings {
+        StressSettings {
+            nodes: self.nodes,
+            peers: self.peers,
+            kinds: self.kinds.iter().map(|kind| kind.name()).collect(),
+            duration_s: self.duration.as_secs_f64(),
+            accounts: self.accounts,
+            seed: self.seed,
+            offered_tps,
+        }
+    }
+}
+
+struct Measured {
+    name: &'static str,
+    window: (Time, Time),
+    memory: Option<u64>,
+    descriptors: Option<usize>,
+}
+
+/// Runs the stress.
+pub fn run(
+    config: &StressConfig,
+    interrupt: &Interrupt,
+    watch: Watch<'_>,
+) -> Result<StressDocument, SessionError> {
+    config.check()?;
+    watch(config.nodes, Step::Keys);
+    let wallet = Wallet::derive(config.seed, config.accounts as u32);
+    watch(config.nodes, Step::Starting);
+    let dir = DataDir::of(None, "stress")?;
+    let mut session =
+        Session::start(&wallet, (config.nodes, Policy::Quorum, config.seed), dir.path(), interrupt)?;
+    let load = prepare(config, &mut session, interrupt, watch)?;
+    let (before, progress) = (session.mark(), session.progress());
+    let mut crowd = [0; 3];
+    let mut parts = Vec::new();
+    let mut woke = Woke::Over;
+    session.go(|start| Pace::Rate { start, per_second: load })?;
+    for name in ["before", "during", "after"] {
+        if woke != Woke::Over {
+            break;
+        }
+        let peers = match name {
+            "during" => Some(let_loose(config, &session)?),
+            "after" => {
+                // The first second of quiet belongs to nobody: connections are still being cleared away.
+                session.wait(SETTLE_MAX, interrupt, &|| false);
+                None
+            }
+            _ => None,
+        };
+        let from = session.clock().now();
+        let ok = || session.board().read(|seen| seen.ok.iter().copied().max().unwrap_or(0));
+        let ok_before = ok();
+        let tell = || {
+            let span = session.clock().now().since(from);
+            watch(config.nodes, Step::Part(name, figures::per_second(ok() - ok_before, span)));
+            false
+        };
+        woke = session.wait(config.duration, interrupt, &tell);
+        let held = peers.as_ref().map_or(0, |peers| peers.counts().held.load(Relaxed)) as usize;
+        parts.push(Measured {
+            name,
+            window: (from, session.clock().now()),
+            memory: machine::memory_anonymous(),
+            descriptors: machine::descriptors().map(|open| open.saturating_sub(held)),
+        });
+        if let Some(peers) = peers {
+            let counts = peers.counts();
+            crowd = [&counts.connected, &counts.dropped, &counts.sent].map(|count| count.load(Relaxed));
+        }
+    }
+    let (after, last) = (session.mark(), session.progress());
+    session.halt();
+    watch(config.nodes, Step::Draining);
+    let drained = session.drain(DRAIN_MAX, &Interrupt::never());
+    let (broken, quorum) = (session.broken(), session.quorum());
+    let rows_bytes = session.generator_bytes();
+    let ended = session.finish();
+    watch(config.nodes, Step::Reading);
+    let settled = on_quorum(&ended.seen.notices, quorum);
+    let mut unreadable = None;
+    let parts: Vec<Part> = parts
+        .iter()
+        .map(|part| {
+            let sum = figures::in_window(&settled, part.window.0, part.window.1);
+            let latency = latency(&ended, part.window, &settled).unwrap_or_else(|reason| {
+                unreadable = Some(reason);
+                None
+            });
+            Part {
+                name: part.name,
+                tps: figures::per_second(sum.ok, part.window.1.since(part.window.0)),
+                p50_ms: latency.map(|latency| latency.p50),
+                p99_ms: latency.map(|latency| latency.p99),
+                memory_bytes_per_node: part
+                    .memory
+                    .map(|bytes| bytes.saturating_sub(rows_bytes) / config.nodes as u64),
+                descriptors: part.descriptors,
+            }
+        })
+        .collect();
+    let none = parts.iter().all(|part| part.tps == 0.0);
+    let standstill =
+        || none.then(|| verdict::standstill((before.counts, after.counts), &progress, &last, quorum));
+    let verdict: Verdict = decide(&ended, broken.or(unreadable), standstill);
+    let interrupted = woke == Woke::Interrupted;
+    let mut exceeded = if interrupted { Vec::new() } else { exceeded(&parts) };
+    if !drained && !interrupted {
+        exceeded.push("not all accepted transactions had settled on all nodes at the end".to_owned());
+    }
+    Ok(StressDocument {
+        schema: SCHEMA,
+        engine: Engine::this(),
+        machine: machine::describe(),
+        config: config.describe(load),
+        parts,
+        peers_connected: crowd[0],
+        peers_dropped: crowd[1],
+        peers_sent_bytes: crowd[2],
+        verdict: verdict.name(),
+        reason: verdict.reason().map(str::to_owned),
+        exceeded,
+        interrupted,
+    })
+}
+
+/// Finds a moderate load and signs for all three parts.
+fn prepare(
+    config: &StressConfig,
+    session: &mut Session<'_>,
+    interrupt: &Interrupt,
+    watch: Watch<'_>,
+) -> Result<f64, SessionError> {
+    let tell = |done, total| watch(config.nodes, Step::Signing(done, total));
+    session.stock_up(5_000 * machine::cores() as u64, interrupt, &tell);
+    watch(config.nodes, Step::Probing);
+    let load = session.probe(IN_FLIGHT_ROWS, interrupt)?.map_or(LOAD_UNKNOWN, |rate| rate * LOAD_SHARE);
+    let seconds = (config.duration * 3 + SETTLE_MAX).as_secs_f64() + 1.0;
+    let rows = load * seconds;
+    Needs { nodes: 0, accounts: 0, rows: rows as u64, connections: 0 }.check(&std::env::temp_dir())?;
+    session.stock_up((rows / config.nodes as f64).ceil() as u64, interrupt, &tell);
+    session.drain(DRAIN_MAX, interrupt);
+    if interrupt.is_raised() { Err(SessionError::Interrupted) } else { Ok(load) }
+}
+
+fn let_loose(config: &StressConfig, session: &Session<'_>) -> Result<Peers, SessionError> {
+    let cluster = session.cluster();
+    let ports = |node| [cluster.peer_address(node), cluster.client_address(node)];
+    let addresses: Vec<SocketAddr> = (0..config.nodes).flat_map(ports).collect();
+    Peers::start(config.peers, &config.kinds, &addresses, config.seed, session.shared_flow())
+        .map_err(SessionError::Clients)
+}
+
+/// The bounds that were not kept.
+fn exceeded(parts: &[Part]) -> Vec<String> {
+    let [before, during, after] = parts else { return vec!["not every part was measured".to_owned()] };
+    let mut exceeded = Vec::new();
+    for (part, share) in [(during, DURING_SHARE), (after, AFTER_SHARE)] {
+        if part.tps < share * before.tps {
+            exceeded.push(format!(
+                "throughput {} was {:.0} tx/s: below {:.0} % of the {:.0} before",
+                part.name,
+                part.tps,
+                share * 100.0,
+                before.tps
+            ));
+        }
+    }
+    if let (Some(first), Some(last)) = (before.descriptors, after.descriptors)
+        && last > first + DESCRIPTORS_MORE
+    {
+        exceeded.push(format!("{last} descriptors are open after, {first} were before: connections leak"));
+    }
+    exceeded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(name: &'static str, tps: f64, descriptors: usize) -> Part {
+        let (p50_ms, p99_ms, memory_bytes_per_node) = (None, None, None);
+        Part { name, tps, p50_ms, p99_ms, memory_bytes_per_node, descriptors: Some(descriptors) }
+    }
+
+    #[test]
+    fn bounds_that_are_not_kept_are_named() {
+        let parts = |during, after, open| {
+            [part("before", 1000.0, 100), part("during", during, 300), part("after", after, open)]
+        };
+        assert!(exceeded(&parts(500.0, 800.0, 116)).is_empty());
+        let all = exceeded(&parts(499.0, 799.0, 117));
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert!(all[0].contains("during") && all[1].contains("after") && all[2].contains("leak"));
+        assert_eq!(exceeded(&[]).len(), 1);
+    }
+}

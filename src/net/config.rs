@@ -1,0 +1,148 @@
+//! The driver's limits, sizes and deadlines: what a person may set, and the constants that bound everything else.
+
+use crate::store;
+use crate::wire::client::{CLIENT_FRAME_BYTES_MAX, SUBMIT_ROWS_MAX};
+use crate::wire::{PEER_FRAME_BYTES_MAX, REFS_MAX, vertex_bytes_max};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use thiserror::Error;
+
+/// How long a connection may take from its first sign to an identity (peers) or a hello (clients).
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Strangers on the peer port at once. When full the oldest of them goes: an honest handshake takes milliseconds.
+pub const STRANGERS_MAX: usize = 256;
+/// Clients that have not said hello at once. When full the oldest of them goes.
+pub const SILENT_CLIENTS_MAX: usize = 256;
+/// Connections accepted from one listener per turn, so that a flood of them does not hold up the rest.
+pub const ACCEPTS_PER_TURN: usize = 64;
+/// How long a listener rests when descriptors have run out and even the spare one is gone.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// First wait before dialing again; doubles up to [`REDIAL_MAX`].
+pub const REDIAL_MIN: Duration = Duration::from_millis(50);
+/// Longest wait before dialing again.
+pub const REDIAL_MAX: Duration = Duration::from_secs(2);
+/// A connection that stood this long makes the next wait the first one again.
+pub const STEADY_AFTER: Duration = Duration::from_secs(2);
+/// A connection that has bytes to write and takes none for this long is dropped.
+pub const STALL_MAX: Duration = Duration::from_secs(10);
+/// How often stalls are looked for.
+pub const STALL_CHECK: Duration = Duration::from_secs(1);
+
+/// Bytes read from one peer per turn before the others have theirs.
+pub const PEER_READ_BUDGET: usize = 256 << 10;
+/// Bytes read from one client per turn: less than one full submission, so that many clients share scarce room.
+pub const CLIENT_READ_BUDGET: usize = 64 << 10;
+/// Bytes written to one connection per turn before the others have theirs.
+pub const WRITE_BUDGET: usize = 512 << 10;
+/// Encrypted bytes that wait for a peer's socket at most: what an urgent message waits behind.
+pub const SEALED_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of vertices queued for one peer; the newest is dropped when full, the protocol asks again.
+pub const VOTES_BYTES_MAX: usize = 8 << 20;
+/// Bytes of requests queued for one peer; as above.
+pub const REQUESTS_BYTES_MAX: usize = 1 << 20;
+/// Bytes of batches queued for one peer; as above. The bytes are shared between peers, not copied for each.
+pub const BULK_BYTES_MAX: usize = 32 << 20;
+
+/// Rows that one client may have in ingress: then it is not read from until an answer is due.
+pub const CLIENT_ROWS_MAX: usize = 4 * SUBMIT_ROWS_MAX;
+/// Rows that one verification task of clients' rows takes at most.
+pub const INGRESS_ROWS_MAX: usize = 2 * SUBMIT_ROWS_MAX;
+/// Bytes of answers that wait for a client at most before it is not read from.
+pub const CLIENT_OUT_PAUSE: usize = 64 << 10;
+/// Bytes of answers and notices that wait for a client at most: beyond, it is dropped.
+pub const CLIENT_OUT_MAX: usize = 1 << 20;
+
+/// Blocks that wait for the executor at most before clients are not read from.
+pub const EXECUTE_BACKLOG_MAX: usize = 256;
+/// Blocks handed to the executor's thread at once.
+pub const EXECUTE_QUEUE: usize = 4;
+/// How long a stopping node waits for its executor and its disk.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The largest frame among votes and requests.
+pub const SMALL_FRAME_BYTES_MAX: usize =
+    if vertex_bytes_max() > 16 + REFS_MAX * 42 { vertex_bytes_max() } else { 16 + REFS_MAX * 42 };
+/// Payloads below this are copied out of the read buffer, which they would otherwise keep alive as a whole.
+pub const COPY_BELOW: usize = 16 << 10;
+
+/// Threads of a verification pool at most.
+const VERIFY_THREADS_MAX: usize = 256;
+/// Clients at most, whatever is configured: one descriptor each.
+const CLIENTS_MAX: usize = 1 << 16;
+
+/// The driver's own limits and sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetConfig {
+    /// Threads of the verification pool; 0 stands for one per core.
+    pub verify_threads: usize,
+    /// Clients connected at once; more are refused.
+    pub clients_max: usize,
+}
+
+impl Default for NetConfig {
+    fn default() -> NetConfig {
+        NetConfig { verify_threads: 0, clients_max: 4096 }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum NetConfigError {
+    /// A number lies outside of its range.
+    #[error("{name} is {value}, but must lie between {least} and {most}")]
+    Range {
+        /// The setting.
+        name: &'static str,
+        /// What it was set to.
+        value: usize,
+        /// Its least value.
+        least: usize,
+        /// Its greatest value.
+        most: usize,
+    },
+}
+
+impl NetConfig {
+    /// Checks every setting.
+    pub fn validate(&self) -> Result<(), NetConfigError> {
+        in_range("verify_threads", self.verify_threads, 0, VERIFY_THREADS_MAX)?;
+        in_range("clients_max", self.clients_max, 1, CLIENTS_MAX)
+    }
+
+    /// The threads of the pool, 0 resolved.
+    pub fn threads(&self) -> usize {
+        match self.verify_threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(VERIFY_THREADS_MAX),
+            threads => threads,
+        }
+    }
+}
+
+/// Refuses a mempool that could not take one whole submission: no client would ever be read from.
+pub fn check_mempool(rows_max: usize) -> Result<(), NetConfigError> {
+    in_range("mempool_rows_max", rows_max, SUBMIT_ROWS_MAX, usize::MAX)
+}
+
+fn in_range(name: &'static str, value: usize, least: usize, most: usize) -> Result<(), NetConfigError> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(NetConfigError::Range { name, value, least, most })
+    }
+}
+
+// The limits must fit one another.
+const _: () = {
+    assert!(BULK_BYTES_MAX > PEER_FRAME_BYTES_MAX && VOTES_BYTES_MAX > SMALL_FRAME_BYTES_MAX);
+    assert!(CLIENT_OUT_MAX > CLIENT_OUT_PAUSE && CLIENT_ROWS_MAX >= SUBMIT_ROWS_MAX);
+    assert!(CLIENT_FRAME_BYTES_MAX < 1 << 20 && INGRESS_ROWS_MAX >= SUBMIT_ROWS_MAX);
+};
+
+/// Whether the store takes every record that the wire lets through.
+pub fn check_store(store: &store::StoreConfig) -> Result<(), NetConfigError> {
+    let value = usize::try_from(store.payload_bytes_max).unwrap_or(usize::MAX);
+    in_range("payload_bytes_max", value, PEER_FRAME_BYTES_MAX, usize::MAX)
+}

@@ -1,0 +1,330 @@
+//! The thread that owns the machine: one turn after the other, everything else reports to it.
+
+use super::config::*;
+use super::disk::Disk;
+use super::listener::Listener;
+use super::sockets::{Event, Gate, Sockets};
+use super::workers::{Executor, Mailbox, Report, Verifiers};
+use super::{State, Stopped};
+use crate::metrics::{Metrics, Stage, thread_cpu};
+use crate::net::clock::Clock;
+use crate::node::ingress::Admission;
+use crate::node::{Input, Node, Output, Shared};
+use crate::types::{Height, Time};
+use crate::wire::client::{Refusal, Reply, Request, Status};
+use crossbeam::channel::Receiver;
+use mio::{Events, Poll, Token};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The token of the waker; those of connections lie far below.
+pub const WAKER: Token = Token(usize::MAX);
+/// The token of the listener for validators.
+pub const PEER_DOOR: Token = Token(usize::MAX - 1);
+/// The token of the listener for clients.
+pub const CLIENT_DOOR: Token = Token(usize::MAX - 2);
+
+/// Why the loop ends.
+pub enum End {
+    /// Somebody asked for it.
+    Asked,
+    /// The node cannot go on.
+    Died(String),
+}
+
+/// Everything that the thread owns.
+pub struct EventLoop {
+    pub(super) poll: Poll,
+    pub(super) clock: Clock,
+    pub(super) node: Node,
+    pub(super) shared: Arc<Shared>,
+    pub(super) sockets: Sockets,
+    pub(super) listeners: [Listener; 2],
+    pub(super) verifiers: Verifiers,
+    pub(super) executor: Executor,
+    pub(super) disk: Disk,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) reports: Receiver<Report>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) state: Arc<State>,
+    pub(super) inputs: VecDeque<Input>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) events: Vec<Event>,
+    /// The last block that executed a row.
+    pub(super) last_full: Height,
+    /// While the node stops, its time stands still, so that it begins nothing new.
+    pub(super) frozen: Option<Time>,
+    /// CPU time of this thread in this turn that belongs to another stage than the network.
+    pub(super) elsewhere: Duration,
+    pub(super) counted: Duration,
+}
+
+impl EventLoop {
+    /// Turns until the node is asked to stop or dies; then, unless it died, lets what was begun come to its end.
+    pub fn run(mut self) -> Result<Stopped, String> {
+        let mut polled = Events::with_capacity(1024);
+        let end = loop {
+            if let Err(end) = self.turn(&mut polled) {
+                break end;
+            }
+        };
+        let result = match end {
+            End::Died(reason) => Err(reason),
+            End::Asked => self.settle(),
+        };
+        drop(self.executor);
+        drop(self.verifiers);
+        let closed = self.disk.close();
+        result.and_then(|stopped| closed.map(|()| stopped))
+    }
+
+    fn now(&self) -> Time {
+        self.frozen.unwrap_or_else(|| self.clock.now())
+    }
+
+    fn turn(&mut self, polled: &mut Events) -> Result<(), End> {
+        self.wait(polled)?;
+        let now = self.now();
+        for event in polled.iter() {
+            match event.token() {
+                WAKER => {}
+                PEER_DOOR => self.listeners[0].ready = true,
+                CLIENT_DOOR => self.listeners[1].ready = true,
+                _ => self.sockets.note(event, now, &mut self.events),
+            }
+        }
+        self.take_reports()?;
+        self.sockets.tick(now, &mut self.events);
+        for listener in &mut self.listeners {
+            listener.accept(&mut self.sockets, now, &mut self.events);
+        }
+        let mut gate = self.gate();
+        self.sockets.read(&mut gate, now, &mut self.events);
+        self.take_events();
+        self.pump()?;
+        self.verifiers.dispatch();
+        self.sockets.write(self.now(), &mut self.events);
+        // Connections that ended while writing are news for the node in the next turn.
+        self.take_events();
+        self.account();
+        Ok(())
+    }
+
+    /// What may be read: nothing while the disk is behind, and rows as far as the mempool has room for all that are
+    /// read already.
+    fn gate(&self) -> Gate {
+        let room = self.shared.mempool.room().saturating_sub(self.verifiers.rows_in_flight);
+        let peers = !self.disk.is_behind();
+        Gate { peers, rows: if self.executor.is_behind() { 0 } else { room } }
+    }
+
+    fn wait(&mut self, polled: &mut Events) -> Result<(), End> {
+        let now = self.clock.now();
+        let busy = !self.sockets.is_idle()
+            || !self.inputs.is_empty()
+            || self.listeners.iter().any(|listener| listener.has_work(now))
+            || self.sockets.could_resume(&self.gate());
+        let rests =
+            self.listeners.iter().filter_map(|listener| listener.rests_until.filter(|_| listener.ready));
+        let deadlines = [self.node.deadline(), Some(self.sockets.deadline())].into_iter().flatten();
+        let timeout = match deadlines.chain(rests).min() {
+            _ if busy => Some(Duration::ZERO),
+            deadline => deadline.map(|deadline| deadline.since(now)),
+        };
+        match self.poll.poll(polled, timeout) {
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                Err(End::Died(format!("the event poll failed: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_reports(&mut self) -> Result<(), End> {
+        self.mailbox.looking();
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Verified(done) => {
+                    self.verifiers.finished();
+                    self.inputs.push_back(Input::Done(done));
+                }
+                Report::Admitted(answers) => {
+                    self.verifiers.finished();
+                    let now = self.now();
+                    for (origin, admission) in answers {
+                        self.verifiers.rows_in_flight -= origin.rows;
+                        Metrics::add(&self.metrics.rows_admitted, u64::from(admission.accepted));
+                        Metrics::add(&self.metrics.rows_refused, admission.refused.len() as u64);
+                        Metrics::add(&self.metrics.signatures_checked, signatures_of(&admission));
+                        let (accepted, refused) = (admission.accepted, admission.refused);
+                        let reply = Reply::Submitted { id: origin.id, accepted, refused };
+                        self.sockets.reply(origin.client, &reply, origin.rows, now, &mut self.events);
+                    }
+                    self.inputs.push_back(Input::Rows);
+                }
+                Report::Executed(done) => {
+                    self.executor.finished();
+                    self.inputs.push_back(Input::Done(done));
+                }
+                Report::Synced(records) => {
+                    self.disk.synced(records.len()).map_err(End::Died)?;
+                    let persisted = |synced: crate::store::Synced| Input::Persisted {
+                        number: synced.number,
+                        view: synced.view,
+                    };
+                    self.inputs.extend(records.into_iter().map(persisted));
+                }
+                Report::Died(reason) => return Err(End::Died(reason)),
+                Report::Stop if self.frozen.is_none() => return Err(End::Asked),
+                Report::Stop => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Events of the sockets become inputs of the node, or answers.
+    fn take_events(&mut self) {
+        let now = self.now();
+        // Answering can end a connection, which is an event again.
+        while !self.events.is_empty() {
+            for event in std::mem::take(&mut self.events) {
+                match event {
+                    Event::Opened(seat) => self.inputs.push_back(Input::Connected(seat)),
+                    Event::Closed(seat) => self.inputs.push_back(Input::Disconnected(seat)),
+                    Event::Message { from, message } => {
+                        self.inputs.push_back(Input::Received { from, message });
+                    }
+                    Event::Request { client, request } => self.answer(client, request, now),
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, client: Token, request: Request, now: Time) {
+        let reply = match request {
+            Request::Hello => Reply::Welcome {
+                chain: self.shared.chain,
+                seat: self.shared.seat,
+                seats: self.shared.committee.size() as u16,
+            },
+            Request::Submit { id, rows } => {
+                Metrics::add(&self.metrics.rows_submitted, rows.rows().len() as u64);
+                return self.verifiers.submit(client, id, rows);
+            }
+            Request::Subscribe => return self.sockets.subscribe(client),
+            Request::Status => {
+                let (height, hash) = self.node.tip();
+                let pending = u32::try_from(self.shared.mempool.len()).unwrap_or(u32::MAX);
+                let peers = self.sockets.peers() as u16;
+                Reply::Status(Status { height, hash, accounts: self.shared.ledger.len(), pending, peers })
+            }
+            Request::Account(number) => Reply::Account(number, self.shared.ledger.account(number)),
+        };
+        self.sockets.reply(client, &reply, 0, now, &mut self.events);
+    }
+
+    /// Feeds the node and does what it says, until it has nothing more to say.
+    fn pump(&mut self) -> Result<(), End> {
+        if self.frozen.is_none() && self.node.deadline().is_some_and(|deadline| deadline <= self.clock.now())
+        {
+            self.inputs.push_back(Input::Tick);
+        }
+        while !self.inputs.is_empty() {
+            let before = thread_cpu();
+            while let Some(input) = self.inputs.pop_front() {
+                self.node.handle(self.now(), input);
+            }
+            while let Some(output) = self.node.poll() {
+                self.outputs.push(output);
+            }
+            self.charge(Stage::Consensus, before);
+            for output in std::mem::take(&mut self.outputs) {
+                self.carry_out(output)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, output: Output) -> Result<(), End> {
+        match output {
+            Output::Send { to, message } => self.sockets.send(to, &message),
+            Output::Broadcast(message) => self.sockets.broadcast(&message),
+            Output::Job(job) if job.urgent() => {
+                let (stage, before) = (job.stage(), thread_cpu());
+                let done = job.run(&self.shared);
+                self.charge(stage, before);
+                self.inputs.push_back(Input::Done(done));
+            }
+            Output::Job(job) => self.verifiers.verify(job),
+            Output::Execute(job) => self.executor.push(job),
+            Output::Persist(records) => self.disk.append(records).map_err(End::Died)?,
+            Output::Durable(notice) => {
+                if notice.rows > 0 {
+                    self.last_full = notice.height;
+                }
+                let now = self.now();
+                self.sockets.publish(&Reply::Block(notice), now, &mut self.events);
+            }
+            Output::Misbehaved { peer, reason } => {
+                Metrics::add(&self.metrics.peer_faults, 1);
+                tracing::warn!(seat = peer.0, reason, "a validator broke a rule");
+            }
+            Output::Fatal(fatal) => return Err(End::Died(fatal.to_string())),
+        }
+        Ok(())
+    }
+
+    fn charge(&mut self, stage: Stage, before: Duration) {
+        let spent = thread_cpu().saturating_sub(before);
+        self.metrics.add_cpu(stage, spent);
+        self.elsewhere += spent;
+    }
+
+    /// Counts the turn's remaining CPU time as the network's, and shows where the node stands.
+    fn account(&mut self) {
+        let total = thread_cpu();
+        let net = total.saturating_sub(self.counted).saturating_sub(self.elsewhere);
+        self.metrics.add_cpu(Stage::Net, net);
+        (self.counted, self.elsewhere) = (total, Duration::ZERO);
+        self.disk.count();
+        *self.state.progress.lock() = self.node.progress();
+    }
+
+    /// Reads nothing more, and waits until what was handed to the executor and the disk is done, so that the ledger,
+    /// the node and the disk tell of the same block.
+    fn settle(&mut self) -> Result<Stopped, String> {
+        self.frozen = Some(self.clock.now());
+        let deadline = self.clock.now() + STOP_DEADLINE;
+        let mut polled = Events::with_capacity(64);
+        let died = |end| match end {
+            End::Died(reason) => reason,
+            End::Asked => "stopped".to_owned(),
+        };
+        loop {
+            self.take_reports().map_err(died)?;
+            self.take_events();
+            self.pump().map_err(died)?;
+            self.account();
+            if self.executor.in_flight == 0 && self.disk.in_flight == 0 && self.inputs.is_empty() {
+                break;
+            }
+            let now = self.clock.now();
+            if now >= deadline {
+                return Err("the disk or the executor did not finish in time for the stop".to_owned());
+            }
+            if self.reports.is_empty() {
+                let _ = self.poll.poll(&mut polled, Some(deadline.since(now)));
+            }
+        }
+        let (height, hash) = self.node.tip();
+        Ok(Stopped { height, hash, last_full: self.last_full, root: self.shared.ledger.root() })
+    }
+}
+
+/// The rows whose signatures were checked: those admitted, and those refused for what is looked at later. (A few
+/// that the mempool refused for their fees or for want of room are not told apart from those refused before.)
+fn signatures_of(admission: &Admission) -> u64 {
+    let later = |refusal: &Refusal| matches!(refusal, Refusal::BadSignature | Refusal::Duplicate);
+    u64::from(admission.accepted)
+        + admission.refused.iter().filter(|(_, refusal)| later(refusal)).count() as u64
+}

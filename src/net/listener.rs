@@ -1,0 +1,163 @@
+//! Accepting connections, within limits, also when descriptors run out.
+
+use super::config::*;
+use super::conn::{Gone, Link};
+use super::peer::PeerLink;
+use super::sockets::{Event, Sockets};
+use crate::metrics::Metrics;
+use crate::types::Time;
+use mio::net::{TcpListener, TcpStream};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// Who comes in through a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Door {
+    /// Validators.
+    Peers,
+    /// Clients, at most so many.
+    Clients {
+        /// The limit.
+        most: usize,
+    },
+}
+
+/// A listening socket.
+pub struct Listener {
+    socket: TcpListener,
+    door: Door,
+    /// Someone may wait to be accepted.
+    pub ready: bool,
+    /// Nobody is accepted before.
+    pub rests_until: Option<Time>,
+    /// What the spare descriptor is a copy of.
+    null: Option<File>,
+    spare: Option<OwnedFd>,
+}
+
+impl Listener {
+    /// A listener on a socket that is registered already.
+    pub fn new(socket: TcpListener, door: Door) -> Listener {
+        let null = File::open("/dev/null").ok();
+        let spare = spare(null.as_ref());
+        Listener { socket, door, ready: true, rests_until: None, null, spare }
+    }
+
+    /// Whether it could accept right now.
+    pub fn has_work(&self, now: Time) -> bool {
+        self.ready && self.rests_until.is_none_or(|time| time <= now)
+    }
+
+    /// Accepts who waits, up to the budget of a turn.
+    pub fn accept(&mut self, sockets: &mut Sockets, now: Time, events: &mut Vec<Event>) {
+        if !self.has_work(now) {
+            return;
+        }
+        self.rests_until = None;
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.socket.accept() {
+                Ok((stream, address)) => sockets.admit(self.door, stream, address, now, events),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.ready = false;
+                    return;
+                }
+                Err(error) if out_of_descriptors(&error) => {
+                    if !self.turn_away(&sockets.metrics) {
+                        self.rests_until = Some(now + ACCEPT_PAUSE);
+                        return;
+                    }
+                    if !self.ready {
+                        return;
+                    }
+                }
+                // The caller has hung up before it was accepted.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Gives up the spare descriptor for a moment to take a caller and hang up, so that it does not wait for ever
+    /// and the listener does not report it again and again. (Without a descriptor the system does not even say that
+    /// nobody waits.) `false` if there is no spare one.
+    fn turn_away(&mut self, metrics: &Metrics) -> bool {
+        if self.spare.take().is_none() {
+            self.spare = spare(self.null.as_ref());
+            return self.spare.is_some();
+        }
+        match (self.socket.accept(), &self.null) {
+            (Ok((stream, _)), Some(null)) => {
+                Metrics::add(&metrics.connections_dropped, 1);
+                // Hangs up and has the spare one back in one step: nobody else can take the descriptor in between.
+                let mut taken = OwnedFd::from(stream);
+                self.spare = rustix::io::dup2(null, &mut taken).is_ok().then_some(taken);
+                return true;
+            }
+            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
+            _ => {}
+        }
+        self.spare = spare(self.null.as_ref());
+        true
+    }
+}
+
+impl Sockets {
+    fn admit(
+        &mut self,
+        door: Door,
+        stream: TcpStream,
+        address: SocketAddr,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) {
+        let full = match door {
+            Door::Peers => self.inbound_strangers >= STRANGERS_MAX,
+            Door::Clients { most } => self.clients >= most || self.silent_clients >= SILENT_CLIENTS_MAX,
+        };
+        if full && !self.evict(door, now, events) {
+            Metrics::add(&self.metrics.connections_dropped, 1);
+            return;
+        }
+        let link = match door {
+            Door::Peers => Link::Peer(Box::new(PeerLink::accept(self.identity.clone()))),
+            Door::Clients { .. } => Link::Client(Box::default()),
+        };
+        if let Err(error) = self.add(stream, address, link, false, now) {
+            tracing::debug!(%address, %error, "connection not taken");
+            return;
+        }
+        match door {
+            Door::Peers => self.inbound_strangers += 1,
+            Door::Clients { .. } => {
+                self.clients += 1;
+                self.silent_clients += 1;
+            }
+        }
+    }
+
+    /// Drops the oldest stranger of a door; `false` if there is none.
+    fn evict(&mut self, door: Door, now: Time, events: &mut Vec<Event>) -> bool {
+        let found = self.strangers.iter().map(|(_, token)| *token).find(|token| {
+            self.conns.get(*token).is_some_and(|conn| match &conn.link {
+                Link::Peer(link) => door == Door::Peers && link.expected().is_none() && link.seat().is_none(),
+                Link::Client(link) => door != Door::Peers && !link.welcomed(),
+            })
+        });
+        let Some(token) = found else { return false };
+        self.drop_conn(token, &Gone::Crowded, now, events);
+        true
+    }
+}
+
+fn out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
+}
+
+fn spare(null: Option<&File>) -> Option<OwnedFd> {
+    null?.try_clone().ok().map(OwnedFd::from)
+}

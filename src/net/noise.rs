@@ -1,0 +1,239 @@
+//! How two validators come to trust a connection, without sockets.
+//!
+//! ```text
+//! dialer                                  acceptor
+//! preface ─────────────────────────────▶  checked before anything is computed
+//! Noise message 1 (e) ─────────────────▶  only now a key exchange
+//!                      ◀───────────────── preface, Noise message 2 (e, ee)
+//! identity (sealed) ───────────────────▶  verified
+//!                      ◀───────────────── identity (sealed), verified
+//! ```
+//!
+//! The exchange is `Noise_NN_25519_ChaChaPoly_BLAKE2s` (Perrin, "The Noise Protocol Framework", revision 34) with
+//! the preface and the whole chain id as prologue. It authenticates nobody; that is done inside of it: each side
+//! signs chain, handshake hash, role and seat with the key of its seat. The handshake hash binds the signature to
+//! this one exchange of keys, so a third party in the middle, who has two different hashes, cannot pass one on;
+//! the role keeps a signature from being reflected to its maker.
+
+use crate::crypto::{self, Domain, PreparedKey, SigningKey};
+use crate::types::params::VERSION;
+use crate::types::{ChainId, Seat};
+use snow::{Builder, HandshakeState, TransportState};
+use thiserror::Error;
+
+/// Bytes that open a connection, from either side: magic, version, the beginning of the chain id.
+pub const PREFACE_BYTES: usize = 16;
+/// The longest ciphertext of a record, by the Noise specification.
+pub const RECORD_BYTES_MAX: usize = 65_535;
+/// Bytes that sealing adds.
+pub const TAG_BYTES: usize = 16;
+/// The longest plaintext of a record.
+pub const PLAIN_BYTES_MAX: usize = RECORD_BYTES_MAX - TAG_BYTES;
+/// The longest record of a stranger.
+pub const STRANGER_RECORD_BYTES_MAX: usize = 256;
+/// Bytes in front of each record: its length, little-endian.
+pub const RECORD_HEADER_BYTES: usize = 2;
+
+const MAGIC: &[u8; 7] = b"throngp";
+const PATTERN: &str = "Noise_NN_25519_ChaChaPoly_BLAKE2s";
+const IDENTITY_BYTES: usize = 66;
+
+/// Why a connection between peers is given up.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum PeerError {
+    /// The first bytes are not those of a peer.
+    #[error("not a peer of this kind")]
+    Magic,
+    /// Another version of the rules.
+    #[error("speaks version {0}, not {VERSION}")]
+    Version(u8),
+    /// Another chain.
+    #[error("belongs to chain {theirs}…, not to {ours}…")]
+    Chain {
+        /// The beginning of its chain id.
+        theirs: String,
+        /// The beginning of ours.
+        ours: String,
+    },
+    /// The exchange of keys failed, or a record was not sealed with the agreed keys.
+    #[error("broken encryption")]
+    Noise,
+    /// A record of a length that is not allowed at this point.
+    #[error("a record of {0} bytes is not allowed here")]
+    RecordLength(usize),
+    /// It claims a seat that does not exist, or the own one.
+    #[error("claims seat {0}, which is not another validator's")]
+    Seat(u16),
+    /// It is not the validator that was dialed.
+    #[error("claims seat {found}, but {expected} was dialed")]
+    OtherSeat {
+        /// Who was dialed.
+        expected: u16,
+        /// Who answered.
+        found: u16,
+    },
+    /// The signature under its identity is bad.
+    #[error("cannot prove to be seat {0}")]
+    Identity(u16),
+    /// A frame or message that does not decode.
+    #[error("sent a malformed message: {0}")]
+    Wire(#[from] crate::wire::WireError),
+    /// A record of an unknown lane.
+    #[error("used an unknown lane")]
+    Lane,
+}
+
+/// Who this node is towards others.
+pub struct Identity {
+    /// The chain.
+    pub chain: ChainId,
+    /// Its seat.
+    pub seat: Seat,
+    /// The seat's key.
+    pub key: SigningKey,
+    /// The keys of all seats; `None` where a key is not a point.
+    pub seats: Vec<Option<PreparedKey>>,
+}
+
+/// The side of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Dialed; speaks first.
+    Dialer,
+    /// Was dialed.
+    Acceptor,
+}
+
+impl Role {
+    fn byte(self) -> u8 {
+        match self {
+            Role::Dialer => 0,
+            Role::Acceptor => 1,
+        }
+    }
+
+    fn other(self) -> Role {
+        match self {
+            Role::Dialer => Role::Acceptor,
+            Role::Acceptor => Role::Dialer,
+        }
+    }
+}
+
+impl Identity {
+    /// The bytes that open a connection.
+    pub fn preface(&self) -> [u8; PREFACE_BYTES] {
+        let mut preface = [0; PREFACE_BYTES];
+        preface[..7].copy_from_slice(MAGIC);
+        preface[7] = VERSION;
+        preface[8..].copy_from_slice(&self.chain.0[..8]);
+        preface
+    }
+
+    /// Checks the other side's preface.
+    pub fn check_preface(&self, preface: &[u8; PREFACE_BYTES]) -> Result<(), PeerError> {
+        if &preface[..7] != MAGIC {
+            return Err(PeerError::Magic);
+        }
+        if preface[7] != VERSION {
+            return Err(PeerError::Version(preface[7]));
+        }
+        if preface[8..] != self.chain.0[..8] {
+            let (theirs, ours) = (hex::encode(&preface[8..]), hex::encode(&self.chain.0[..8]));
+            return Err(PeerError::Chain { theirs, ours });
+        }
+        Ok(())
+    }
+
+    /// Begins an exchange of keys.
+    pub fn exchange(&self, role: Role) -> Result<Exchange, PeerError> {
+        let params = PATTERN.parse().map_err(|_| PeerError::Noise)?;
+        let prologue = [&self.preface()[..], &self.chain.0].concat();
+        let builder = Builder::new(params).prologue(&prologue).map_err(|_| PeerError::Noise)?;
+        let state = match role {
+            Role::Dialer => builder.build_initiator(),
+            Role::Acceptor => builder.build_responder(),
+        };
+        Ok(Exchange { state: state.map_err(|_| PeerError::Noise)? })
+    }
+
+    /// What proves this node's identity on a connection.
+    pub fn prove(&self, role: Role, binding: &[u8; 32]) -> [u8; IDENTITY_BYTES] {
+        let mut proof = [0; IDENTITY_BYTES];
+        proof[..2].copy_from_slice(&self.seat.0.to_le_bytes());
+        let digest = self.digest(role, binding, self.seat);
+        proof[2..].copy_from_slice(&crypto::sign(&self.key, &digest));
+        proof
+    }
+
+    /// Who the other side is. `role` is one's own.
+    pub fn verify(&self, role: Role, binding: &[u8; 32], proof: &[u8]) -> Result<Seat, PeerError> {
+        let Ok(proof) = <&[u8; IDENTITY_BYTES]>::try_from(proof) else {
+            return Err(PeerError::RecordLength(proof.len()));
+        };
+        let seat = Seat(u16::from_le_bytes([proof[0], proof[1]]));
+        let signature: &[u8; 64] = proof[2..].try_into().expect("the rest of 66 bytes is 64");
+        let key =
+            self.seats.get(seat.index()).filter(|_| seat != self.seat).ok_or(PeerError::Seat(seat.0))?;
+        let digest = self.digest(role.other(), binding, seat);
+        let good = key.as_ref().is_some_and(|key| crypto::verify(key, &digest, signature));
+        if good { Ok(seat) } else { Err(PeerError::Identity(seat.0)) }
+    }
+
+    fn digest(&self, role: Role, binding: &[u8; 32], seat: Seat) -> [u8; 32] {
+        let parts: [&[u8]; 4] = [&self.chain.0, binding, &[role.byte()], &seat.0.to_le_bytes()];
+        crypto::hash(Domain::PeerHello, &parts)
+    }
+}
+
+/// An exchange of keys that is under way.
+pub struct Exchange {
+    state: HandshakeState,
+}
+
+impl Exchange {
+    /// The next message to the other side.
+    pub fn write(&mut self) -> Result<Vec<u8>, PeerError> {
+        let mut message = [0; STRANGER_RECORD_BYTES_MAX];
+        let length = self.state.write_message(&[], &mut message).map_err(|_| PeerError::Noise)?;
+        Ok(message[..length].to_vec())
+    }
+
+    /// Takes the other side's message, which carries nothing but the exchange.
+    pub fn read(&mut self, message: &[u8]) -> Result<(), PeerError> {
+        let mut payload = [0; STRANGER_RECORD_BYTES_MAX];
+        match self.state.read_message(message, &mut payload) {
+            Ok(0) => Ok(()),
+            _ => Err(PeerError::Noise),
+        }
+    }
+
+    /// The sealed channel and what binds an identity to it, once both messages have passed.
+    pub fn finish(self) -> Result<(Channel, [u8; 32]), PeerError> {
+        let binding = self.state.get_handshake_hash().try_into().map_err(|_| PeerError::Noise)?;
+        let state = self.state.into_transport_mode().map_err(|_| PeerError::Noise)?;
+        Ok((Channel { state }, binding))
+    }
+}
+
+/// An encrypted channel. Records carry their number implicitly: none can be left out, repeated or moved.
+pub struct Channel {
+    state: TransportState,
+}
+
+impl Channel {
+    /// Appends the sealed record of `plain` (at most [`PLAIN_BYTES_MAX`] bytes) with its length to `out`.
+    pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), PeerError> {
+        let length = plain.len() + TAG_BYTES;
+        let header = u16::try_from(length).map_err(|_| PeerError::RecordLength(length))?;
+        out.extend_from_slice(&header.to_le_bytes());
+        let start = out.len();
+        out.resize(start + length, 0);
+        self.state.write_message(plain, &mut out[start..]).map(|_| ()).map_err(|_| PeerError::Noise)
+    }
+
+    /// Opens a record into `plain`, which must hold [`RECORD_BYTES_MAX`] bytes; the length of the plaintext.
+    pub fn open(&mut self, record: &[u8], plain: &mut [u8]) -> Result<usize, PeerError> {
+        self.state.read_message(record, plain).map_err(|_| PeerError::Noise)
+    }
+}

@@ -1,0 +1,341 @@
+//! One connection to another validator, without its socket: bytes in, events and bytes out.
+//!
+//! Records carry a lane byte before their plaintext: votes and requests share the *small* lane, batches have the
+//! *bulk* lane, and each lane is a stream of frames of its own. So a vote is never stuck behind the rest of a batch
+//! that was begun: it waits at most for what is sealed already ([`SEALED_BYTES_MAX`]).
+
+use super::config::*;
+use super::noise::*;
+use super::queue::{ClassQueue, OutBuffer};
+use crate::types::Seat;
+use crate::wire::{FRAME_HEADER_BYTES, FrameReader, Message, PEER_FRAME_BYTES_MAX, frame_header};
+use bytes::Bytes;
+use std::sync::Arc;
+
+const LANES: usize = 2;
+const SMALL: usize = 0;
+const BULK: usize = 1;
+
+/// What came out of received bytes.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// The other side has proved its identity.
+    Opened(Seat),
+    /// It sent a message.
+    Message(Message),
+}
+
+/// Scratch space that all connections of a loop share.
+pub struct Scratch {
+    plain: Box<[u8]>,
+    filling: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch { plain: vec![0; RECORD_BYTES_MAX].into(), filling: Vec::with_capacity(PLAIN_BYTES_MAX) }
+    }
+}
+
+enum Stage {
+    /// Waits for the preface; a dialer has begun its exchange already.
+    Preface(Option<Exchange>),
+    /// Waits for the other side's message of the exchange.
+    Exchange(Exchange),
+    /// Waits for the other side's identity.
+    Identity(Channel, [u8; 32]),
+    /// Both are known to each other.
+    Open(Channel),
+    /// Failed; takes nothing more.
+    Closed,
+}
+
+/// A frame that is partly sealed.
+struct Outgoing {
+    header: [u8; FRAME_HEADER_BYTES],
+    payload: Bytes,
+    sent: usize,
+}
+
+/// One connection.
+pub struct PeerLink {
+    identity: Arc<Identity>,
+    role: Role,
+    expected: Option<Seat>,
+    /// Who the other side has proved to be.
+    seat: Option<Seat>,
+    stage: Stage,
+    /// The unfinished record.
+    partial: Vec<u8>,
+    readers: [FrameReader; LANES],
+    votes: ClassQueue,
+    requests: ClassQueue,
+    bulk: ClassQueue,
+    current: [Option<Outgoing>; LANES],
+    /// Bytes for the socket.
+    pub out: OutBuffer,
+}
+
+impl PeerLink {
+    /// A connection to `seat`, which was dialed.
+    pub fn dial(identity: Arc<Identity>, seat: Seat) -> Result<PeerLink, PeerError> {
+        let mut exchange = identity.exchange(Role::Dialer)?;
+        let mut out = OutBuffer::default();
+        out.bytes.extend_from_slice(&identity.preface());
+        put_record(&mut out.bytes, &exchange.write()?);
+        Ok(PeerLink::new(identity, Role::Dialer, Some(seat), Stage::Preface(Some(exchange)), out))
+    }
+
+    /// A connection that was accepted.
+    pub fn accept(identity: Arc<Identity>) -> PeerLink {
+        PeerLink::new(identity, Role::Acceptor, None, Stage::Preface(None), OutBuffer::default())
+    }
+
+    fn new(
+        identity: Arc<Identity>,
+        role: Role,
+        expected: Option<Seat>,
+        stage: Stage,
+        out: OutBuffer,
+    ) -> PeerLink {
+        PeerLink {
+            identity,
+            role,
+            expected,
+            seat: None,
+            stage,
+            partial: Vec::new(),
+            readers: [FrameReader::new(SMALL_FRAME_BYTES_MAX), FrameReader::new(PEER_FRAME_BYTES_MAX)],
+            votes: ClassQueue::new(VOTES_BYTES_MAX),
+            requests: ClassQueue::new(REQUESTS_BYTES_MAX),
+            bulk: ClassQueue::new(BULK_BYTES_MAX),
+            current: [None, None],
+            out,
+        }
+    }
+
+    /// Who the other side is, once it has proved it.
+    pub fn seat(&self) -> Option<Seat> {
+        self.seat
+    }
+
+    /// Who was dialed.
+    pub fn expected(&self) -> Option<Seat> {
+        self.expected
+    }
+
+    /// Takes bytes from the socket. After an error the connection is of no use; `out` may still hold bytes that
+    /// tell the other side why.
+    pub fn receive(
+        &mut self,
+        mut bytes: &[u8],
+        scratch: &mut Scratch,
+        events: &mut Vec<PeerEvent>,
+    ) -> Result<(), PeerError> {
+        while !bytes.is_empty() {
+            if self.partial.is_empty() {
+                match self.unit(bytes)? {
+                    Some(length) if length <= bytes.len() => {
+                        let (whole, rest) = bytes.split_at(length);
+                        self.take(whole, scratch, events)?;
+                        bytes = rest;
+                    }
+                    _ => {
+                        self.partial.extend_from_slice(bytes);
+                        return Ok(());
+                    }
+                }
+            } else {
+                let target = self.unit(&self.partial)?.unwrap_or(RECORD_HEADER_BYTES);
+                let (more, rest) = bytes.split_at(bytes.len().min(target - self.partial.len()));
+                self.partial.extend_from_slice(more);
+                bytes = rest;
+                if self.unit(&self.partial)? == Some(self.partial.len()) {
+                    let mut whole = std::mem::take(&mut self.partial);
+                    self.take(&whole, scratch, events)?;
+                    whole.clear();
+                    self.partial = whole;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The length of the preface or record that `bytes` begin with; `None` while that is unknown.
+    fn unit(&self, bytes: &[u8]) -> Result<Option<usize>, PeerError> {
+        let most = match self.stage {
+            Stage::Preface(_) => return Ok(Some(PREFACE_BYTES)),
+            Stage::Open(_) => RECORD_BYTES_MAX,
+            _ => STRANGER_RECORD_BYTES_MAX,
+        };
+        let Some(header) = bytes.first_chunk::<RECORD_HEADER_BYTES>() else { return Ok(None) };
+        let length = usize::from(u16::from_le_bytes(*header));
+        if (TAG_BYTES..=most).contains(&length) {
+            Ok(Some(RECORD_HEADER_BYTES + length))
+        } else {
+            Err(PeerError::RecordLength(length))
+        }
+    }
+
+    /// One whole preface or record.
+    fn take(
+        &mut self,
+        whole: &[u8],
+        scratch: &mut Scratch,
+        events: &mut Vec<PeerEvent>,
+    ) -> Result<(), PeerError> {
+        let record = whole.get(RECORD_HEADER_BYTES..).unwrap_or_default();
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Closed) {
+            Stage::Preface(exchange) => Stage::Exchange(self.take_preface(whole, exchange)?),
+            Stage::Exchange(exchange) => self.take_exchange(record, exchange)?,
+            Stage::Identity(mut channel, binding) => {
+                let length = channel.open(record, &mut scratch.plain)?;
+                let seat = self.take_identity(&scratch.plain[..length], &binding)?;
+                if self.role == Role::Acceptor {
+                    channel.seal(&self.identity.prove(self.role, &binding), &mut self.out.bytes)?;
+                }
+                self.seat = Some(seat);
+                events.push(PeerEvent::Opened(seat));
+                Stage::Open(channel)
+            }
+            Stage::Open(mut channel) => {
+                let length = channel.open(record, &mut scratch.plain)?;
+                self.take_frames(&scratch.plain[..length], events)?;
+                Stage::Open(channel)
+            }
+            Stage::Closed => Stage::Closed,
+        };
+        Ok(())
+    }
+
+    fn take_preface(&mut self, preface: &[u8], exchange: Option<Exchange>) -> Result<Exchange, PeerError> {
+        let preface = preface.try_into().map_err(|_| PeerError::Magic)?;
+        let checked = self.identity.check_preface(preface);
+        if self.role == Role::Acceptor && checked != Err(PeerError::Magic) {
+            // Also towards another chain: so that its side can say what is wrong.
+            self.out.bytes.extend_from_slice(&self.identity.preface());
+        }
+        checked?;
+        exchange.map_or_else(|| self.identity.exchange(self.role), Ok)
+    }
+
+    fn take_exchange(&mut self, record: &[u8], mut exchange: Exchange) -> Result<Stage, PeerError> {
+        exchange.read(record)?;
+        if self.role == Role::Acceptor {
+            put_record(&mut self.out.bytes, &exchange.write()?);
+        }
+        let (mut channel, binding) = exchange.finish()?;
+        if self.role == Role::Dialer {
+            channel.seal(&self.identity.prove(self.role, &binding), &mut self.out.bytes)?;
+        }
+        Ok(Stage::Identity(channel, binding))
+    }
+
+    fn take_identity(&self, proof: &[u8], binding: &[u8; 32]) -> Result<Seat, PeerError> {
+        let seat = self.identity.verify(self.role, binding, proof)?;
+        match self.expected {
+            Some(expected) if expected != seat => {
+                Err(PeerError::OtherSeat { expected: expected.0, found: seat.0 })
+            }
+            _ => Ok(seat),
+        }
+    }
+
+    fn take_frames(&mut self, plain: &[u8], events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
+        let (lane, bytes) = plain.split_first().ok_or(PeerError::Lane)?;
+        let reader = self.readers.get_mut(usize::from(*lane)).ok_or(PeerError::Lane)?;
+        reader.push(bytes);
+        while let Some(mut frame) = reader.next()? {
+            if frame.payload.len() < COPY_BELOW {
+                frame.payload = Bytes::copy_from_slice(&frame.payload);
+            }
+            let message = Message::decode(frame)?;
+            if lane_of(&message) != usize::from(*lane) {
+                return Err(PeerError::Lane);
+            }
+            events.push(PeerEvent::Message(message));
+        }
+        Ok(())
+    }
+
+    /// Queues a message; `false` if its class is full and it was dropped.
+    #[must_use]
+    pub fn send(&mut self, message: &Message, payload: Bytes) -> bool {
+        let queue = match message {
+            Message::Vertex(_) => &mut self.votes,
+            Message::Batch(_) => &mut self.bulk,
+            Message::WantVertices(_) | Message::WantBatches(_) | Message::Frontier(_) => &mut self.requests,
+        };
+        queue.push(message.kind(), payload)
+    }
+
+    /// Seals as much of what waits as the socket is likely to take soon.
+    pub fn seal(&mut self, scratch: &mut Scratch) -> Result<(), PeerError> {
+        let mut channel = match std::mem::replace(&mut self.stage, Stage::Closed) {
+            Stage::Open(channel) => channel,
+            other => {
+                self.stage = other;
+                return Ok(());
+            }
+        };
+        let mut result = Ok(());
+        while result.is_ok() && self.out.pending().len() < SEALED_BYTES_MAX && self.fill(&mut scratch.filling)
+        {
+            result = channel.seal(&scratch.filling, &mut self.out.bytes);
+        }
+        self.stage = Stage::Open(channel);
+        result
+    }
+
+    /// The plaintext of the next record; `false` if nothing waits.
+    fn fill(&mut self, record: &mut Vec<u8>) -> bool {
+        let small = self.current[SMALL].is_some() || !self.votes.is_empty() || !self.requests.is_empty();
+        let lane = if small { SMALL } else { BULK };
+        record.clear();
+        record.push(lane as u8);
+        while record.len() < PLAIN_BYTES_MAX {
+            let Some(mut outgoing) = self.current[lane].take().or_else(|| self.next_frame(lane)) else {
+                break;
+            };
+            outgoing.write(record);
+            if outgoing.left() > 0 {
+                self.current[lane] = Some(outgoing);
+            }
+        }
+        record.len() > 1
+    }
+
+    fn next_frame(&mut self, lane: usize) -> Option<Outgoing> {
+        let (kind, payload) = match lane {
+            SMALL => self.votes.pop().or_else(|| self.requests.pop())?,
+            _ => self.bulk.pop()?,
+        };
+        Some(Outgoing { header: frame_header(kind, payload.len()), payload, sent: 0 })
+    }
+}
+
+impl Outgoing {
+    fn left(&self) -> usize {
+        FRAME_HEADER_BYTES + self.payload.len() - self.sent
+    }
+
+    /// Appends as much as fits.
+    fn write(&mut self, record: &mut Vec<u8>) {
+        let start = record.len();
+        let header = self.header.get(self.sent..).unwrap_or_default();
+        record.extend_from_slice(&header[..header.len().min(PLAIN_BYTES_MAX - record.len())]);
+        let payload = &self.payload[self.sent.saturating_sub(FRAME_HEADER_BYTES)..];
+        record.extend_from_slice(&payload[..payload.len().min(PLAIN_BYTES_MAX - record.len())]);
+        self.sent += record.len() - start;
+    }
+}
+
+fn lane_of(message: &Message) -> usize {
+    if matches!(message, Message::Batch(_)) { BULK } else { SMALL }
+}
+
+fn put_record(out: &mut Vec<u8>, record: &[u8]) {
+    let length = u16::try_from(record.len()).expect("messages of the exchange are under 256 bytes");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(record);
+}

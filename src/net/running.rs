@@ -1,0 +1,337 @@
+//! Starting and stopping a node.
+
+use super::State;
+use super::clock::Clock;
+use super::config::{NetConfig, NetConfigError, check_mempool, check_store};
+use super::disk::Disk;
+use super::event_loop::{CLIENT_DOOR, EventLoop, PEER_DOOR, WAKER};
+use super::listener::{Door, Listener};
+use super::noise::Identity;
+use super::sockets::Sockets;
+use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
+use crate::crypto::{PreparedKey, SigningKey};
+use crate::metrics::Metrics;
+use crate::node::{Fatal, Node, Progress, Setup, Shared};
+use crate::store::{Opened, RecordKind, Store, StoreConfig, StoreError};
+use crate::types::{BlockHash, Height, Root};
+use crate::wire;
+use mio::{Interest, Poll, Registry, Token, Waker};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Everything that a node needs to run on sockets and disk.
+pub struct NodeSetup {
+    /// Who it is.
+    pub setup: Setup,
+    /// Its data directory; made if missing.
+    pub dir: PathBuf,
+    /// Its block files.
+    pub store: StoreConfig,
+    /// The driver's own.
+    pub net: NetConfig,
+    /// Bound before the start, so that port 0 works: for peers.
+    pub peer_listener: TcpListener,
+    /// Bound before the start: for clients.
+    pub client_listener: TcpListener,
+    /// The peer addresses of all seats in order (its own included, unused).
+    pub peers: Vec<SocketAddr>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A setting is out of range.
+    #[error("configuration: {0}")]
+    Config(#[from] NetConfigError),
+    /// There must be one peer address for each seat.
+    #[error("{found} peer addresses for {seats} seats: give one for each, in the order of seats")]
+    Peers {
+        /// How many were given.
+        found: usize,
+        /// How many seats there are.
+        seats: usize,
+    },
+    /// The seat does not exist, or is another's.
+    #[error("seat {0} of this genesis does not have this key")]
+    Seat(u16),
+    /// The data directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is on disk cannot be continued.
+    #[error("{dir}: {fatal}", dir = dir.display())]
+    Recovery {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        fatal: Fatal,
+    },
+    /// The system refused a thread or a descriptor.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was attempted.
+        doing: &'static str,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    fn system(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
+        move |source| StartError::System { doing, source }
+    }
+}
+
+/// Where a node stood when it stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// The last durable block.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// The last block that executed a row.
+    pub last_full: Height,
+    /// The root of the account table after that.
+    pub root: Root,
+}
+
+/// A node that runs: one event loop thread, an executor thread, a store thread and a verification pool of its own.
+/// Dropping it stops it.
+pub struct RunningNode {
+    client_address: SocketAddr,
+    peer_address: SocketAddr,
+    metrics: Arc<Metrics>,
+    state: Arc<State>,
+    mailbox: Arc<Mailbox>,
+    thread: Option<JoinHandle<Result<Stopped, String>>>,
+}
+
+impl RunningNode {
+    /// Opens the directory, recovers and starts the threads. Replaying what is on disk happens in here.
+    ///
+    /// # Errors
+    /// [`StartError`]; then no thread is left running and no file was lost.
+    pub fn start(setup: NodeSetup) -> Result<RunningNode, StartError> {
+        let NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers } = setup;
+        check(&setup, &store, &net, &peers)?;
+        let (client_address, peer_address) = (address(&client_listener)?, address(&peer_listener)?);
+        let clock = Clock::start();
+        let chain = wire::chain_id(&setup.genesis);
+        let (seat, key) = (setup.seat, setup.key.clone());
+
+        let Opened { store, records, cut: _ } = Store::open(&dir, &chain.0, &store)?;
+        let mut last_full = Height(0);
+        let records = records.inspect(|record| note_full(record, &mut last_full));
+        let opened = Node::open(setup, records, clock.now());
+        let (node, shared) = opened.map_err(|fatal| StartError::Recovery { dir, fatal })?;
+
+        let metrics = Arc::new(Metrics::default());
+        let state = Arc::new(State::default());
+        let poll = Poll::new().map_err(StartError::system("open an event poll"))?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(StartError::system("open a waker"))?;
+        let (mailbox, reports) = Mailbox::new(waker);
+        let listeners = [
+            listener(poll.registry(), peer_listener, PEER_DOOR, Door::Peers)?,
+            listener(poll.registry(), client_listener, CLIENT_DOOR, Door::Clients { most: net.clients_max })?,
+        ];
+        let registry = poll.registry().try_clone().map_err(StartError::system("share the event poll"))?;
+        let identity = identity(&shared, key);
+        let sockets = Sockets::new(registry, identity, &peers, metrics.clone(), clock.now());
+        let threads = StartError::system("start a thread");
+        let verifiers = Verifiers::start(net.threads(), shared.clone(), metrics.clone(), mailbox.clone());
+        let verifiers = verifiers.map_err(threads)?;
+        let executor = Executor::start(shared.clone(), metrics.clone(), mailbox.clone());
+        let executor = executor.map_err(StartError::system("start a thread"))?;
+        let disk = Disk::start(store, metrics.clone(), mailbox.clone())?;
+        *state.progress.lock() = node.progress();
+        let event_loop = EventLoop {
+            poll,
+            clock,
+            node,
+            shared,
+            sockets,
+            listeners,
+            verifiers,
+            executor,
+            disk,
+            mailbox: mailbox.clone(),
+            reports,
+            metrics: metrics.clone(),
+            state: state.clone(),
+            inputs: VecDeque::new(),
+            outputs: Vec::new(),
+            events: Vec::new(),
+            last_full,
+            frozen: None,
+            elsewhere: Duration::ZERO,
+            counted: Duration::ZERO,
+        };
+        let (shown, name) = (state.clone(), format!("node-{seat}"));
+        let run = move || {
+            let result = catch_unwind(AssertUnwindSafe(|| event_loop.run()));
+            let result = result
+                .unwrap_or_else(|panic| Err(format!("the event loop panicked: {}", panic_words(&*panic))));
+            if let Err(reason) = &result {
+                tracing::error!(seat = seat.0, reason, "the node stopped");
+                *shown.failure.lock() = Some(reason.clone());
+            }
+            result
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(run);
+        let thread = Some(thread.map_err(StartError::system("start a thread"))?);
+        Ok(RunningNode { client_address, peer_address, metrics, state, mailbox, thread })
+    }
+
+    /// Where clients connect.
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Where peers connect.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer_address
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Where it stands, as of its last turn.
+    pub fn progress(&self) -> Progress {
+        *self.state.progress.lock()
+    }
+
+    /// Why it died, if it did.
+    pub fn failure(&self) -> Option<String> {
+        self.state.failure.lock().clone()
+    }
+
+    /// Stops the threads, syncs the store, and says where the node stood; `Err`: the reason why it had died.
+    pub fn stop(mut self) -> Result<Stopped, String> {
+        self.join().unwrap_or_else(|| Err("the node was stopped before".to_owned()))
+    }
+
+    fn join(&mut self) -> Option<Result<Stopped, String>> {
+        let thread = self.thread.take()?;
+        self.mailbox.post(Report::Stop);
+        Some(thread.join().unwrap_or_else(|panic| Err(panic_words(&*panic))))
+    }
+}
+
+impl Drop for RunningNode {
+    fn drop(&mut self) {
+        let _ = self.join();
+    }
+}
+
+fn check(
+    setup: &Setup,
+    store: &StoreConfig,
+    net: &NetConfig,
+    peers: &[SocketAddr],
+) -> Result<(), StartError> {
+    net.validate()?;
+    check_mempool(setup.config.mempool_rows_max)?;
+    check_store(store)?;
+    let seats = &setup.genesis.seats;
+    if peers.len() != seats.len() {
+        return Err(StartError::Peers { found: peers.len(), seats: seats.len() });
+    }
+    let own = seats.get(setup.seat.index()).is_some_and(|s| s.key.0 == crate::crypto::public_key(&setup.key));
+    if own { Ok(()) } else { Err(StartError::Seat(setup.seat.0)) }
+}
+
+/// Remembers the height of a block that settled rows; what does not decode is the node's to report.
+fn note_full(record: &(RecordKind, bytes::Bytes), last_full: &mut Height) {
+    if record.0 == RecordKind::Block
+        && let Ok(block) = wire::decode_block(&record.1)
+        && !block.settled.is_empty()
+    {
+        *last_full = block.height;
+    }
+}
+
+fn identity(shared: &Shared, key: SigningKey) -> Arc<Identity> {
+    let seats = shared.committee.seats.iter().map(|seat| PreparedKey::new(&seat.key.0)).collect();
+    Arc::new(Identity { chain: shared.chain, seat: shared.seat, key, seats })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(StartError::system("read a listener's address"))
+}
+
+fn listener(
+    registry: &Registry,
+    listener: TcpListener,
+    token: Token,
+    door: Door,
+) -> Result<Listener, StartError> {
+    listener.set_nonblocking(true).map_err(StartError::system("prepare a listener"))?;
+    let mut socket = mio::net::TcpListener::from_std(listener);
+    let registered = registry.register(&mut socket, token, Interest::READABLE);
+    registered.map_err(StartError::system("register a listener"))?;
+    Ok(Listener::new(socket, door))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{public_key, signing_key_from_seed};
+    use crate::node::NodeConfig;
+    use crate::types::{AccountNumber, Genesis, GenesisAccount, Key, Rules, Seat, SeatInfo, Time};
+
+    fn setup() -> Setup {
+        let key = signing_key_from_seed([1; 32]);
+        let public = public_key(&key);
+        let genesis = Arc::new(Genesis {
+            name: "one".into(),
+            time: Time(1),
+            rules: Rules::default(),
+            seats: vec![SeatInfo { key: Key(public), fee_account: AccountNumber(1) }],
+            accounts: vec![GenesisAccount { key: public, balance: 5 }],
+        });
+        Setup { genesis, seat: Seat(0), key, config: NodeConfig::default(), seed: 1 }
+    }
+
+    fn start(dir: &std::path::Path) -> RunningNode {
+        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let peers = vec!["127.0.0.1:1".parse().unwrap()];
+        let (peer_listener, client_listener) = (listener(), listener());
+        let (dir, store, net) = (dir.to_owned(), StoreConfig::default(), NetConfig::default());
+        let setup = setup();
+        RunningNode::start(NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers })
+            .unwrap()
+    }
+
+    #[test]
+    fn a_node_whose_thread_fails_stops_with_the_reason_and_can_start_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = start(dir.path());
+        node.mailbox.post(Report::Died("the store failed: no space".to_owned()));
+        let state = node.state.clone();
+        assert_eq!(node.stop(), Err("the store failed: no space".to_owned()));
+        assert_eq!(state.failure.lock().as_deref(), Some("the store failed: no space"));
+        assert!(start(dir.path()).stop().is_ok());
+    }
+
+    #[test]
+    fn a_panic_in_the_pool_ends_the_node_and_not_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = start(dir.path());
+        let (mailbox, metrics) = (node.mailbox.clone(), node.metrics.clone());
+        let (_, shared) = Node::open(setup(), std::iter::empty(), Time(1)).unwrap();
+        let mut verifiers = Verifiers::start(1, shared, metrics, mailbox).unwrap();
+        verifiers.spawn(|_| panic!("as a test"));
+        drop(verifiers);
+        let thread = node.thread.take().unwrap();
+        assert_eq!(thread.join().unwrap(), Err("the verification pool panicked: as a test".to_owned()));
+        assert!(node.failure().unwrap().contains("as a test"));
+    }
+}

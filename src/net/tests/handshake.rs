@@ -1,0 +1,185 @@
+//! Two links that exchange bytes in memory: every way in which a connection between validators comes about or fails.
+
+use super::*;
+use crate::net::config::SMALL_FRAME_BYTES_MAX;
+use crate::net::noise::{Exchange, PREFACE_BYTES, PeerError, Role};
+use crate::net::peer::{PeerEvent, PeerLink, Scratch};
+use crate::types::Round;
+use crate::wire::{PEER_FRAME_BYTES_MAX, WireError};
+
+/// What one side sends goes to the other, in pieces of `piece` bytes, until neither has more or one fails.
+fn converse(a: &mut PeerLink, b: &mut PeerLink, piece: usize) -> Result<[Vec<PeerEvent>; 2], PeerError> {
+    let mut events = [Vec::new(), Vec::new()];
+    let mut scratch = Scratch::default();
+    loop {
+        let mut quiet = true;
+        for turn in 0..2 {
+            let (from, to) = if turn == 0 { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
+            from.seal(&mut scratch)?;
+            let bytes = from.out.pending().to_vec();
+            from.out.consume(bytes.len());
+            quiet &= bytes.is_empty();
+            for bytes in bytes.chunks(piece) {
+                to.receive(bytes, &mut scratch, &mut events[1 - turn])?;
+            }
+        }
+        if quiet {
+            return Ok(events);
+        }
+    }
+}
+
+fn links(dialer: Identity, acceptor: Identity, dialed: u16) -> (PeerLink, PeerLink) {
+    let dialer = PeerLink::dial(Arc::new(dialer), Seat(dialed)).unwrap();
+    (dialer, PeerLink::accept(Arc::new(acceptor)))
+}
+
+#[test]
+fn validators_prove_their_seats_to_each_other_however_the_bytes_are_cut() {
+    for piece in [1, 2, 7, 16, 1 << 20] {
+        let (mut a, mut b) = links(identity(1, 0, 4), identity(1, 3, 4), 3);
+        let [first, second] = converse(&mut a, &mut b, piece).unwrap();
+        assert!(matches!(first[..], [PeerEvent::Opened(Seat(3))]), "{piece}");
+        assert!(matches!(second[..], [PeerEvent::Opened(Seat(0))]), "{piece}");
+        assert_eq!((a.seat(), b.seat()), (Some(Seat(3)), Some(Seat(0))));
+    }
+}
+
+#[test]
+fn another_chain_is_refused_before_any_exchange_and_named_to_both() {
+    let (mut a, mut b) = links(identity(1, 0, 2), identity(2, 1, 2), 1);
+    let mut scratch = Scratch::default();
+    let chain = |error| matches!(error, Err(PeerError::Chain { .. }));
+    assert!(chain(b.receive(a.out.pending(), &mut scratch, &mut Vec::new())));
+    assert_eq!(b.out.pending().len(), PREFACE_BYTES, "nothing but its own preface");
+    assert!(chain(a.receive(b.out.pending(), &mut scratch, &mut Vec::new())));
+}
+
+#[test]
+fn another_version_and_other_software_are_refused() {
+    let mut preface = identity(1, 0, 2).preface();
+    preface[7] += 1;
+    let mut scratch = Scratch::default();
+    let mut link = PeerLink::accept(Arc::new(identity(1, 1, 2)));
+    let refused = link.receive(&preface, &mut scratch, &mut Vec::new());
+    assert_eq!(refused, Err(PeerError::Version(preface[7])));
+    let mut link = PeerLink::accept(Arc::new(identity(1, 1, 2)));
+    let refused = link.receive(b"GET / HTTP/1.1\r\n\r\n", &mut scratch, &mut Vec::new());
+    assert_eq!(refused, Err(PeerError::Magic));
+    assert!(link.out.pending().is_empty(), "a stranger learns nothing");
+}
+
+#[test]
+fn nobody_passes_for_a_seat_without_its_key() {
+    let thief = |seat: u16| Identity { key: key(9), seat: Seat(seat), ..identity(1, 0, 4) };
+    let (mut a, mut b) = links(thief(0), identity(1, 3, 4), 3);
+    assert_eq!(converse(&mut a, &mut b, 99).unwrap_err(), PeerError::Identity(0));
+    let (mut a, mut b) = links(identity(1, 0, 4), thief(3), 3);
+    assert_eq!(converse(&mut a, &mut b, 99).unwrap_err(), PeerError::Identity(3));
+    let (mut a, mut b) = links(thief(7), identity(1, 3, 4), 3);
+    assert_eq!(converse(&mut a, &mut b, 99).unwrap_err(), PeerError::Seat(7));
+}
+
+#[test]
+fn the_dialed_seat_and_no_other_must_answer_and_oneself_never() {
+    let (mut a, mut b) = links(identity(1, 0, 4), identity(1, 2, 4), 3);
+    assert_eq!(converse(&mut a, &mut b, 99).unwrap_err(), PeerError::OtherSeat { expected: 3, found: 2 });
+    let (mut a, mut b) = links(identity(1, 1, 4), identity(1, 1, 4), 3);
+    assert_eq!(converse(&mut a, &mut b, 99).unwrap_err(), PeerError::Seat(1));
+}
+
+#[test]
+fn one_in_the_middle_cannot_pass_an_identity_on() {
+    // Two exchanges that know nothing of each other: what binds a proof to one of them differs.
+    let finish = |a: Identity, b: Identity| {
+        let (mut x, mut y) = (a.exchange(Role::Dialer).unwrap(), b.exchange(Role::Acceptor).unwrap());
+        y.read(&x.write().unwrap()).unwrap();
+        x.read(&y.write().unwrap()).unwrap();
+        x.finish().unwrap().1
+    };
+    let honest = identity(1, 0, 2);
+    let with_middle = finish(identity(1, 0, 2), identity(1, 1, 2));
+    let from_middle = finish(identity(1, 0, 2), identity(1, 1, 2));
+    let proof = honest.prove(Role::Dialer, &with_middle);
+    let target = identity(1, 1, 2);
+    assert_eq!(target.verify(Role::Acceptor, &with_middle, &proof), Ok(Seat(0)));
+    assert_eq!(target.verify(Role::Acceptor, &from_middle, &proof), Err(PeerError::Identity(0)));
+    assert_eq!(target.verify(Role::Dialer, &with_middle, &proof), Err(PeerError::Identity(0)), "reflected");
+}
+
+#[test]
+fn garbage_inside_the_handshake_ends_it() {
+    let preface = identity(1, 0, 2).preface();
+    let refused = |bytes: &[u8]| {
+        let mut link = PeerLink::accept(Arc::new(identity(1, 1, 2)));
+        link.receive(&[&preface, bytes].concat(), &mut Scratch::default(), &mut Vec::new())
+    };
+    let record = |length: u16| [&length.to_le_bytes()[..], &vec![0xAB; length.into()]].concat();
+    assert_eq!(refused(&record(20)), Err(PeerError::Noise), "too short for an exchange");
+    assert_eq!(refused(&record(257)), Err(PeerError::RecordLength(257)));
+    assert_eq!(refused(&record(3)), Err(PeerError::RecordLength(3)));
+    assert_eq!(
+        refused(&u16::MAX.to_le_bytes()),
+        Err(PeerError::RecordLength(65_535)),
+        "before its bytes came"
+    );
+    // 32 bytes pass for an ephemeral key; what follows is not sealed with the agreed keys.
+    assert_eq!(refused(&[record(32), record(82)].concat()), Err(PeerError::Noise));
+}
+
+#[test]
+fn a_frame_or_lane_beyond_the_limits_ends_an_open_connection() {
+    let sealed = |plain: &[u8]| {
+        let acceptor = identity(1, 1, 2);
+        let mut link = PeerLink::accept(Arc::new(acceptor));
+        let dialer = identity(1, 0, 2);
+        let mut exchange: Exchange = dialer.exchange(Role::Dialer).unwrap();
+        let mut scratch = Scratch::default();
+        let first = exchange.write().unwrap();
+        let opening = [&dialer.preface()[..], &(first.len() as u16).to_le_bytes(), &first].concat();
+        link.receive(&opening, &mut scratch, &mut Vec::new()).unwrap();
+        exchange.read(&link.out.pending()[PREFACE_BYTES + 2..]).unwrap();
+        let (mut channel, binding) = exchange.finish().unwrap();
+        let mut bytes = Vec::new();
+        channel.seal(&dialer.prove(Role::Dialer, &binding), &mut bytes).unwrap();
+        channel.seal(plain, &mut bytes).unwrap();
+        link.receive(&bytes, &mut scratch, &mut Vec::new())
+    };
+    let limit = |found: usize, most: usize| {
+        Err(PeerError::Wire(WireError::Limit { what: "frame", found: found as u64, most: most as u64 }))
+    };
+    let over = |lane: u8, length: usize| [&[lane][..], &frame_header(2, length)].concat();
+    let (small, bulk) = (SMALL_FRAME_BYTES_MAX + 1, PEER_FRAME_BYTES_MAX + 1);
+    assert_eq!(sealed(&over(0, small)), limit(small, small - 1));
+    assert_eq!(sealed(&over(1, bulk)), limit(bulk, bulk - 1));
+    assert_eq!(sealed(&over(2, 0)), Err(PeerError::Lane));
+    assert_eq!(sealed(&[]), Err(PeerError::Lane));
+    let frontier = frame(&Message::Frontier(vec![Round(1)]));
+    let wrong_lane =
+        [&[1][..], &frame_header(frontier.kind, frontier.payload.len()), &frontier.payload].concat();
+    assert_eq!(sealed(&wrong_lane), Err(PeerError::Lane));
+    assert_eq!(sealed(&[&[0][..], &frame_header(77, 0)].concat()), Err(PeerError::Wire(WireError::Kind(77))));
+}
+
+#[test]
+fn a_vote_overtakes_batches_that_wait() {
+    let (mut a, mut b) = links(identity(1, 0, 2), identity(1, 1, 2), 1);
+    converse(&mut a, &mut b, 4096).unwrap();
+    for sequence in 1..=20 {
+        let message = batch(sequence, 4096);
+        assert!(a.send(&message, message.payload()));
+    }
+    a.seal(&mut Scratch::default()).unwrap();
+    let vote = Message::Frontier(vec![Round(5)]);
+    assert!(a.send(&vote, vote.payload()));
+    let [_, events] = converse(&mut a, &mut b, 1 << 16).unwrap();
+    let place = |wanted: fn(&Message) -> bool| {
+        events.iter().position(|event| matches!(event, PeerEvent::Message(message) if wanted(message)))
+    };
+    assert_eq!(
+        place(|message| matches!(message, Message::Frontier(_))),
+        Some(0),
+        "before the first is complete"
+    );
+    assert_eq!(events.len(), 21);
+}

@@ -1,0 +1,215 @@
+//! Sockets of two nodes, and of clients, on loopback.
+
+use super::*;
+use crate::types::{AccountNumber, Height, Round};
+use crate::wire::client::{BlockNotice, Status, Submission};
+
+#[test]
+fn frames_of_all_sizes_arrive_in_order_both_ways() {
+    let (mut a, mut b) = pair(identity(1, 0, 2), identity(1, 1, 2));
+    connect(&mut a, &mut b);
+    let rows = [1, 4096, 3, 700, 4000, 2, 4095, 50];
+    let count = 48;
+    for number in 1..=count {
+        for (side, to) in [(&mut a, 1), (&mut b, 0)] {
+            side.sockets.send(Seat(to), &batch(number, rows[number as usize % rows.len()]));
+            side.sockets.send(Seat(to), &Message::Frontier(vec![Round(number); number as usize % 7]));
+            side.sockets.broadcast(&Message::Frontier(vec![Round(number + 1000)]));
+        }
+    }
+    let mut seen = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+    for _ in 0..TURNS_MAX {
+        for (side, (batches, frontiers)) in [&mut a, &mut b].into_iter().zip(&mut seen) {
+            for event in side.turn() {
+                match event {
+                    Event::Message { message: Message::Batch(batch), .. } => batches.push(batch),
+                    Event::Message { message: Message::Frontier(rounds), .. } => frontiers.push(rounds),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        if seen.iter().all(|(batches, frontiers)| batches.len() + frontiers.len() == 3 * count as usize) {
+            break;
+        }
+    }
+    for (batches, frontiers) in &seen {
+        let sequences: Vec<_> = batches.iter().map(|batch| batch.header.sequence.0).collect();
+        assert_eq!(sequences, (1..=count).collect::<Vec<_>>());
+        assert!(batches.iter().all(|b| Some(b) == batch_of(&batch(b.header.sequence.0, b.rows().len()))));
+        let expected = (1..=count).flat_map(|n| [vec![Round(n); n as usize % 7], vec![Round(n + 1000)]]);
+        assert_eq!(*frontiers, expected.collect::<Vec<_>>());
+    }
+    assert_eq!(Metrics::read(&a.metrics.bytes_sent), Metrics::read(&b.metrics.bytes_received));
+}
+
+#[test]
+fn a_validator_is_dialed_again_until_it_is_there() {
+    let bound = [Side::bind(), Side::bind()];
+    let peers: Vec<_> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
+    let [a, b] = bound;
+    drop(b);
+    let mut a = Side::new(identity(1, 0, 2), a, &peers, 100);
+    for _ in 0..5 {
+        a.now = a.now + Duration::from_secs(3);
+        a.turn();
+    }
+    assert_eq!(a.sockets.peers(), 0);
+    let again = [TcpListener::bind(peers[1]).unwrap(), TcpListener::bind("127.0.0.1:0").unwrap()];
+    let mut b = Side::new(identity(1, 1, 2), again, &peers, 100);
+    for _ in 0..TURNS_MAX {
+        a.now = a.now + Duration::from_millis(100);
+        a.turn();
+        b.turn();
+        if b.sockets.peers() == 1 && a.sockets.peers() == 1 {
+            break;
+        }
+    }
+    assert_eq!((a.sockets.peers(), b.sockets.peers()), (1, 1));
+    drop(b);
+    a.until(|event| matches!(event, Event::Closed(Seat(1))));
+    assert_eq!(a.sockets.peers(), 0);
+}
+
+#[test]
+fn a_second_connection_of_a_seat_replaces_the_first() {
+    let (mut a, mut b) = pair(identity(1, 0, 2), identity(1, 1, 2));
+    connect(&mut a, &mut b);
+    let peers = [a.addresses[0], b.addresses[0]];
+    let mut twin = Side::new(identity(1, 0, 2), Side::bind(), &peers, 100);
+    let mut events = Vec::new();
+    for _ in 0..TURNS_MAX {
+        twin.turn();
+        events.extend(b.turn());
+        if events.len() == 2 {
+            break;
+        }
+    }
+    assert!(matches!(events[..], [Event::Closed(Seat(0)), Event::Opened(Seat(0))]), "{events:?}");
+    assert_eq!(b.sockets.peers(), 1);
+    a.until(|event| matches!(event, Event::Closed(Seat(1))));
+}
+
+#[test]
+fn validators_of_other_chains_and_strangers_do_not_get_in() {
+    let (mut a, mut b) = pair(identity(1, 0, 2), identity(2, 1, 2));
+    for _ in 0..TURNS_MAX {
+        a.turn();
+        b.turn();
+        if a.dropped() > 0 && b.dropped() > 0 {
+            break;
+        }
+    }
+    assert!(a.dropped() > 0 && b.dropped() > 0);
+    assert_eq!((a.sockets.peers(), b.sockets.peers()), (0, 0));
+    let mut stranger = Raw::connect(b.addresses[0]);
+    stranger.send(&[0xA5; 5000]);
+    b.until_it(|_| stranger.hung_up());
+    assert_eq!(Metrics::read(&b.metrics.peer_faults), 0, "no validator is to blame");
+}
+
+#[test]
+fn a_client_is_welcomed_answered_and_told_of_blocks() {
+    let mut side = Side::alone(identity(1, 0, 1));
+    let mut client = Raw::connect(side.addresses[1]);
+    client.ask(&Request::Hello);
+    client.ask(&Request::Account(AccountNumber(5)));
+    client.ask(&Request::Subscribe);
+    client.ask(&Request::Status);
+    let mut events = side.until(|event| matches!(event, Event::Request { request: Request::Status, .. }));
+    assert_eq!(events.len(), 4);
+    let Some(Event::Request { client: token, request: Request::Status }) = events.pop() else { panic!() };
+    let (now, mut more) = (side.now, Vec::new());
+    let status = Reply::Status(Status { accounts: 7, ..Status::default() });
+    side.sockets.reply(token, &status, 0, now, &mut more);
+    side.sockets.subscribe(token);
+    side.sockets.subscribe(token);
+    let (height, hash) = (Height(3), Default::default());
+    let notice = BlockNotice { height, hash, durable: Time(9), batches: 1, rows: 2, ok: 2 };
+    side.sockets.publish(&Reply::Block(notice), now, &mut more);
+    assert_eq!(client.reply(&mut side), status);
+    assert_eq!(client.reply(&mut side), Reply::Block(notice));
+    drop(client);
+    side.until_it(|side| side.sockets.clients == 0);
+    side.sockets.publish(&Reply::Block(notice), now, &mut more);
+    assert!(more.is_empty());
+}
+
+fn submission(rows: usize) -> Request {
+    let effects = vec![Effect::transfer(1, 2, 3, 4, 1); rows];
+    let witnesses = vec![Witness([7; 64]); rows];
+    let rows = Submission::pack(Rows { effects: &effects, keys: &[], witnesses: &witnesses }).unwrap();
+    Request::Submit { id: 9, rows }
+}
+
+fn submits(events: &[Event]) -> usize {
+    events.iter().filter(|e| matches!(e, Event::Request { request: Request::Submit { .. }, .. })).count()
+}
+
+#[test]
+fn rows_wait_in_the_socket_until_there_is_room_and_questions_do_not() {
+    let mut side = Side::alone(identity(1, 0, 1));
+    side.rows = 0;
+    let mut client = Raw::connect(side.addresses[1]);
+    let mut curious = Raw::connect(side.addresses[1]);
+    client.ask(&Request::Hello);
+    client.ask(&submission(1000));
+    client.ask(&Request::Status);
+    side.until_it(|side| side.sockets.clients == 2 && side.sockets.silent_clients == 1);
+    curious.ask(&Request::Hello);
+    curious.ask(&Request::Status);
+    let events = side.until(|event| matches!(event, Event::Request { request: Request::Status, .. }));
+    assert_eq!(submits(&events), 0);
+    side.rows = 10_000;
+    let events = side.until(|event| matches!(event, Event::Request { request: Request::Status, .. }));
+    assert_eq!(submits(&events), 1, "in the order in which the client asked");
+}
+
+#[test]
+fn one_client_has_only_its_share_of_rows_in_ingress() {
+    let mut side = Side::alone(identity(1, 0, 1));
+    side.rows = 1_000_000;
+    let mut client = Raw::connect(side.addresses[1]);
+    client.ask(&Request::Hello);
+    let mut events = Vec::new();
+    for _ in 0..8 {
+        client.ask(&submission(1000));
+        events.extend(side.turn());
+    }
+    events.extend(side.until_it(|side| side.sockets.is_idle()));
+    (0..50).for_each(|_| events.extend(side.turn()));
+    assert_eq!(submits(&events), 5, "4096 rows are in ingress after the fifth");
+    let Some(Event::Request { client: token, .. }) = events.pop() else { panic!() };
+    let answer = Reply::Submitted { id: 9, accepted: 1000, refused: Vec::new() };
+    for _ in 0..5 {
+        side.sockets.reply(token, &answer, 1000, side.now, &mut events);
+    }
+    let mut submitted = 0;
+    while submitted < 3 {
+        submitted += submits(&side.until(|event| matches!(event, Event::Request { .. })));
+    }
+}
+
+#[test]
+fn scarce_room_goes_round_among_clients() {
+    let mut side = Side::alone(identity(1, 0, 1));
+    side.rows = 1024;
+    let mut clients: Vec<_> = (0..3).map(|_| Raw::connect(side.addresses[1])).collect();
+    for client in &mut clients {
+        client.ask(&Request::Hello);
+        for _ in 0..20 {
+            client.ask(&submission(1000));
+        }
+    }
+    let mut served = std::collections::BTreeMap::new();
+    let mut more = Vec::new();
+    while served.values().sum::<usize>() < 45 {
+        for event in side.until(|event| matches!(event, Event::Request { .. })) {
+            if let Event::Request { client, request: Request::Submit { .. } } = event {
+                *served.entry(client).or_insert(0) += 1;
+                let answer = Reply::Submitted { id: 9, accepted: 1000, refused: Vec::new() };
+                side.sockets.reply(client, &answer, 1000, side.now, &mut more);
+            }
+        }
+    }
+    assert!(served.len() == 3 && served.values().all(|count| (13..=17).contains(count)), "{served:?}");
+}

@@ -1,0 +1,292 @@
+//! A node's other threads: the verification pool, the executor, and the way back from them and from the disk.
+
+use super::config::*;
+use crate::metrics::{Metrics, Stage, thread_cpu};
+use crate::node::Shared;
+use crate::node::ingress::{Admission, admit};
+use crate::node::jobs::{Done, ExecuteJob, Job};
+use crate::store::Synced;
+use crate::wire::client::Submission;
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use mio::Token;
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What other threads report to the event loop.
+#[derive(Debug)]
+pub enum Report {
+    /// A job of the pool is finished.
+    Verified(Done),
+    /// Clients' rows were worked through.
+    Admitted(Vec<(Origin, Admission)>),
+    /// A block was executed.
+    Executed(Done),
+    /// Records are durable.
+    Synced(Vec<Synced>),
+    /// A thread cannot go on; why.
+    Died(String),
+    /// Somebody wants the node to stop.
+    Stop,
+}
+
+/// Where rows came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The client.
+    pub client: Token,
+    /// Its number for the submission.
+    pub id: u64,
+    /// How many rows.
+    pub rows: usize,
+}
+
+/// The way back to the event loop. It needs no bound of its own, because each sender limits itself: the pool has as
+/// many tasks as threads, the executor [`EXECUTE_QUEUE`] blocks, the disk what its queue holds.
+pub struct Mailbox {
+    sender: Sender<Report>,
+    waker: mio::Waker,
+    woken: AtomicBool,
+}
+
+impl Mailbox {
+    /// A mailbox that wakes through `waker`, and its reading end.
+    pub fn new(waker: mio::Waker) -> (Arc<Mailbox>, Receiver<Report>) {
+        let (sender, receiver) = unbounded();
+        (Arc::new(Mailbox { sender, waker, woken: AtomicBool::new(false) }), receiver)
+    }
+
+    /// Reports, and wakes the loop unless it was woken already and has not looked yet.
+    pub fn post(&self, report: Report) {
+        // The loop is gone only when the node has stopped.
+        let _ = self.sender.send(report);
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// The loop is about to look: whatever is posted from now on wakes it again.
+    pub fn looking(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+}
+
+/// What a panic said.
+pub fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    words
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
+}
+
+/// The verification pool with its queues: at most one task per thread is handed to it, so that batches of validators
+/// go before clients' rows whatever waits.
+pub struct Verifiers {
+    pool: Option<rayon::ThreadPool>,
+    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    mailbox: Arc<Mailbox>,
+    free: usize,
+    /// Bounded by what the protocol lets be unsettled: a window per author.
+    jobs: VecDeque<Job>,
+    /// Bounded by the mempool's room, which is reserved before a row is read.
+    submissions: VecDeque<(Origin, Submission)>,
+    /// Rows read and not yet admitted or refused.
+    pub rows_in_flight: usize,
+}
+
+thread_local! {
+    /// CPU time of this thread that was counted already.
+    static COUNTED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Counts what this thread of a pool has used since it was counted last. Parts of a task that another thread took
+/// over are counted when that thread finishes a task or ends; nothing is counted twice.
+fn count_cpu(metrics: &Metrics) {
+    let now = thread_cpu();
+    let before = COUNTED.replace(now);
+    metrics.add_cpu(Stage::Verify, now.saturating_sub(before));
+}
+
+impl Verifiers {
+    /// Starts the threads.
+    pub fn start(
+        threads: usize,
+        shared: Arc<Shared>,
+        metrics: Arc<Metrics>,
+        mailbox: Arc<Mailbox>,
+    ) -> io::Result<Verifiers> {
+        let mut handles = Vec::with_capacity(threads);
+        let (counted, seat) = (metrics.clone(), shared.seat);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .exit_handler(move |_| count_cpu(&counted))
+            .spawn_handler(|thread| {
+                let name = format!("verify-{seat}-{}", thread.index());
+                handles.push(std::thread::Builder::new().name(name).spawn(|| thread.run())?);
+                Ok(())
+            })
+            .build()
+            .map_err(io::Error::other)?;
+        Ok(Verifiers {
+            pool: Some(pool),
+            threads: handles,
+            shared,
+            metrics,
+            mailbox,
+            free: threads,
+            jobs: VecDeque::new(),
+            submissions: VecDeque::new(),
+            rows_in_flight: 0,
+        })
+    }
+
+    /// A batch of a validator to be verified.
+    pub fn verify(&mut self, job: Job) {
+        self.jobs.push_back(job);
+    }
+
+    /// A client's rows.
+    pub fn submit(&mut self, client: Token, id: u64, rows: Submission) {
+        let origin = Origin { client, id, rows: rows.rows().len() };
+        self.rows_in_flight += origin.rows;
+        self.submissions.push_back((origin, rows));
+    }
+
+    /// A task reported: its thread is free.
+    pub fn finished(&mut self) {
+        self.free += 1;
+    }
+
+    /// Hands out work to free threads.
+    pub fn dispatch(&mut self) {
+        while self.free > 0 {
+            if let Some(job) = self.jobs.pop_front() {
+                let rows = if let Job::VerifyRows(batch) = &job { batch.rows().len() } else { 0 };
+                Metrics::add(&self.metrics.signatures_checked, rows as u64);
+                self.spawn(move |shared| Report::Verified(job.run(shared)));
+            } else if !self.submissions.is_empty() {
+                let (origins, parts) = self.next_submissions();
+                self.spawn(move |shared| {
+                    let admissions = admit(shared, &parts);
+                    Report::Admitted(origins.into_iter().zip(admissions).collect())
+                });
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn next_submissions(&mut self) -> (Vec<Origin>, Vec<Submission>) {
+        let (mut origins, mut parts, mut rows) = (Vec::new(), Vec::new(), 0);
+        while let Some((origin, _)) = self.submissions.front()
+            && (rows == 0 || rows + origin.rows <= INGRESS_ROWS_MAX)
+        {
+            rows += origin.rows;
+            let (origin, part) = self.submissions.pop_front().expect("it was looked at");
+            origins.push(origin);
+            parts.push(part);
+        }
+        (origins, parts)
+    }
+
+    pub(super) fn spawn(&mut self, work: impl FnOnce(&Shared) -> Report + Send + 'static) {
+        self.free -= 1;
+        let (shared, metrics, mailbox) = (self.shared.clone(), self.metrics.clone(), self.mailbox.clone());
+        let Some(pool) = &self.pool else { return };
+        pool.spawn(move || {
+            let report = catch_unwind(AssertUnwindSafe(|| work(&shared)));
+            count_cpu(&metrics);
+            mailbox.post(report.unwrap_or_else(|panic| {
+                Report::Died(format!("the verification pool panicked: {}", panic_words(&*panic)))
+            }));
+        });
+    }
+}
+
+impl Drop for Verifiers {
+    fn drop(&mut self) {
+        self.pool = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The executor: one thread, one block after the other.
+pub struct Executor {
+    sender: Option<Sender<ExecuteJob>>,
+    thread: Option<JoinHandle<()>>,
+    /// Blocks that the thread's queue has no room for yet.
+    backlog: VecDeque<ExecuteJob>,
+    /// Blocks that were not reported yet.
+    pub in_flight: usize,
+}
+
+impl Executor {
+    /// Starts the thread.
+    pub fn start(shared: Arc<Shared>, metrics: Arc<Metrics>, mailbox: Arc<Mailbox>) -> io::Result<Executor> {
+        let (sender, receiver) = bounded::<ExecuteJob>(EXECUTE_QUEUE);
+        let name = format!("execute-{}", shared.seat);
+        let run = move || {
+            for job in receiver {
+                let before = thread_cpu();
+                let done = catch_unwind(AssertUnwindSafe(|| Done::Executed(job.run(&shared))));
+                metrics.add_cpu(ExecuteJob::STAGE, thread_cpu().saturating_sub(before));
+                match done {
+                    Ok(done) => mailbox.post(Report::Executed(done)),
+                    Err(panic) => {
+                        let words = panic_words(&*panic);
+                        return mailbox.post(Report::Died(format!("the executor panicked: {words}")));
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
+        Ok(Executor { sender: Some(sender), thread: Some(thread), backlog: VecDeque::new(), in_flight: 0 })
+    }
+
+    /// Queues a block.
+    pub fn push(&mut self, job: ExecuteJob) {
+        self.in_flight += 1;
+        self.backlog.push_back(job);
+        self.feed();
+    }
+
+    /// A block was reported.
+    pub fn finished(&mut self) {
+        self.in_flight -= 1;
+        self.feed();
+    }
+
+    /// Whether so many blocks wait that no more rows should come in.
+    pub fn is_behind(&self) -> bool {
+        self.in_flight > EXECUTE_BACKLOG_MAX
+    }
+
+    fn feed(&mut self) {
+        let Some(sender) = &self.sender else { return };
+        while let Some(job) = self.backlog.pop_front() {
+            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = sender.try_send(job) {
+                self.backlog.push_front(job);
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! One encoding per value: samples of every format, cut short and changed byte by byte, and their golden hashes.
+
+use super::{CHAIN, frame, signer};
+use crate::crypto::{self, Domain};
+use crate::types::*;
+use crate::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
+use crate::wire::*;
+use bytes::Bytes;
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// A format by name, the bytes of a small value, and what decodes and encodes again (`None`: refused).
+pub(super) type Sample = (&'static str, Vec<u8>, fn(&[u8]) -> Option<Vec<u8>>);
+
+fn recode_batch(bytes: &[u8]) -> Option<Vec<u8>> {
+    let batch = Batch::decode(Bytes::copy_from_slice(bytes)).ok()?;
+    let mut out = Vec::new();
+    crate::wire::batch::encode_header(&batch.header, &mut out);
+    for row in batch.rows().effects {
+        out.extend_from_slice(row.as_bytes());
+    }
+    out.extend(batch.rows().keys.concat());
+    batch.rows().witnesses.iter().for_each(|witness| out.extend(witness.0));
+    Some(out)
+}
+
+fn recode_vertex(bytes: &[u8]) -> Option<Vec<u8>> {
+    let vertex = SignedVertex::decode(Bytes::copy_from_slice(bytes)).ok()?;
+    let mut out = Vec::new();
+    crate::wire::vertex::encode_fields(&vertex.vertex, &mut out);
+    out.extend(vertex.signature);
+    Some(out)
+}
+
+/// Kind and payload in one, as in a frame without its length.
+fn recode_message(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (&kind, payload) = bytes.split_first()?;
+    let message = Message::decode(frame(kind, payload.to_vec())).ok()?;
+    Some([&[message.kind()], &message.payload()[..]].concat())
+}
+
+fn recode_request(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (&kind, payload) = bytes.split_first()?;
+    let (kind, payload) = Request::decode(frame(kind, payload.to_vec())).ok()?.encode();
+    Some([vec![kind], payload].concat())
+}
+
+fn recode_reply(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (&kind, payload) = bytes.split_first()?;
+    let (kind, payload) = Reply::decode(&frame(kind, payload.to_vec())).ok()?.encode();
+    Some([vec![kind], payload].concat())
+}
+
+fn batch_ref(tag: u8) -> BatchRef {
+    BatchRef { author: Seat(tag.into()), sequence: Sequence(300 + u64::from(tag)), id: BatchId([tag; 32]) }
+}
+
+fn vertex_ref(tag: u8) -> VertexRef {
+    VertexRef { round: Round(5), author: Seat(tag.into()), id: VertexId([tag; 32]) }
+}
+
+fn genesis() -> Genesis {
+    Genesis {
+        name: "golden".to_owned(),
+        time: Time(1_700_000_000_000_000),
+        rules: Rules::default(),
+        seats: vec![SeatInfo { key: Key([1; 32]), fee_account: AccountNumber(1) }],
+        accounts: vec![
+            GenesisAccount { key: [1; 32], balance: 10 },
+            GenesisAccount { key: [2; 32], balance: 20 },
+        ],
+    }
+}
+
+fn rows<R>(read: impl FnOnce(Rows<'_>) -> R) -> R {
+    let effects = [Effect::transfer(1, 2, 3, 4, 5), Effect::open(2, 300, 1, 100)];
+    read(Rows { effects: &effects, keys: &[[9; 32]], witnesses: &[Witness([6; 64]), Witness([7; 64])] })
+}
+
+fn batch() -> Batch {
+    rows(|rows| seal(&signer(), &CHAIN, (Epoch(0), Seat(3), Sequence(17)), 3, rows))
+}
+
+fn vertex() -> SignedVertex {
+    let parent = |tag: u8| Parent { author: Seat(tag.into()), id: VertexId([tag; 32]) };
+    let ack = |tag, verdict| Ack { batch: batch_ref(tag), verdict };
+    let vertex = Vertex {
+        epoch: Epoch(0),
+        round: Round(9),
+        author: Seat(2),
+        time: Time(1_700_000_000_000_000),
+        strong: vec![parent(0), parent(2), parent(3)],
+        weak: vec![vertex_ref(1)],
+        acks: vec![ack(3, Verdict::Valid), ack(1, Verdict::Held)],
+        parts: vec![(4, vec![1, 2, 3])],
+    };
+    sign_vertex(&signer(), &CHAIN, vertex)
+}
+
+fn block() -> Block {
+    Block {
+        epoch: Epoch(0),
+        height: Height(12),
+        previous: BlockHash([1; 32]),
+        leader: LeaderRef { round: Round(40), author: Seat(1), id: VertexId([2; 32]) },
+        time: Time(1_700_000_000_000_001),
+        accounts: 3,
+        settled: vec![batch_ref(1), batch_ref(0)],
+        outcomes: [3; 32],
+        roots: vec![(RootKind::Accounts, Root([4; 32]))],
+    }
+}
+
+fn messages() -> [Message; 5] {
+    [
+        Message::Vertex(Arc::new(vertex())),
+        Message::Batch(batch()),
+        Message::WantVertices(vec![vertex_ref(1), vertex_ref(0)]),
+        Message::WantBatches(vec![batch_ref(1)]),
+        Message::Frontier(vec![Round(1), Round(2), Round(0)]),
+    ]
+}
+
+fn requests() -> [Request; 5] {
+    let rows = rows(Submission::pack).expect("two rows");
+    [
+        Request::Hello,
+        Request::Submit { id: 77, rows },
+        Request::Subscribe,
+        Request::Status,
+        Request::Account(AccountNumber(9)),
+    ]
+}
+
+fn replies() -> [Reply; 6] {
+    let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
+    [
+        Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
+        Reply::Submitted { id: 77, accepted: 5, refused: vec![(1, Refusal::BadNonce), (4, Refusal::Full)] },
+        Reply::Block(BlockNotice { height, hash, durable, batches: 1, rows: 2, ok: 1 }),
+        Reply::Status(Status { height, hash, accounts: 4, pending: 5, peers: 3 }),
+        Reply::Account(AccountNumber(9), None),
+        Reply::Account(AccountNumber(9), Some(Account::new([5; 32], 70))),
+    ]
+}
+
+/// A sample of every format and of every kind within it.
+pub(super) fn samples() -> Vec<Sample> {
+    let mut samples: Vec<Sample> = vec![
+        ("genesis", encode_genesis(&genesis()), |bytes| {
+            decode_genesis(bytes).ok().map(|g| encode_genesis(&g))
+        }),
+        ("block", encode_block(&block()), |bytes| decode_block(bytes).ok().map(|b| encode_block(&b))),
+        ("batch", batch().bytes().to_vec(), recode_batch),
+        ("vertex", vertex().bytes.to_vec(), recode_vertex),
+    ];
+    let joined = |(kind, payload): (u8, Vec<u8>)| [vec![kind], payload].concat();
+    let of_message = |m: &Message| joined((m.kind(), m.payload().to_vec()));
+    samples.extend(messages().iter().map(|m| ("message", of_message(m), recode_message as _)));
+    samples.extend(requests().iter().map(|r| ("request", joined(r.encode()), recode_request as _)));
+    samples.extend(replies().iter().map(|r| ("reply", joined(r.encode()), recode_reply as _)));
+    samples
+}
+
+#[test]
+fn samples_decode_and_encode_to_the_same_bytes() {
+    for (name, bytes, recode) in samples() {
+        assert_eq!(recode(&bytes), Some(bytes), "{name}");
+    }
+}
+
+#[test]
+fn a_truncated_or_prolonged_sample_is_refused_or_canonical() {
+    for (name, bytes, recode) in samples() {
+        let prolonged = [&bytes[..], &[0]].concat();
+        let cuts = (0..bytes.len()).map(|length| &bytes[..length]);
+        for changed in cuts.chain([&prolonged[..]]) {
+            if let Some(again) = recode(changed) {
+                assert_eq!(again, changed, "{name} of {} bytes", changed.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_an_absent_account_is_the_beginning_of_another_value() {
+    for (name, bytes, recode) in samples() {
+        let decodes = (1..bytes.len()).filter(|&length| recode(&bytes[..length]).is_some());
+        let expected: &[usize] = if name == "reply" && bytes[0] == 5 && bytes.len() > 5 { &[5] } else { &[] };
+        assert_eq!(decodes.collect::<Vec<_>>(), expected, "{name}");
+    }
+}
+
+#[test]
+fn every_change_of_one_byte_is_refused_or_canonical() {
+    for (name, bytes, recode) in samples() {
+        let mut changed = bytes.clone();
+        for place in 0..bytes.len() {
+            for change in 1..=u8::MAX {
+                changed[place] = bytes[place] ^ change;
+                if let Some(again) = recode(&changed) {
+                    assert_eq!(again, changed, "{name}: byte {place} ^ {change}");
+                }
+            }
+            changed[place] = bytes[place];
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_a_batch_is_bound_by_its_id_or_its_roots() {
+    let batch = batch();
+    let signature = 128..192;
+    for place in (0..batch.bytes().len()).filter(|place| !signature.contains(place)) {
+        let mut bytes = batch.bytes().to_vec();
+        bytes[place] ^= 1;
+        let Ok(other) = Batch::decode(Bytes::from(bytes)) else { continue };
+        assert!(other.id != batch.id || !other.roots_match(), "byte {place}");
+        assert_eq!(other.id == batch.id, place >= 192);
+    }
+}
+
+#[test]
+fn ids_leave_the_signature_out() {
+    let (vertex, batch) = (vertex(), batch());
+    let mut bytes = vertex.bytes.to_vec();
+    *bytes.last_mut().expect("64 bytes at least") ^= 1;
+    let other = SignedVertex::decode(bytes.into()).expect("a signature has no form");
+    assert_eq!((other.id, other.digest(&CHAIN)), (vertex.id, vertex.digest(&CHAIN)));
+    let mut bytes = batch.bytes().to_vec();
+    bytes[190] ^= 1;
+    let other = Batch::decode(bytes.into()).expect("a signature has no form");
+    assert_eq!((other.id, other.digest(&CHAIN)), (batch.id, batch.digest(&CHAIN)));
+}
+
+/// Golden vectors: changed only by hand, with a new version of the format and the reason in the commit.
+#[test]
+fn golden_hashes_of_the_formats() {
+    let block = encode_block(&block());
+    let found = [
+        ("genesis", chain_id(&genesis()).0),
+        ("batch", batch().id.0),
+        ("vertex", vertex().id.0),
+        ("block", block_hash(&block).0),
+        ("batch bytes", crypto::plain(batch().bytes())),
+        ("vertex bytes", crypto::plain(&vertex().bytes)),
+        ("transaction", transaction_digest(&CHAIN, &Effect::transfer(1, 2, 3, 4, 5), &[1; 32], &[2; 32])),
+    ];
+    let golden = [
+        ("genesis", "250d7321fb247d5d28acc3524396f43f6671c06ea0921d8b844a719d732cb0ef"),
+        ("batch", "368e73e48c2063b12c84e194fd464618ee54d41b2c3e0985a23d2205e44de528"),
+        ("vertex", "0d799378806cdebe792b711458d2933974ca7917f22700882eb5713f5b31177e"),
+        ("block", "7f9025a92f96274d38bf8419b26dbeb4002fb0f4cf04701e60e08d6dffaa8d69"),
+        ("batch bytes", "416b5b19eab5423171168fb043f40b06feca10e870e77dc3acd3f550279b446d"),
+        ("vertex bytes", "78506d62e7e32da5eefda80f53ea87cfbf898b5d06e94f0653585a854986add0"),
+        ("transaction", "3c13d3eba7f17c77974bd1849fdd1530b2ad17496485312e33053ea3e82b3afe"),
+    ];
+    for ((name, found), (_, golden)) in found.into_iter().zip(golden) {
+        assert_eq!(hex::encode(found), golden, "{name}");
+    }
+}
+
+#[test]
+fn a_block_is_laid_out_as_written() {
+    let words = concat!(
+        "01",
+        "00000000",
+        "0c00000000000000", // version, epoch, height
+        "0101010101010101010101010101010101010101010101010101010101010101", // previous
+        "2800000000000000",
+        "0100", // leader: round, author, id
+        "0202020202020202020202020202020202020202020202020202020202020202",
+        "01401e18240a0600",
+        "03000000",
+        "02000000", // time, accounts, settled batches
+        "0100",
+        "2d01000000000000",
+        "0101010101010101010101010101010101010101010101010101010101010101",
+        "0000",
+        "2c01000000000000",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0303030303030303030303030303030303030303030303030303030303030303", // outcomes
+        "01000000",
+        "01", // roots
+        "0404040404040404040404040404040404040404040404040404040404040404",
+    );
+    let bytes = encode_block(&block());
+    assert_eq!(hex::encode(&bytes), words);
+    assert_eq!(block_hash(&bytes).0, blake3::derive_key(Domain::Block.context(), &bytes));
+}
+
+#[test]
+fn what_a_sender_signs_is_laid_out_as_written() {
+    let fields = [&3u64.to_le_bytes()[..], &4u64.to_le_bytes(), &5u32.to_le_bytes(), &[0]].concat();
+    let words = [&CHAIN.0[..], &[1; 32], &[2; 32], &fields].concat();
+    let digest = transaction_digest(&CHAIN, &Effect::transfer(8, 9, 3, 4, 5), &[1; 32], &[2; 32]);
+    assert_eq!(digest, blake3::derive_key(Domain::Transaction.context(), &words), "keys, not numbers");
+}

@@ -1,0 +1,220 @@
+//! Limits hold at their edge: the largest value decodes, one more is refused before space is set aside.
+
+use super::{CHAIN, frame, signer};
+use crate::types::params::*;
+use crate::types::*;
+use crate::wire::client::{
+    CLIENT_FRAME_BYTES_MAX, REFUSALS_MAX, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Submission,
+};
+use crate::wire::*;
+use bytes::Bytes;
+
+fn effects(count: usize) -> Vec<Effect> {
+    vec![Effect::open(1, 1, 1, 100); count]
+}
+
+/// Seals or packs `count` open rows.
+fn with_rows<R>(count: usize, read: impl FnOnce(Rows<'_>) -> R) -> R {
+    let (effects, keys, witnesses) = (effects(count), vec![[1; 32]; count], vec![Witness([0; 64]); count]);
+    read(Rows { effects: &effects, keys: &keys, witnesses: &witnesses })
+}
+
+fn limit<T>(result: Result<T, WireError>) -> Option<&'static str> {
+    match result {
+        Err(WireError::Limit { what, .. }) => Some(what),
+        _ => None,
+    }
+}
+
+fn batch(rows: usize) -> Batch {
+    with_rows(rows, |rows| seal(&signer(), &CHAIN, (Epoch(0), Seat(0), Sequence(1)), 2, rows))
+}
+
+fn full_vertex() -> Vertex {
+    let seats = || (0..SEATS_MAX as u16).map(Seat);
+    let batch = |number: u64| BatchRef { author: Seat(0), sequence: Sequence(number), id: BatchId([0; 32]) };
+    let older = |author| VertexRef { round: Round(1), author, id: VertexId([0; 32]) };
+    Vertex {
+        epoch: Epoch(0),
+        round: Round(3),
+        author: Seat(SEATS_MAX as u16 - 1),
+        time: Time(0),
+        strong: seats().map(|author| Parent { author, id: VertexId([0; 32]) }).collect(),
+        weak: seats().map(older).collect(),
+        acks: (0..ACKS_MAX as u64).map(|n| Ack { batch: batch(n), verdict: Verdict::Held }).collect(),
+        parts: vec![(0, vec![0; PARTS_BYTES_MAX - 5])],
+    }
+}
+
+fn recode(vertex: Vertex) -> Result<SignedVertex, WireError> {
+    SignedVertex::decode(sign_vertex(&signer(), &CHAIN, vertex).bytes)
+}
+
+#[test]
+fn the_largest_batch_fits_its_frame_and_one_more_row_is_refused() {
+    let full = batch(ROWS_MAX as usize);
+    assert_eq!(full.bytes().len(), BATCH_BYTES_MAX);
+    const { assert!(BATCH_BYTES_MAX <= PEER_FRAME_BYTES_MAX && vertex_bytes_max() <= PEER_FRAME_BYTES_MAX) };
+    assert!(Batch::decode(full.bytes().clone()).is_ok());
+    let mut header = batch(1).bytes().to_vec();
+    header[20..24].copy_from_slice(&(ROWS_MAX + 1).to_le_bytes());
+    assert_eq!(limit(Batch::decode(Bytes::from(header.clone()))), Some("batch rows"));
+    header[20..28].copy_from_slice(&[1, 0, 0, 0, 2, 0, 0, 0]);
+    assert_eq!(limit(Batch::decode(Bytes::from(header))), Some("batch rows"), "more keys than rows");
+}
+
+#[test]
+fn the_largest_vertex_has_the_stated_length_and_one_more_of_anything_is_refused() {
+    let full = recode(full_vertex()).expect("the largest vertex");
+    assert_eq!(full.bytes.len(), vertex_bytes_max());
+    let mut vertex = full_vertex();
+    vertex.acks.push(Ack { batch: BatchRef { author: Seat(1), ..vertex.acks[0].batch }, ..vertex.acks[0] });
+    assert_eq!(limit(recode(vertex)), Some("acks"));
+    let mut vertex = full_vertex();
+    vertex.parts[0].1.push(0);
+    assert_eq!(limit(recode(vertex)), Some("parts"));
+    let mut vertex = full_vertex();
+    vertex.strong.push(vertex.strong[0]);
+    assert_eq!(limit(recode(vertex)), Some("strong parents"));
+    let mut vertex = full_vertex();
+    vertex.weak.push(vertex.weak[0]);
+    assert_eq!(limit(recode(vertex)), Some("weak parents"));
+    let payload = Bytes::from(vec![0; vertex_bytes_max() + 1]);
+    assert_eq!(limit(Message::decode(frame(1, payload))), Some("vertex"));
+}
+
+#[test]
+fn a_vertex_keeps_to_its_order_and_its_rounds() {
+    let refused = |change: fn(&mut Vertex)| {
+        let mut vertex = full_vertex();
+        vertex.acks.truncate(3);
+        vertex.parts = vec![(1, vec![]), (2, vec![5])];
+        assert!(recode(vertex.clone()).is_ok());
+        change(&mut vertex);
+        recode(vertex).err()
+    };
+    let value = |what| Some(WireError::Value(what));
+    assert_eq!(refused(|v| v.round = Round(0)), value("round of a weak parent"));
+    assert_eq!(refused(|v| v.weak[3].round = Round(2)), value("round of a weak parent"));
+    assert_eq!(refused(|v| v.weak[3].round = Round(0)), value("round of a weak parent"));
+    assert_eq!(refused(|v| v.strong.swap(0, 1)), value("order of strong parents"));
+    assert_eq!(refused(|v| v.strong[1] = v.strong[0]), value("order of strong parents"));
+    assert_eq!(refused(|v| v.weak.swap(4, 5)), value("order of weak parents"));
+    assert_eq!(refused(|v| v.acks[2].batch.sequence = Sequence(0)), value("two acks for one batch slot"));
+    assert_eq!(refused(|v| v.parts.swap(0, 1)), value("order of parts"));
+    assert_eq!(refused(|v| v.author = Seat(SEATS_MAX as u16)), value("seat"));
+    let first = |v: &mut Vertex| (v.round, v.weak) = (Round(1), vec![]);
+    assert_eq!(refused(first), value("parents before round 1"));
+}
+
+#[test]
+fn seats_beyond_the_largest_committee_are_refused_wherever_they_stand() {
+    let beyond = (SEATS_MAX as u16).to_le_bytes();
+    let mut bytes = batch(1).bytes().to_vec();
+    bytes[2..4].copy_from_slice(&beyond);
+    assert_eq!(Batch::decode(bytes.into()), Err(WireError::Value("seat")));
+    let mut payload = vec![1, 0, 0, 0];
+    payload.extend([&beyond[..], &[0; 40]].concat());
+    for kind in [3, 4] {
+        let refused = Message::decode(frame(kind, payload.clone()));
+        assert_eq!(refused, Err(WireError::Value("seat")));
+    }
+}
+
+#[test]
+fn counts_are_refused_before_anything_is_allocated() {
+    let counted = |kind, count: usize| Message::decode(frame(kind, (count as u32).to_le_bytes().to_vec()));
+    for (kind, most) in [(3, REFS_MAX), (4, REFS_MAX), (5, SEATS_MAX)] {
+        assert!(matches!(counted(kind, most), Err(WireError::Short(_))));
+        assert!(limit(counted(kind, most + 1)).is_some());
+        assert!(limit(counted(kind, u32::MAX as usize)).is_some());
+    }
+    assert_eq!(counted(6, 0), Err(WireError::Kind(6)));
+    let mut genesis = Genesis {
+        name: "x".repeat(NAME_BYTES_MAX + 1),
+        time: Time(0),
+        rules: Rules::default(),
+        seats: vec![],
+        accounts: vec![],
+    };
+    assert_eq!(limit(decode_genesis(&encode_genesis(&genesis))), Some("name"));
+    genesis.name.pop();
+    assert!(decode_genesis(&encode_genesis(&genesis)).is_ok());
+    genesis.seats = vec![SeatInfo { key: Key([0; 32]), fee_account: AccountNumber(0) }; SEATS_MAX + 1];
+    assert_eq!(limit(decode_genesis(&encode_genesis(&genesis))), Some("seats"));
+}
+
+#[test]
+fn the_largest_submission_fits_its_frame_and_one_more_row_is_refused() {
+    let rows = with_rows(SUBMIT_ROWS_MAX, Submission::pack).expect("the largest");
+    let (kind, payload) = Request::Submit { id: 1, rows }.encode();
+    assert_eq!(payload.len(), CLIENT_FRAME_BYTES_MAX);
+    assert!(Request::decode(frame(kind, payload)).is_ok());
+    assert!(
+        with_rows(SUBMIT_ROWS_MAX + 1, Submission::pack).is_none()
+            && with_rows(0, Submission::pack).is_none()
+    );
+    let head = [&1u64.to_le_bytes()[..], &(SUBMIT_ROWS_MAX as u32 + 1).to_le_bytes(), &[0; 4]].concat();
+    assert_eq!(limit(Request::decode(frame(2, head))), Some("submitted rows"));
+}
+
+#[test]
+fn the_largest_reply_fits_a_client_frame_and_refusals_ascend() {
+    let refused = |indices: Vec<u32>| Reply::Submitted {
+        id: 1,
+        accepted: 0,
+        refused: indices.into_iter().map(|index| (index, Refusal::Full)).collect(),
+    };
+    let recode = |reply: Reply| {
+        let (kind, payload) = reply.encode();
+        assert!(payload.len() <= CLIENT_FRAME_BYTES_MAX);
+        Reply::decode(&frame(kind, payload))
+    };
+    assert!(recode(refused((0..REFUSALS_MAX as u32).collect())).is_ok());
+    assert_eq!(limit(recode(refused((0..=REFUSALS_MAX as u32).collect()))), Some("refusals"));
+    assert_eq!(recode(refused(vec![2, 2])), Err(WireError::Value("order of refusals")));
+}
+
+#[test]
+fn a_frame_is_refused_as_soon_as_its_header_announces_too_much() {
+    let mut reader = FrameReader::new(100);
+    reader.push(&frame_header(9, 101)[..4]);
+    assert_eq!(reader.next(), Ok(None));
+    reader.push(&[9]);
+    assert_eq!(limit(reader.next()), Some("frame"));
+    reader.set_payload_bytes_max(101);
+    assert_eq!(reader.next(), Ok(None));
+    assert_eq!(reader.waiting(), FRAME_HEADER_BYTES);
+}
+
+#[test]
+fn every_rule_of_form_names_its_row() {
+    let good = [Effect::transfer(1, 2, 1, 1, 1), Effect::open(2, 1, 1, 100)];
+    let check = |effects: &[Effect], keys: &[[u8; 32]]| {
+        let witnesses = vec![Witness([0; 64]); effects.len()];
+        let rows = Rows { effects, keys, witnesses: &witnesses };
+        rows.check(&Rules::default(), 3).err().map(|error| (error.row, error.reason))
+    };
+    assert_eq!(check(&good, &[[1; 32]]), None);
+    let with = |bad: Effect| check(&[good[0], bad], &[]).map(|(row, reason)| (row == 1).then_some(reason));
+    let bad = |bad: Effect| with(bad).flatten().expect("refused at the second row");
+    assert_eq!(bad(Effect { kind: 2, ..good[0] }), "unknown kind");
+    assert_eq!(bad(Effect { zero: [0, 0, 1], ..good[0] }), "a reserved byte is not zero");
+    assert_eq!(bad(Effect::transfer(1, 2, 0, 1, 1)), "the amount is zero");
+    assert_eq!(bad(Effect::transfer(0, 2, 1, 1, 1)), "account 0 cannot send");
+    assert_eq!(bad(Effect::transfer(1, 0, 1, 1, 1)), "account 0 cannot receive");
+    assert_eq!(bad(Effect::transfer(1, 2, 1, 1, 0)), "the fee lies below the least fee");
+    let beyond = "an account number lies beyond the accounts of the header";
+    assert_eq!([bad(Effect::transfer(3, 1, 1, 1, 1)), bad(Effect::transfer(1, 3, 1, 1, 1))], [beyond; 2]);
+    assert_eq!(bad(good[1]), "an open row has no key");
+    assert_eq!(
+        check(&[Effect { to: 1.into(), ..good[1] }], &[[1; 32]]),
+        Some((0, "an open row names a receiver"))
+    );
+    assert_eq!(
+        check(&[Effect::open(1, 1, 1, 99)], &[[1; 32]]),
+        Some((0, "the fee lies below the least fee"))
+    );
+    assert_eq!(check(&good, &[[0; 32]]), Some((1, "the zero key")));
+    assert_eq!(check(&good, &[[1; 32]; 2]), Some((2, "more keys than open rows")));
+}

@@ -1,0 +1,201 @@
+//! Values of every format, as proptest draws them.
+
+use super::{CHAIN, signer};
+use crate::types::params::SEATS_MAX;
+use crate::types::*;
+use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
+use crate::wire::{Batch, Message, Rows, seal, sign_vertex};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn id() -> impl Strategy<Value = [u8; 32]> {
+    any::<[u8; 32]>()
+}
+
+fn seat() -> impl Strategy<Value = Seat> {
+    (0..SEATS_MAX as u16).prop_map(Seat)
+}
+
+fn batch_ref() -> impl Strategy<Value = BatchRef> {
+    (seat(), any::<u64>(), id()).prop_map(|(author, sequence, id)| BatchRef {
+        author,
+        sequence: Sequence(sequence),
+        id: BatchId(id),
+    })
+}
+
+fn vertex_ref() -> impl Strategy<Value = VertexRef> {
+    (seat(), any::<u64>(), id()).prop_map(|(author, round, id)| VertexRef {
+        round: Round(round),
+        author,
+        id: VertexId(id),
+    })
+}
+
+fn effect() -> impl Strategy<Value = Effect> {
+    (any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>(), any::<u32>(), 0..2u8).prop_map(
+        |(from, to, amount, nonce, fee, kind)| Effect {
+            kind,
+            ..Effect::transfer(from, to, amount, nonce, fee)
+        },
+    )
+}
+
+/// Columns that fit each other: effects with as many keys as there are open rows, and a witness for each.
+fn columns(rows_max: usize) -> impl Strategy<Value = (Vec<Effect>, Vec<[u8; 32]>, Vec<Witness>)> {
+    vec((effect(), id(), any::<[u8; 32]>()), 1..=rows_max).prop_map(|rows| {
+        let effects: Vec<Effect> = rows.iter().map(|row| row.0).collect();
+        let keys = rows.iter().filter(|row| row.0.kind == Kind::Open as u8).map(|row| row.1).collect();
+        let witness = |half: &[u8; 32]| Witness([*half, *half].concat().try_into().expect("64 bytes"));
+        (effects, keys, rows.iter().map(|row| witness(&row.2)).collect())
+    })
+}
+
+pub(super) fn batch() -> impl Strategy<Value = Batch> {
+    (columns(12), seat(), any::<u32>(), 1..=u64::MAX, any::<u32>()).prop_map(
+        |((effects, keys, witnesses), author, epoch, sequence, accounts)| {
+            let rows = Rows { effects: &effects, keys: &keys, witnesses: &witnesses };
+            seal(&signer(), &CHAIN, (Epoch(epoch), author, Sequence(sequence)), accounts, rows)
+        },
+    )
+}
+
+pub(super) fn vertex() -> impl Strategy<Value = Vertex> {
+    let seats = || 0..SEATS_MAX as u16;
+    let acks = btree_map((seats(), any::<u64>()), (id(), 0..3u8), 0..6).prop_map(|acks| {
+        let ack = |((author, sequence), (id, verdict)): ((u16, u64), ([u8; 32], u8))| Ack {
+            batch: BatchRef { author: Seat(author), sequence: Sequence(sequence), id: BatchId(id) },
+            verdict: Verdict::from_byte(verdict).expect("three verdicts"),
+        };
+        acks.into_iter().map(ack).rev().collect::<Vec<_>>()
+    });
+    let parts = btree_map(any::<u8>(), vec(any::<u8>(), 0..20), 0..4);
+    let weak = btree_map(seats(), (any::<prop::sample::Index>(), id()), 0..5);
+    let head = (any::<u32>(), 1..=u64::MAX, seat(), any::<u64>());
+    (head, btree_map(seats(), id(), 0..5), weak, acks, parts).prop_map(|(head, strong, weak, acks, parts)| {
+        let (epoch, round, author, time) = head;
+        let parent = |(author, id)| Parent { author: Seat(author), id: VertexId(id) };
+        let older = |(author, (at, id)): (u16, (prop::sample::Index, [u8; 32]))| VertexRef {
+            round: Round(1 + at.index(usize::try_from(round - 2).expect("64 bits")) as u64),
+            author: Seat(author),
+            id: VertexId(id),
+        };
+        Vertex {
+            epoch: Epoch(epoch),
+            round: Round(round),
+            author,
+            time: Time(time),
+            strong: if round > 1 { strong.into_iter().map(parent).collect() } else { vec![] },
+            weak: if round > 2 { weak.into_iter().map(older).collect() } else { vec![] },
+            acks,
+            parts: parts.into_iter().collect(),
+        }
+    })
+}
+
+pub(super) fn block() -> impl Strategy<Value = Block> {
+    let leader = (1..=u64::MAX, seat(), id());
+    let head = (any::<u32>(), 1..=u64::MAX, id(), any::<u64>(), any::<u32>());
+    (head, leader, vec(batch_ref(), 0..5), id(), prop::option::of(id())).prop_map(
+        |((epoch, height, previous, time, accounts), (round, author, leader), settled, outcomes, root)| {
+            Block {
+                epoch: Epoch(epoch),
+                height: Height(height),
+                previous: BlockHash(previous),
+                leader: LeaderRef { round: Round(round), author, id: VertexId(leader) },
+                time: Time(time),
+                accounts,
+                settled,
+                outcomes,
+                roots: root.into_iter().map(|root| (RootKind::Accounts, Root(root))).collect(),
+            }
+        },
+    )
+}
+
+pub(super) fn genesis() -> impl Strategy<Value = Genesis> {
+    let rules =
+        (any::<[u64; 3]>(), any::<[u32; 3]>(), any::<bool>()).prop_map(|(longs, shorts, all)| Rules {
+            depth: longs[0],
+            window: longs[1],
+            delay_ms: shorts[0],
+            policy: if all { Policy::All } else { Policy::Quorum },
+            fee_min: shorts[1],
+            fee_open: shorts[2],
+            checkpoint_blocks: longs[2],
+        });
+    let seats = vec((id(), any::<u32>()), 0..4);
+    let accounts = vec((id(), any::<u64>()), 0..6);
+    ("[a-zé ]{0,32}", any::<u64>(), rules, seats, accounts).prop_map(
+        |(name, time, rules, seats, accounts)| {
+            let seat = |(key, account)| SeatInfo { key: Key(key), fee_account: AccountNumber(account) };
+            let account = |(key, balance)| GenesisAccount { key, balance };
+            Genesis {
+                name,
+                time: Time(time),
+                rules,
+                seats: seats.into_iter().map(seat).collect(),
+                accounts: accounts.into_iter().map(account).collect(),
+            }
+        },
+    )
+}
+
+pub(super) fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        vertex().prop_map(|vertex| Message::Vertex(Arc::new(sign_vertex(&signer(), &CHAIN, vertex)))),
+        batch().prop_map(Message::Batch),
+        vec(vertex_ref(), 0..5).prop_map(Message::WantVertices),
+        vec(batch_ref(), 0..5).prop_map(Message::WantBatches),
+        vec(any::<u64>().prop_map(Round), 0..9).prop_map(Message::Frontier),
+    ]
+}
+
+pub(super) fn request() -> impl Strategy<Value = Request> {
+    let submit = (any::<u64>(), columns(9)).prop_map(|(id, (effects, keys, witnesses))| {
+        let rows = Submission::pack(Rows { effects: &effects, keys: &keys, witnesses: &witnesses });
+        Request::Submit { id, rows: rows.expect("columns that fit") }
+    });
+    prop_oneof![
+        Just(Request::Hello),
+        submit,
+        Just(Request::Subscribe),
+        Just(Request::Status),
+        any::<u32>().prop_map(|number| Request::Account(AccountNumber(number))),
+    ]
+}
+
+pub(super) fn reply() -> impl Strategy<Value = Reply> {
+    use Refusal::*;
+    let reasons = [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full];
+    let reason = (0..reasons.len()).prop_map(move |index| reasons[index]);
+    let welcome = (id(), seat(), any::<u16>());
+    let notice = (any::<[u64; 2]>(), id(), any::<[u32; 3]>());
+    let status = (any::<u64>(), id(), any::<[u32; 2]>(), any::<u16>());
+    let account = (any::<u32>(), prop::option::of((id(), any::<u64>())));
+    prop_oneof![
+        welcome.prop_map(|(chain, seat, seats)| Reply::Welcome { chain: ChainId(chain), seat, seats }),
+        (any::<[u32; 2]>(), btree_map(0..SUBMIT_ROWS_MAX as u32, reason, 0..9)).prop_map(|(n, refused)| {
+            Reply::Submitted { id: n[0].into(), accepted: n[1], refused: refused.into_iter().collect() }
+        }),
+        notice.prop_map(|([height, time], hash, [batches, rows, ok])| Reply::Block(BlockNotice {
+            height: Height(height),
+            hash: BlockHash(hash),
+            durable: Time(time),
+            batches,
+            rows,
+            ok,
+        })),
+        status.prop_map(|(height, hash, [accounts, pending], peers)| Reply::Status(Status {
+            height: Height(height),
+            hash: BlockHash(hash),
+            accounts,
+            pending,
+            peers,
+        })),
+        account.prop_map(|(number, account)| {
+            Reply::Account(AccountNumber(number), account.map(|(key, balance)| Account::new(key, balance)))
+        }),
+    ]
+}

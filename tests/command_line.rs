@@ -1,0 +1,166 @@
+//! The command as a person or a script meets it: exit status, standard output, standard error, files.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn throng(flags: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_throng"))
+        .args(flags)
+        .output()
+        .expect("the binary was built for this test")
+}
+
+fn said(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("people read UTF-8")
+}
+
+/// The one line on standard error of a command that must refuse its input and leave standard output empty.
+fn refusal(flags: &[&str]) -> String {
+    let output = throng(flags);
+    let (out, err) = (said(&output.stdout), said(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{flags:?}: {err}");
+    assert_eq!(out, "", "{flags:?}");
+    assert_eq!(err.lines().count(), 1, "{flags:?}: {err}");
+    err.to_owned()
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
+    let cases: [(&[&str], &str); 22] = [
+        (&["bench", "--nodes", "0"], "1 to 1024"),
+        (&["bench", "--nodes", "1,0"], "1 to 1024"),
+        (&["bench", "--nodes", "2000", "--accounts", "5000"], "1 to 1024"),
+        (&["bench", "--nodes", ""], "--nodes"),
+        (&["bench", "--nodes", "four"], "--nodes"),
+        (&["bench", "--nodes", "4,4"], "4 twice"),
+        (&["bench", "--nodes", "8", "--accounts", "7"], "--accounts 7"),
+        (&["bench", "--accounts", "1"], "--accounts 1"),
+        (&["bench", "--accounts", "99999999999"], "--accounts"),
+        (&["bench", "--duration", "0s"], "--duration"),
+        (&["bench", "--duration", "10"], "10s"),
+        (&["bench", "--rate", "0"], "rate"),
+        (&["bench", "--rate", "lots"], "max"),
+        (&["bench", "--in-flight", "0"], "--in-flight"),
+        (&["bench", "--verify", "nobody"], "all, quorum"),
+        (&["bench", "--no-such-flag"], "--no-such-flag"),
+        (&["bench", "--seed", "1", "--seed", "2"], "--seed"),
+        (&["dance"], "dance"),
+        (&["stress", "--peers", "0"], "--peers 0"),
+        (&["stress", "--kind", "rude"], "idle, garbage"),
+        (&["stress", "--nodes", "0"], "--nodes 0"),
+        (&["stress", "--duration", "0ms"], "--duration"),
+    ];
+    for (flags, hint) in cases {
+        let line = refusal(flags);
+        assert!(line.starts_with("throng: ") && line.contains(hint), "{flags:?}: {line}");
+    }
+}
+
+#[test]
+fn more_than_this_machine_can_carry_is_refused_before_anything_starts() {
+    let line = refusal(&["bench", "--nodes", "1024", "--accounts", "16777215"]);
+    assert!(line.contains("descriptors") || line.contains("memory"), "{line}");
+    let line = refusal(&["bench", "--nodes", "1", "--duration", "24h", "--rate", "1000000"]);
+    assert!(line.contains("memory") || line.contains("disk"), "{line}");
+}
+
+#[test]
+fn a_directory_that_is_not_empty_or_not_one_is_refused_and_left_alone() {
+    let outer = tempfile::tempdir().expect("a directory for the test");
+    let file = outer.path().join("precious");
+    std::fs::write(&file, "kept").expect("written");
+    for dir in [outer.path(), &file] {
+        let dir = dir.to_str().expect("a path in UTF-8");
+        let line = refusal(&["bench", "--nodes", "1", "--dir", dir]);
+        assert!(line.contains("--dir") && line.contains(dir), "{line}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("still there"), "kept");
+    assert_eq!(std::fs::read_dir(outer.path()).expect("still there").count(), 1);
+}
+
+#[test]
+fn help_and_version_are_data_and_succeed() {
+    for flags in [&["--help"][..], &["help"], &["bench", "--help"], &["stress", "--help"], &["--version"]] {
+        let output = throng(flags);
+        assert_eq!(output.status.code(), Some(0), "{flags:?}");
+        assert!(said(&output.stdout).contains("throng") && output.stderr.is_empty(), "{flags:?}");
+    }
+    assert!(said(&throng(&["--help"]).stdout).contains("Exit status"));
+}
+
+#[test]
+fn a_short_bench_settles_agrees_and_prints_one_document_and_nothing_else() {
+    let outer = tempfile::tempdir().expect("a directory for the test");
+    let dir = outer.path().join("kept");
+    let dir = dir.to_str().expect("a path in UTF-8");
+    let flags = ["bench", "--nodes", "1,4", "--duration", "1s", "--warmup", "500ms", "--accounts", "200"];
+    let output = throng(&[&flags[..], &["--rate", "400", "--seed", "7", "--json", "--dir", dir]].concat());
+    let err = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(document["schema"], 1);
+    assert_eq!(document["engine"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(document["config"]["seed"], 7);
+    assert_eq!(document["config"]["verify"], "quorum");
+    assert_eq!(document["interrupted"], false);
+    let runs = document["runs"].as_array().expect("runs");
+    assert_eq!(runs.iter().map(|run| run["nodes"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(4)]);
+    for run in runs {
+        assert_eq!(run["verdict"], "agreed", "{run}");
+        assert_eq!(run["reason"], Value::Null, "{run}");
+        for figure in ["tps", "offered_tps", "sent_tps", "accepted_tps", "window_s"] {
+            assert!(run[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure}: {run}");
+        }
+        for percentile in ["p50", "p90", "p99", "p999", "max"] {
+            assert!(run["latency_ms"][percentile].as_f64().is_some_and(|ms| ms > 0.0), "{percentile}: {run}");
+        }
+        for stage in ["total", "verify", "execute", "consensus", "net", "store"] {
+            assert!(run["cpu_us_per_tx"][stage].as_f64().is_some_and(|cpu| cpu > 0.0), "{stage}: {run}");
+        }
+        for bytes in ["sent", "stored"] {
+            assert!(run["bytes_per_tx"][bytes].as_f64().is_some_and(|bytes| bytes > 0.0), "{bytes}: {run}");
+        }
+        assert!(run["blocks"].as_u64() <= run["height"].as_u64(), "{run}");
+        assert_eq!(run["state_root"].as_str().map(str::len), Some(64), "{run}");
+        assert_eq!(run["failed_rows"], 0, "{run}");
+        assert_eq!(run["checks_per_tx"], if run["nodes"] == 1 { 1 } else { 2 });
+    }
+    // The kept directory holds every node's files and the same document.
+    let kept = std::fs::read(outer.path().join("kept/results.json")).expect("results are kept");
+    assert_eq!(serde_json::from_slice::<Value>(&kept).expect("the same document"), document);
+    for node in ["n1/node-0", "n4/node-0", "n4/node-3"] {
+        assert!(outer.path().join("kept").join(node).is_dir(), "{node}");
+    }
+    // A second run into the same directory would overwrite it: refused.
+    let line = refusal(&["bench", "--nodes", "1", "--dir", dir]);
+    assert!(line.contains("not empty"), "{line}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_cleanly_with_the_figures_so_far() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::Stdio;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_throng"))
+        .args(["bench", "--nodes", "2,1", "--duration", "10m", "--warmup", "200ms", "--accounts", "100"])
+        .args(["--rate", "50", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built for this test");
+    let mut err = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let measuring = err.by_ref().map_while(Result::ok).any(|line| line.contains("measuring"));
+    assert!(measuring, "it never began to measure");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signalled");
+    let mut out = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut out).expect("readable");
+    let rest: Vec<_> = err.map_while(Result::ok).collect();
+    let status = child.wait().expect("it ended");
+    let document: Value = serde_json::from_str(&out).expect("one JSON document");
+    assert_eq!(document["interrupted"], true, "{rest:?}");
+    let runs = document["runs"].as_array().expect("runs");
+    assert_eq!(runs.len(), 1, "the run that was under way, and none after it");
+    assert_eq!(runs[0]["interrupted"], true);
+    assert_eq!(status.code(), Some(130), "{document}");
+}

@@ -1,0 +1,170 @@
+//! Replays the committed fuzz seeds through the functions that the fuzzer runs, and makes the first of them from
+//! real values: `THRONG_WRITE_SEEDS=1 cargo test --test fuzz_seeds` writes them anew after a change of format.
+
+#[path = "../fuzz/src/lib.rs"]
+mod checks;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use throng::crypto::signing_key_from_seed;
+use throng::types::*;
+use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
+use throng::wire::{Batch, Message, Rows, SignedVertex, encode_block, frame_header, seal, sign_vertex};
+
+/// What a target does with bytes: whether they decoded.
+type Check = fn(&[u8]) -> bool;
+
+const TARGETS: [(&str, Check); 4] = [
+    ("batch", checks::batch),
+    ("block", checks::block),
+    ("frame", checks::frame),
+    ("vertex", checks::vertex),
+];
+
+const CHAIN: ChainId = ChainId([7; 32]);
+
+fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)
+}
+
+fn rows<R>(count: u32, opens: u32, read: impl FnOnce(Rows<'_>) -> R) -> R {
+    let transfers = (0..count).map(|n| Effect::transfer(1 + n % 3, 1 + (n + 1) % 3, 5, 1 + u64::from(n), 2));
+    let opened = (0..opens).map(|n| Effect::open(3, 50, 40 + u64::from(n), 100));
+    let effects: Vec<_> = transfers.chain(opened).collect();
+    let keys: Vec<_> = (0..opens).map(|n| [9 + (n / 2) as u8; 32]).collect();
+    let witnesses = vec![Witness([6; 64]); effects.len()];
+    read(Rows { effects: &effects, keys: &keys, witnesses: &witnesses })
+}
+
+fn batch(count: u32, opens: u32) -> Batch {
+    let key = signing_key_from_seed([1; 32]);
+    rows(count, opens, |rows| seal(&key, &CHAIN, (Epoch(0), Seat(2), Sequence(7)), 4, rows))
+}
+
+fn reference(tag: u8) -> BatchRef {
+    BatchRef { author: Seat(tag.into()), sequence: Sequence(u64::from(tag) + 1), id: BatchId([tag; 32]) }
+}
+
+fn vertex(round: u64, acks: u8) -> SignedVertex {
+    let linked = |round: u64, least: u64| if round > least { 0..3u8 } else { 0..0 };
+    let ack = |tag: u8| Ack {
+        batch: reference(tag),
+        verdict: [Verdict::Held, Verdict::Valid][usize::from(tag % 2)],
+    };
+    let strong = |tag: u8| Parent { author: Seat(tag.into()), id: VertexId([tag; 32]) };
+    let weak = |tag: u8| VertexRef { round: Round(1), author: Seat(tag.into()), id: VertexId([tag; 32]) };
+    let vertex = Vertex {
+        epoch: Epoch(0),
+        round: Round(round),
+        author: Seat(1),
+        time: Time(1_700_000_000_000_000),
+        strong: linked(round, 1).map(strong).collect(),
+        weak: linked(round, 3).skip(2).map(weak).collect(),
+        acks: (0..acks).map(ack).collect(),
+        parts: linked(round, 3).skip(2).map(|tag| (tag, vec![tag; 8])).collect(),
+    };
+    sign_vertex(&signing_key_from_seed([1; 32]), &CHAIN, vertex)
+}
+
+fn block(settled: u8, checkpoint: bool) -> Vec<u8> {
+    encode_block(&Block {
+        epoch: Epoch(0),
+        height: Height(9),
+        previous: BlockHash([1; 32]),
+        leader: LeaderRef { round: Round(12), author: Seat(1), id: VertexId([2; 32]) },
+        time: Time(1_700_000_000_000_000),
+        accounts: 4,
+        settled: (0..settled).map(reference).collect(),
+        outcomes: [3; 32],
+        roots: if checkpoint { vec![(RootKind::Accounts, Root([4; 32]))] } else { vec![] },
+    })
+}
+
+/// A stream for the target `frame`: how it is cut, then whole frames.
+fn stream(cut: u8, frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let framed =
+        frames.iter().flat_map(|(kind, payload)| [&frame_header(*kind, payload.len())[..], payload].concat());
+    std::iter::once(cut).chain(framed).collect()
+}
+
+fn streams() -> Vec<(&'static str, Vec<u8>)> {
+    let reference = |tag| VertexRef { round: Round(3), author: Seat(tag), id: VertexId([5; 32]) };
+    let of = |message: &Message| (message.kind(), message.payload().to_vec());
+    let peers = [
+        Message::Vertex(Arc::new(vertex(4, 2))),
+        Message::Batch(batch(1, 1)),
+        Message::WantVertices(vec![reference(0), reference(1)]),
+        Message::WantBatches(vec![self::reference(1)]),
+        Message::Frontier(vec![Round(4), Round(3)]),
+    ];
+    let rows = rows(2, 1, Submission::pack).expect("three rows");
+    let requests = [
+        Request::Hello,
+        Request::Submit { id: 1, rows },
+        Request::Subscribe,
+        Request::Status,
+        Request::Account(AccountNumber(2)),
+    ];
+    let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
+    let replies = [
+        Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
+        Reply::Submitted { id: 1, accepted: 2, refused: vec![(1, Refusal::BadNonce)] },
+        Reply::Block(BlockNotice { height, hash, durable, batches: 1, rows: 2, ok: 1 }),
+        Reply::Status(Status { height, hash, accounts: 4, pending: 5, peers: 3 }),
+        Reply::Account(AccountNumber(2), None),
+        Reply::Account(AccountNumber(2), Some(Account::new([5; 32], 70))),
+    ];
+    vec![
+        ("peers", stream(0, &peers.each_ref().map(of))),
+        ("peers_cut", stream(7, &peers.each_ref().map(of))),
+        ("requests", stream(64, &requests.each_ref().map(Request::encode))),
+        ("replies", stream(3, &replies.each_ref().map(Reply::encode))),
+    ]
+}
+
+/// The seeds made here: target, name, bytes.
+fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let mut seeds = vec![
+        ("batch", "transfer", batch(1, 0).bytes().to_vec()),
+        ("batch", "opens", batch(2, 3).bytes().to_vec()),
+        ("block", "empty", block(0, false)),
+        ("block", "settles", block(2, false)),
+        ("block", "checkpoint", block(1, true)),
+        ("vertex", "first_round", vertex(1, 0).bytes.to_vec()),
+        ("vertex", "linked", vertex(2, 3).bytes.to_vec()),
+        ("vertex", "all_lists", vertex(9, 2).bytes.to_vec()),
+    ];
+    seeds.extend(streams().into_iter().map(|(name, bytes)| ("frame", name, bytes)));
+    seeds
+}
+
+#[test]
+fn the_seeds_of_real_values_are_of_this_format_and_decode() {
+    for (target, name, bytes) in made() {
+        let path = folder(target).join(name);
+        if std::env::var_os("THRONG_WRITE_SEEDS").is_some() {
+            std::fs::create_dir_all(folder(target)).expect("the seeds' folder can be made");
+            std::fs::write(&path, &bytes).expect("the seed can be written");
+        }
+        assert_eq!(std::fs::read(&path).ok(), Some(bytes.clone()), "{}", path.display());
+        let (_, check) = TARGETS.into_iter().find(|(name, _)| *name == target).expect("a target");
+        assert!(check(&bytes), "{target}/{name} decodes");
+    }
+}
+
+#[test]
+fn every_committed_seed_holds_in_every_target() {
+    let mut replayed = 0;
+    for (target, _) in TARGETS {
+        let entries = std::fs::read_dir(folder(target)).expect("every target has seeds");
+        let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+        paths.sort_unstable();
+        for path in paths {
+            let bytes = std::fs::read(&path).expect("a readable seed");
+            assert!(bytes.len() <= 4_096, "{}: seeds are small", path.display());
+            TARGETS.iter().for_each(|(_, check)| _ = check(&bytes));
+            replayed += 1;
+        }
+    }
+    assert!(replayed >= made().len());
+}

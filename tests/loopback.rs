@@ -1,0 +1,299 @@
+//! Whole nodes on loopback sockets and real files: they settle what clients send, agree, and go on after a restart.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
+use throng::net::{NetConfig, NodeSetup, RunningNode, StartError, Stopped};
+use throng::node::{NodeConfig, Setup};
+use throng::store::StoreConfig;
+use throng::types::{
+    AccountNumber, BlockHash, Effect, Genesis, GenesisAccount, Key, Policy, Rules, Seat, SeatInfo, Time,
+    Witness,
+};
+use throng::wire::client::{BlockNotice, Reply, Request, Submission};
+use throng::wire::{FrameReader, Rows, chain_id, frame_header, transaction_digest};
+
+/// How long a test waits for bytes that must come before it gives up.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const ACCOUNTS: u32 = 32;
+
+fn key_of(kind: u8, number: u32) -> SigningKey {
+    let mut seed = [kind; 32];
+    seed[..4].copy_from_slice(&number.to_le_bytes());
+    signing_key_from_seed(seed)
+}
+
+fn genesis(nodes: u16, policy: Policy) -> Arc<Genesis> {
+    let seat = |seat: u16| SeatInfo {
+        key: Key(public_key(&key_of(1, seat.into()))),
+        fee_account: AccountNumber(ACCOUNTS - u32::from(seat)),
+    };
+    let account = |number: u32| GenesisAccount { key: public_key(&key_of(2, number)), balance: 1_000_000 };
+    let genesis = Genesis {
+        name: "loopback".into(),
+        time: Time(1),
+        rules: Rules { policy, checkpoint_blocks: 8, ..Rules::default() },
+        seats: (0..nodes).map(seat).collect(),
+        accounts: (1..=ACCOUNTS).map(account).collect(),
+    };
+    genesis.check().unwrap();
+    Arc::new(genesis)
+}
+
+/// A chain's listeners and directories, so that a node can be started again in its place.
+struct Chain {
+    genesis: Arc<Genesis>,
+    dir: tempfile::TempDir,
+    peers: Vec<SocketAddr>,
+}
+
+impl Chain {
+    /// Starts all nodes of a new chain.
+    fn start(nodes: u16, policy: Policy) -> (Chain, Vec<RunningNode>) {
+        let bound: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let peers = bound.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let chain = Chain { genesis: genesis(nodes, policy), dir: tempfile::tempdir().unwrap(), peers };
+        let start = |(seat, listener)| chain.node(seat, listener).unwrap();
+        let running = (0..nodes).zip(bound).map(start).collect();
+        (chain, running)
+    }
+
+    fn node(&self, seat: u16, peer_listener: TcpListener) -> Result<RunningNode, StartError> {
+        RunningNode::start(NodeSetup {
+            setup: Setup {
+                genesis: self.genesis.clone(),
+                seat: Seat(seat),
+                key: key_of(1, seat.into()),
+                config: NodeConfig::default(),
+                seed: seat.into(),
+            },
+            dir: self.path(seat),
+            store: StoreConfig { segment_bytes: 16 << 20, ..StoreConfig::default() },
+            net: NetConfig { verify_threads: 1, ..NetConfig::default() },
+            peer_listener,
+            client_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            peers: self.peers.clone(),
+        })
+    }
+
+    fn path(&self, seat: u16) -> std::path::PathBuf {
+        Path::join(self.dir.path(), format!("node-{seat}"))
+    }
+
+    /// Starts a node again on its directory and at its address.
+    fn restart(&self, seat: u16) -> RunningNode {
+        self.node(seat, TcpListener::bind(self.peers[usize::from(seat)]).unwrap()).unwrap()
+    }
+
+    /// Transfers of one account with so many nonces from one on.
+    fn transfers(&self, from: u32, first_nonce: u64, count: u64) -> Submission {
+        let (chain, key) = (chain_id(&self.genesis), key_of(2, from));
+        let to = from % ACCOUNTS + 1;
+        let to_key = self.genesis.accounts[to as usize - 1].key;
+        let row = |nonce| {
+            let effect = Effect::transfer(from, to, 3, nonce, 1);
+            let digest = transaction_digest(&chain, &effect, &public_key(&key), &to_key);
+            (effect, Witness(sign(&key, &digest)))
+        };
+        let (effects, witnesses): (Vec<_>, Vec<_>) = (first_nonce..first_nonce + count).map(row).unzip();
+        Submission::pack(Rows { effects: &effects, keys: &[], witnesses: &witnesses }).unwrap()
+    }
+}
+
+/// A client on a blocking socket.
+struct Client {
+    stream: TcpStream,
+    reader: FrameReader,
+    notices: Vec<BlockNotice>,
+}
+
+impl Client {
+    fn connect(node: &RunningNode) -> Client {
+        let stream = TcpStream::connect(node.client_address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Client { stream, reader: FrameReader::new(1 << 20), notices: Vec::new() };
+        client.ask(&Request::Hello);
+        assert!(matches!(client.next(), Reply::Welcome { .. }));
+        client.ask(&Request::Subscribe);
+        client
+    }
+
+    fn ask(&mut self, request: &Request) {
+        let (kind, payload) = request.encode();
+        let frame = [&frame_header(kind, payload.len())[..], &payload].concat();
+        self.stream.write_all(&frame).unwrap();
+    }
+
+    fn next(&mut self) -> Reply {
+        loop {
+            if let Some(frame) = self.reader.next().unwrap() {
+                return Reply::decode(&frame).unwrap();
+            }
+            let mut buffer = [0; 4096];
+            let count = self.stream.read(&mut buffer).expect("the node answers in time");
+            assert!(count > 0, "the node hung up");
+            self.reader.push(&buffer[..count]);
+        }
+    }
+
+    /// The next answer; notices of blocks are kept.
+    fn answer(&mut self) -> Reply {
+        loop {
+            match self.next() {
+                Reply::Block(notice) => self.notices.push(notice),
+                reply => return reply,
+            }
+        }
+    }
+
+    fn submit(&mut self, rows: Submission) -> u32 {
+        self.ask(&Request::Submit { id: 7, rows });
+        let Reply::Submitted { id: 7, accepted, refused } = self.answer() else { panic!("another answer") };
+        assert_eq!(refused, []);
+        accepted
+    }
+
+    /// Waits until so many rows have settled in blocks that this client was told of.
+    fn until_settled(&mut self, rows: u32) {
+        while self.notices.iter().map(|notice| notice.ok).sum::<u32>() < rows {
+            match self.next() {
+                Reply::Block(notice) => self.notices.push(notice),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// The same hash at every height that two nodes told of, and the same state.
+fn assert_agreed(told: &[Vec<BlockNotice>], stopped: &[Stopped]) {
+    let mut chain: BTreeMap<u64, BlockHash> = BTreeMap::new();
+    for notice in told.iter().flatten() {
+        let first = *chain.entry(notice.height.0).or_insert(notice.hash);
+        assert_eq!(first, notice.hash, "height {}", notice.height);
+    }
+    assert!(stopped.windows(2).all(|pair| pair[0].root == pair[1].root), "{stopped:?}");
+    assert!(stopped.windows(2).all(|pair| pair[0].last_full == pair[1].last_full), "{stopped:?}");
+}
+
+fn run_and_stop(nodes: u16, policy: Policy) {
+    let (chain, running) = Chain::start(nodes, policy);
+    let mut clients: Vec<_> = running.iter().map(Client::connect).collect();
+    let mut sent = 0;
+    for (number, client) in (1..).zip(&mut clients) {
+        sent += client.submit(chain.transfers(number, 1, 40));
+    }
+    assert_eq!(sent, 40 * u32::from(nodes));
+    clients.iter_mut().for_each(|client| client.until_settled(sent));
+    for (node, client) in running.iter().zip(&mut clients) {
+        assert_eq!(node.failure(), None);
+        client.ask(&Request::Account(AccountNumber(1)));
+        let Reply::Account(_, Some(account)) = client.answer() else { panic!("no account") };
+        assert_eq!(account.nonce_high.get(), 40);
+        client.ask(&Request::Status);
+        let Reply::Status(status) = client.answer() else { panic!("no status") };
+        assert_eq!((status.accounts, status.peers), (ACCOUNTS + 1, nodes - 1));
+    }
+    let stopped: Vec<_> = running.into_iter().map(|node| node.stop().unwrap()).collect();
+    let told: Vec<_> = clients.into_iter().map(|client| client.notices).collect();
+    assert_agreed(&told, &stopped);
+    assert!(stopped[0].last_full.0 > 0);
+}
+
+#[test]
+fn a_chain_of_one_settles_what_it_is_sent() {
+    run_and_stop(1, Policy::Quorum);
+}
+
+#[test]
+fn four_nodes_settle_and_agree_with_drawn_verifiers() {
+    run_and_stop(4, Policy::Quorum);
+}
+
+#[test]
+fn four_nodes_settle_and_agree_when_all_verify() {
+    run_and_stop(4, Policy::All);
+}
+
+#[test]
+fn a_chain_of_one_goes_on_after_a_stop() {
+    let (chain, running) = Chain::start(1, Policy::Quorum);
+    let mut client = Client::connect(&running[0]);
+    client.submit(chain.transfers(1, 1, 30));
+    client.until_settled(30);
+    let first = running.into_iter().next().unwrap().stop().unwrap();
+    let node = chain.restart(0);
+    let mut client = Client::connect(&node);
+    client.ask(&Request::Account(AccountNumber(1)));
+    let Reply::Account(_, Some(account)) = client.answer() else { panic!("no account") };
+    assert_eq!(account.nonce_high.get(), 30, "replayed");
+    client.submit(chain.transfers(1, 31, 30));
+    client.until_settled(30);
+    let second = node.stop().unwrap();
+    assert!(second.last_full > first.last_full && second.root != first.root);
+    let third = chain.restart(0).stop().unwrap();
+    assert_eq!((third.root, third.last_full), (second.root, second.last_full));
+}
+
+#[test]
+fn a_stop_amid_work_keeps_what_was_told() {
+    let (chain, running) = Chain::start(1, Policy::Quorum);
+    let mut client = Client::connect(&running[0]);
+    for account in 1..=20 {
+        let rows = chain.transfers(account, 1, 60);
+        client.ask(&Request::Submit { id: 7, rows });
+    }
+    while client.notices.iter().all(|notice| notice.ok == 0) {
+        if let Reply::Block(notice) = client.next() {
+            client.notices.push(notice);
+        }
+    }
+    let told = client.notices.last().unwrap().height;
+    let first = running.into_iter().next().unwrap().stop().unwrap();
+    let second = chain.restart(0).stop().unwrap();
+    assert!(first.height >= told && second.height >= first.height);
+}
+
+#[test]
+fn one_of_four_returns_on_its_directory_and_catches_up() {
+    let (chain, running) = Chain::start(4, Policy::Quorum);
+    let mut running: Vec<_> = running.into_iter().map(Some).collect();
+    let mut clients: Vec<_> = running.iter().flatten().map(Client::connect).collect();
+    clients[0].submit(chain.transfers(1, 1, 20));
+    clients.iter_mut().for_each(|client| client.until_settled(20));
+    running[3].take().unwrap().stop().unwrap();
+    let before = clients.pop().unwrap().notices;
+    // The other three are a quorum.
+    clients[1].submit(chain.transfers(2, 1, 20));
+    clients.iter_mut().for_each(|client| client.until_settled(40));
+    running[3] = Some(chain.restart(3));
+    let mut returned = Client::connect(running[3].as_ref().unwrap());
+    returned.submit(chain.transfers(4, 1, 20));
+    clients.iter_mut().for_each(|client| client.until_settled(60));
+    let last = clients[0].notices.iter().rfind(|notice| notice.ok > 0).unwrap().height;
+    while returned.notices.last().is_none_or(|notice| notice.height < last) {
+        match returned.next() {
+            Reply::Block(notice) => returned.notices.push(notice),
+            other => panic!("{other:?}"),
+        }
+    }
+    let stopped: Vec<_> = running.into_iter().flatten().map(|node| node.stop().unwrap()).collect();
+    let mut told: Vec<_> = clients.into_iter().map(|client| client.notices).collect();
+    told.extend([before, returned.notices]);
+    assert_agreed(&told, &stopped);
+}
+
+#[test]
+fn a_node_that_cannot_start_says_why_and_leaves_the_directory_alone() {
+    let (chain, running) = Chain::start(1, Policy::Quorum);
+    let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(matches!(chain.node(0, listener()), Err(StartError::Store(_))), "the directory is in use");
+    assert!(matches!(chain.node(5, listener()), Err(StartError::Seat(5))));
+    drop(running);
+    let other = Chain { genesis: genesis(1, Policy::All), ..chain };
+    assert!(matches!(other.node(0, listener()), Err(StartError::Store(_))), "another chain's directory");
+    let lonely = Chain { peers: Vec::new(), ..other };
+    assert!(matches!(lonely.node(0, listener()), Err(StartError::Peers { found: 0, seats: 1 })));
+}
