@@ -238,6 +238,25 @@ fn a_chain_of_one_goes_on_after_a_stop() {
 }
 
 #[test]
+fn a_stop_amid_work_keeps_what_was_told() {
+    let (chain, running) = Chain::start(1, Policy::Quorum);
+    let mut client = Client::connect(&running[0]);
+    for account in 1..=20 {
+        let rows = chain.transfers(account, 1, 60);
+        client.ask(&Request::Submit { id: 7, rows });
+    }
+    while client.notices.iter().all(|notice| notice.ok == 0) {
+        if let Reply::Block(notice) = client.next() {
+            client.notices.push(notice);
+        }
+    }
+    let told = client.notices.last().unwrap().height;
+    let first = running.into_iter().next().unwrap().stop().unwrap();
+    let second = chain.restart(0).stop().unwrap();
+    assert!(first.height >= told && second.height >= first.height);
+}
+
+#[test]
 fn one_of_four_returns_on_its_directory_and_catches_up() {
     let (chain, running) = Chain::start(4, Policy::Quorum);
     let mut running: Vec<_> = running.into_iter().map(Some).collect();

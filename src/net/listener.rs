@@ -10,6 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 /// Who comes in through a listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,13 +32,17 @@ pub struct Listener {
     pub ready: bool,
     /// Nobody is accepted before.
     pub rests_until: Option<Time>,
-    spare: Option<File>,
+    /// What the spare descriptor is a copy of.
+    null: Option<File>,
+    spare: Option<OwnedFd>,
 }
 
 impl Listener {
     /// A listener on a socket that is registered already.
     pub fn new(socket: TcpListener, door: Door) -> Listener {
-        Listener { socket, door, ready: true, rests_until: None, spare: spare() }
+        let null = File::open("/dev/null").ok();
+        let spare = spare(null.as_ref());
+        Listener { socket, door, ready: true, rests_until: None, null, spare }
     }
 
     /// Whether it could accept right now.
@@ -78,18 +83,21 @@ impl Listener {
     /// nobody waits.) `false` if there is no spare one.
     fn turn_away(&mut self, metrics: &Metrics) -> bool {
         if self.spare.take().is_none() {
-            self.spare = spare();
+            self.spare = spare(self.null.as_ref());
             return self.spare.is_some();
         }
-        match self.socket.accept() {
-            Ok((stream, _)) => {
+        match (self.socket.accept(), &self.null) {
+            (Ok((stream, _)), Some(null)) => {
                 Metrics::add(&metrics.connections_dropped, 1);
-                drop(stream);
+                // Hangs up and has the spare one back in one step: nobody else can take the descriptor in between.
+                let mut taken = OwnedFd::from(stream);
+                self.spare = rustix::io::dup2(null, &mut taken).is_ok().then_some(taken);
+                return true;
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
-            Err(_) => {}
+            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
+            _ => {}
         }
-        self.spare = spare();
+        self.spare = spare(self.null.as_ref());
         true
     }
 }
@@ -150,6 +158,6 @@ fn out_of_descriptors(error: &io::Error) -> bool {
         .any(|errno| code == Some(errno.raw_os_error()))
 }
 
-fn spare() -> Option<File> {
-    File::open("/dev/null").ok()
+fn spare(null: Option<&File>) -> Option<OwnedFd> {
+    null?.try_clone().ok().map(OwnedFd::from)
 }

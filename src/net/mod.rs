@@ -31,6 +31,7 @@ mod disk;
 mod event_loop;
 mod listener;
 mod noise;
+mod outbound;
 mod peer;
 mod queue;
 mod running;

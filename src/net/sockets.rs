@@ -2,7 +2,7 @@
 //! is not known here.
 
 use super::config::*;
-use super::conn::{Conn, Gone, Link, connected, flush, read_some};
+use super::conn::{Conn, Gone, Link, connected, read_some};
 use super::dialer::Dialer;
 use super::noise::Identity;
 use super::peer::{PeerEvent, PeerLink, Scratch};
@@ -11,11 +11,11 @@ use super::slab::Slab;
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
 use crate::wire::Message;
-use crate::wire::client::{Reply, Request};
+use crate::wire::client::Request;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
@@ -75,24 +75,24 @@ pub struct Sockets {
     pub(super) conns: Slab<Conn>,
     dialer: Dialer,
     /// The current connection of each seat.
-    seats: Vec<Option<Token>>,
+    pub(super) seats: Vec<Option<Token>>,
     pub(super) opened: usize,
     /// Those that had input to be read.
-    ready: ReadyList,
+    pub(super) ready: ReadyList,
     /// Those that have output and a socket that takes it.
-    dirty: ReadyList,
+    pub(super) dirty: ReadyList,
     /// Those that have input and wait for room: validators for the disk, clients for the mempool.
     waiting_peers: Vec<Token>,
     waiting_clients: Vec<Token>,
     /// Those without identity or hello, by their deadline.
     pub(super) strangers: VecDeque<(Time, Token)>,
-    subscribers: Vec<Token>,
+    pub(super) subscribers: Vec<Token>,
     pub(super) inbound_strangers: usize,
     pub(super) silent_clients: usize,
     pub(super) clients: usize,
     stall_check: Time,
     buffer: Box<[u8]>,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
     peer_events: Vec<PeerEvent>,
 }
 
@@ -360,119 +360,6 @@ impl Sockets {
         self.dialer.opened(seat);
         tracing::info!(seat = seat.0, address = %conn.address, "validator connected");
         events.push(Event::Opened(seat));
-    }
-
-    /// Writes to everybody who has something to write, each within its budget.
-    pub fn write(&mut self, now: Time, events: &mut Vec<Event>) {
-        for _ in 0..self.dirty.len() {
-            let Some(token) = self.dirty.pop() else { break };
-            let Some(conn) = self.conns.get_mut(token) else { continue };
-            conn.in_dirty = false;
-            match flush(conn, &mut self.scratch, WRITE_BUDGET) {
-                Ok((sent, more)) => {
-                    Metrics::add(&self.metrics.bytes_sent, sent as u64);
-                    let waits = !conn.out().pending().is_empty();
-                    conn.stuck = if !waits {
-                        None
-                    } else if sent > 0 {
-                        Some(now)
-                    } else {
-                        conn.stuck.or(Some(now))
-                    };
-                    if more {
-                        self.dirty.add(token, &mut conn.in_dirty);
-                    }
-                    self.rouse(token);
-                }
-                Err(gone) => self.drop_conn(token, &gone, now, events),
-            }
-        }
-    }
-
-    /// One attempt to get out what tells the other side why it is dropped.
-    fn flush_once(&mut self, token: Token) {
-        if let Some(conn) = self.conns.get_mut(token) {
-            let sent = conn.stream.write(match &conn.link {
-                Link::Peer(link) => link.out.pending(),
-                Link::Client(link) => link.out.pending(),
-            });
-            Metrics::add(&self.metrics.bytes_sent, sent.unwrap_or(0) as u64);
-        }
-    }
-
-    fn mark_dirty(&mut self, token: Token) {
-        if let Some(conn) = self.conns.get_mut(token)
-            && conn.writable
-        {
-            self.dirty.add(token, &mut conn.in_dirty);
-        }
-    }
-
-    /// Reads on from a client that its own bounds had held back.
-    fn rouse(&mut self, token: Token) {
-        if let Some(conn) = self.conns.get_mut(token)
-            && !conn.in_waiting
-            && conn.has_input()
-            && matches!(&conn.link, Link::Client(link) if link.may_ask())
-        {
-            self.ready.add(token, &mut conn.in_ready);
-        }
-    }
-
-    /// Queues a message for one validator; drops it when there is no room, or no connection.
-    pub fn send(&mut self, to: Seat, message: &Message) {
-        self.send_payload(to, message, message.payload());
-    }
-
-    /// Queues a message for all validators; its bytes are shared.
-    pub fn broadcast(&mut self, message: &Message) {
-        let payload = message.payload();
-        for seat in 0..self.seats.len() {
-            self.send_payload(Seat(seat as u16), message, payload.clone());
-        }
-    }
-
-    fn send_payload(&mut self, to: Seat, message: &Message, payload: bytes::Bytes) {
-        let Some(token) = self.seats.get(to.index()).copied().flatten() else { return };
-        let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get_mut(token) else { return };
-        if !link.send(message, payload) {
-            Metrics::add(&self.metrics.messages_dropped, 1);
-        }
-        self.mark_dirty(token);
-    }
-
-    /// Answers a client; `rows` of it are not waiting any more.
-    pub fn reply(&mut self, client: Token, reply: &Reply, rows: usize, now: Time, events: &mut Vec<Event>) {
-        let Some(Conn { link: Link::Client(link), .. }) = self.conns.get_mut(client) else { return };
-        link.rows_waiting -= rows.min(link.rows_waiting);
-        match link.reply(reply) {
-            Ok(()) => {
-                self.mark_dirty(client);
-                self.rouse(client);
-            }
-            Err(error) => self.drop_conn(client, &error.into(), now, events),
-        }
-    }
-
-    /// From now on the client hears of every block.
-    pub fn subscribe(&mut self, client: Token) {
-        if let Some(conn) = self.conns.get_mut(client)
-            && !std::mem::replace(&mut conn.subscribed, true)
-        {
-            self.subscribers.push(client);
-        }
-    }
-
-    /// Tells all subscribers; one that does not read is dropped.
-    pub fn publish(&mut self, reply: &Reply, now: Time, events: &mut Vec<Event>) {
-        let (kind, payload) = reply.encode();
-        for client in self.subscribers.clone() {
-            let Some(Conn { link: Link::Client(link), .. }) = self.conns.get_mut(client) else { continue };
-            match link.push(kind, &payload) {
-                Ok(()) => self.mark_dirty(client),
-                Err(error) => self.drop_conn(client, &error.into(), now, events),
-            }
-        }
     }
 
     /// Does what is due: deadlines, dials, the look for stalls.
