@@ -102,7 +102,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
     if (error.is_none() || !document.runs.is_empty())
         && let Err(error) = print(args, &document)
     {
-        eprintln!("throng: cannot write the results: {error}");
+        eprintln!("throng: cannot write all of the results: {error}");
         return AGAINST;
     }
     match error {
@@ -130,11 +130,17 @@ pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
 fn print(args: &Args, document: &Document) -> std::io::Result<()> {
     use std::io::Write;
     let json = || serde_json::to_string_pretty(document).map_err(std::io::Error::other);
-    if let Some(dir) = &args.dir {
-        std::fs::write(dir.join("results.json"), json()?)?;
-    }
     let text = if args.json { json()? } else { table::bench(document) };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
-    out.flush()
+    out.flush()?;
+    match &args.dir {
+        Some(dir) => {
+            // Under its name only once it is whole.
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            file.write_all(json()?.as_bytes())?;
+            file.persist(dir.join("results.json")).map(drop).map_err(|error| error.error)
+        }
+        None => Ok(()),
+    }
 }

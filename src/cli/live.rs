@@ -11,8 +11,11 @@ use std::time::Duration;
 /// The live line.
 pub struct Live {
     bar: Option<ProgressBar>,
-    last: Mutex<Option<(usize, Discriminant<Step>)>>,
+    last: Mutex<Option<Shown>>,
 }
+
+/// What tells one line from the next where there is no live one: nodes, kind of step, part.
+type Shown = (usize, Discriminant<Step>, &'static str);
 
 impl Live {
     /// Begins. With logs on the same stream a live line would tear them apart: then it prints plain lines.
@@ -35,7 +38,8 @@ impl Live {
         match &self.bar {
             Some(bar) => bar.set_message(words),
             None => {
-                let this = Some((nodes, discriminant(&step)));
+                let part = if let Step::Part(name, _) = step { name } else { "" };
+                let this = Some((nodes, discriminant(&step), part));
                 let before = std::mem::replace(&mut *self.last.lock(), this);
                 if before != this {
                     eprintln!("throng: {words}");
@@ -69,7 +73,8 @@ fn words(nodes: usize, step: Step) -> String {
         Step::WarmingUp => format!("{chain}: warming up"),
         Step::Measuring(tps) if tps > 0.0 => format!("{chain}: measuring, {} tx/s", grouped(tps as u64)),
         Step::Measuring(_) => format!("{chain}: measuring"),
-        Step::Part(name, tps) => format!("{chain}: {name}, {} tx/s", grouped(tps as u64)),
+        Step::Part(name, tps) if tps > 0.0 => format!("{chain}: {name}, {} tx/s", grouped(tps as u64)),
+        Step::Part(name, _) => format!("{chain}: {name}"),
         Step::Draining => format!("{chain}: letting what is under way settle"),
         Step::Reading => format!("{chain}: reading the chain back"),
     }

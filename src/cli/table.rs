@@ -2,8 +2,7 @@
 
 use crate::lab::results::{Document, Run};
 use crate::lab::stress::{Part, StressDocument};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use std::fmt::Write;
 
 /// A number with its thousands apart.
@@ -28,11 +27,14 @@ pub fn milliseconds(value: f64) -> String {
     }
 }
 
-/// A table whose columns but the last stand to the right.
-pub fn frame(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Table {
+const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
+const STYLE: TableStyle = TableStyle::new().top_border(RULE).header_separator(RULE).bottom_border(RULE);
+
+/// A table whose first columns, so many, stand to the right.
+pub fn frame(header: &[&str], numbers: usize, rows: impl Iterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
-    for column in table.column_iter_mut().take(header.len() - 1) {
+    table.load_style(STYLE).set_header(header.iter().copied());
+    for column in table.column_iter_mut().take(numbers) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.add_rows(rows);
@@ -46,17 +48,17 @@ pub fn bench(document: &Document) -> String {
         "tx/s",
         "p50",
         "p99",
-        "CPU µs/tx/node",
-        "sent B/tx/node",
-        "stored B/tx/node",
-        "limited by",
+        "CPU µs\n/tx/node",
+        "sent B\n/tx/node",
+        "stored B\n/tx/node",
+        "limited\nby",
         "verdict",
     ];
-    let mut out = frame(&header, document.runs.iter().map(row)).to_string();
+    let mut out = frame(&header, 7, document.runs.iter().map(row)).to_string();
     out.push('\n');
     for run in &document.runs {
         if let Some(reason) = &run.reason {
-            let _ = writeln!(out, "{} nodes, {}: {reason}", run.nodes, run.verdict); // a String takes everything
+            let _ = writeln!(out, "n={}: {}: {reason}", run.nodes, run.verdict); // a String takes everything
         }
     }
     for note in notes(document) {
@@ -114,7 +116,7 @@ fn notes(document: &Document) -> Vec<String> {
     if let Some(rates) = rates(runs) {
         notes.push(rates);
     }
-    if !measured.is_empty() {
+    if !measured.is_empty() && runs.iter().all(|run| run.saturated) {
         let cores = document.machine.cores;
         let share = measured
             .iter()
@@ -145,7 +147,7 @@ fn notes(document: &Document) -> Vec<String> {
             run.nodes, run.window_s
         ));
     }
-    for run in runs.iter().filter(|run| !run.drained && !run.interrupted) {
+    for run in runs.iter().filter(|run| !run.drained && !run.interrupted && run.verdict != "failed") {
         notes.push(format!(
             "n={}: not all accepted transactions had settled on all nodes at the end.",
             run.nodes
@@ -167,8 +169,8 @@ pub fn stress(document: &StressDocument) -> String {
             part.descriptors.map_or_else(nothing, |open| grouped(open as u64)),
         ]
     };
-    let header = ["part", "tx/s", "p50", "p99", "memory/node", "descriptors"];
-    let mut out = frame(&header, document.parts.iter().map(row)).to_string();
+    let header = ["part", "tx/s", "p50", "p99", "memory\n/node", "open\ndescriptors"];
+    let mut out = frame(&header, header.len(), document.parts.iter().map(row)).to_string();
     let config = &document.config;
     out.push_str(&format!(
         "\n{} peers ({}) made {} connections to {} nodes and sent {} MB; the nodes ended {} of the connections.",
