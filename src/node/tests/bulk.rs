@@ -35,7 +35,7 @@ fn an_own_batch_is_pushed_again_until_a_quorum_acked_it() {
     let batch = world.seal(1, 1..4);
     assert_eq!(world.pushes(batch.id), [1, 2, 3]);
     world.pass(DELAY * 3);
-    assert_eq!(world.pushes(batch.id), [], "not at once");
+    assert!(world.pushes(batch.id).is_empty(), "not at once");
     world.pass(DELAY * 2);
     assert_eq!(world.pushes(batch.id), [1, 2, 3]);
     world.round(&[(2, ack(batch, Held))]);
@@ -43,7 +43,7 @@ fn an_own_batch_is_pushed_again_until_a_quorum_acked_it() {
     assert_eq!(world.pushes(batch.id), [1, 3], "only to whom has not acked it");
     world.round(&[(1, ack(batch, Held))]);
     world.pass(DELAY * 20);
-    assert_eq!(world.pushes(batch.id), [], "with its author's that is a quorum");
+    assert!(world.pushes(batch.id).is_empty(), "with its author's that is a quorum");
 }
 
 #[test]
