@@ -269,7 +269,6 @@ impl EventLoop {
                 Metrics::add(&self.metrics.peer_faults, 1);
                 tracing::warn!(seat = peer.0, reason, "a validator broke a rule");
             }
-            Output::Fatal(fatal) => return Err(End::Died(fatal.to_string())),
         }
         Ok(())
     }

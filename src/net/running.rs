@@ -11,7 +11,7 @@ use super::sockets::Sockets;
 use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
-use crate::node::{Fatal, Node, Progress, Setup, Shared};
+use crate::node::{Node, OpenError, Progress, Setup, Shared};
 use crate::store::{Opened, RecordKind, Store, StoreConfig, StoreError};
 use crate::types::{BlockHash, Height, Root};
 use crate::wire;
@@ -65,12 +65,12 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// What is on disk cannot be continued.
-    #[error("{dir}: {fatal}", dir = dir.display())]
+    #[error("{dir}: {reason}", dir = dir.display())]
     Recovery {
         /// The directory.
         dir: PathBuf,
         /// Why.
-        fatal: Fatal,
+        reason: OpenError,
     },
     /// The system refused a thread or a descriptor.
     #[error("cannot {doing}: {source}")]
@@ -129,7 +129,7 @@ impl RunningNode {
         let mut last_full = Height(0);
         let records = records.inspect(|record| note_full(record, &mut last_full));
         let opened = Node::open(setup, records, clock.now());
-        let (node, shared) = opened.map_err(|fatal| StartError::Recovery { dir, fatal })?;
+        let (node, shared) = opened.map_err(|reason| StartError::Recovery { dir, reason })?;
 
         let metrics = Arc::new(Metrics::default());
         let state = Arc::new(State::default());

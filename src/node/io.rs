@@ -65,13 +65,11 @@ pub enum Output {
         /// Which rule.
         reason: &'static str,
     },
-    /// The machine cannot go on; it puts out nothing more.
-    Fatal(Fatal),
 }
 
-/// Why a node stops by itself.
+/// Why a machine does not open on what its store recovered.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Fatal {
+pub enum OpenError {
     /// A replayed block differs from the one on disk.
     #[error("block {height} on disk has hash {stored}, but executing it again gives {replayed}")]
     Replay {

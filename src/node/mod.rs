@@ -35,7 +35,7 @@ mod votes;
 mod tests;
 
 pub use config::{NodeConfig, Setup};
-pub use io::{Fatal, Input, Output, Progress};
+pub use io::{Input, OpenError, Output, Progress};
 pub use shared::Shared;
 
 use crate::consensus::{Consensus, Pace, epoch_seed};
@@ -99,19 +99,18 @@ pub struct Node {
     next_record: u64,
     on_disk: BTreeMap<u64, OnDisk>,
     outputs: VecDeque<Output>,
-    halted: bool,
 }
 
 impl Node {
     /// Opens the machine on what its store recovered, oldest record first, and the parts that its jobs share.
     ///
     /// # Errors
-    /// [`Fatal`] if the records contradict each other.
+    /// [`OpenError`] if the records contradict each other.
     pub fn open(
         setup: Setup,
         recovered: impl Iterator<Item = (RecordKind, Bytes)>,
         now: Time,
-    ) -> Result<(Node, Arc<Shared>), Fatal> {
+    ) -> Result<(Node, Arc<Shared>), OpenError> {
         let shared = Arc::new(Shared::new(&setup));
         let mut node = Node::new(&setup, shared.clone(), now);
         for (kind, bytes) in recovered {
@@ -152,16 +151,12 @@ impl Node {
             next_record: 1,
             on_disk: BTreeMap::new(),
             outputs: VecDeque::new(),
-            halted: false,
             shared,
         }
     }
 
     /// Takes in something that happened. `now` never runs backwards.
     pub fn handle(&mut self, now: Time, input: Input) {
-        if self.halted {
-            return;
-        }
         self.now = self.now.max(now);
         match input {
             Input::Connected(seat) => self.on_connected(seat),
@@ -185,9 +180,6 @@ impl Node {
 
     /// When [`Input::Tick`] is due at the latest.
     pub fn deadline(&mut self) -> Option<Time> {
-        if self.halted {
-            return None;
-        }
         let times = [Some(self.next_sweep), self.vote_due(), self.seal_due()];
         times.into_iter().flatten().min()
     }

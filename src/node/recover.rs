@@ -3,7 +3,7 @@
 
 use super::batches::Check;
 use super::jobs::ExecuteJob;
-use super::{Fatal, Node};
+use super::{Node, OpenError};
 use crate::consensus::Insert;
 use crate::store::RecordKind;
 use crate::types::{Sequence, Verdict};
@@ -12,8 +12,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 impl Node {
-    pub(super) fn recover(&mut self, kind: RecordKind, bytes: Bytes) -> Result<(), Fatal> {
-        let unreadable = |kind, error: WireError| Fatal::Record { kind, reason: error.to_string() };
+    pub(super) fn recover(&mut self, kind: RecordKind, bytes: Bytes) -> Result<(), OpenError> {
+        let unreadable = |kind, error: WireError| OpenError::Record { kind, reason: error.to_string() };
         match kind {
             RecordKind::Batch => {
                 let batch = Batch::decode(bytes).map_err(|error| unreadable("batch", error))?;
@@ -71,20 +71,20 @@ impl Node {
         }
     }
 
-    fn recover_block(&mut self, bytes: &[u8]) -> Result<(), Fatal> {
+    fn recover_block(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
         let Some(next) = self.chain.next() else {
             let reason = "no vertex on disk before it commits its leader".to_owned();
-            return Err(Fatal::Record { kind: "block", reason });
+            return Err(OpenError::Record { kind: "block", reason });
         };
         let batches: Option<Vec<Batch>> =
             next.settled.iter().map(|b| self.batches.get(&b.id).map(|held| held.batch.clone())).collect();
-        let batches = batches.ok_or(Fatal::MissingBatch { height: next.height.0 })?;
+        let batches = batches.ok_or(OpenError::MissingBatch { height: next.height.0 })?;
         let Some((height, checkpoint)) = self.chain.start() else { return Ok(()) };
         let executed = ExecuteJob { height, batches, checkpoint }.run(&self.shared);
         let Some((built, replayed)) = self.chain.finish(&executed) else { return Ok(()) };
         if replayed != bytes {
             let (stored, replayed) = (block_hash(bytes).to_string(), built.hash.to_string());
-            return Err(Fatal::Replay { height: height.0, stored, replayed });
+            return Err(OpenError::Replay { height: height.0, stored, replayed });
         }
         for batch in &built.settled {
             self.batches.executed(batch);

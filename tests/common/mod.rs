@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
-use throng::node::{Fatal, Input, Node, NodeConfig, Output, Setup, Shared, ingress};
+use throng::node::{Input, Node, NodeConfig, OpenError, Output, Setup, Shared, ingress};
 use throng::store::RecordKind;
 use throng::types::{
     AccountNumber, BlockHash, Effect, Genesis, GenesisAccount, Key, Policy, Rules, Seat, SeatInfo, Time,
@@ -181,7 +181,7 @@ impl Pump {
     }
 
     /// Another reader of a prefix of a node's log: what a restart would make of it.
-    pub fn reopen(&self, seat: usize, records: usize) -> Result<Node, Fatal> {
+    pub fn reopen(&self, seat: usize, records: usize) -> Result<Node, OpenError> {
         let log = self.places[seat].log[..records].to_vec();
         Node::open(self.setup(seat), log.into_iter(), self.now).map(|(node, _)| node)
     }
@@ -284,7 +284,6 @@ impl Pump {
             }
             Output::Durable(notice) => self.places[seat].notices.push(notice),
             Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
-            Output::Fatal(fatal) => panic!("node {seat} stopped: {fatal}"),
         }
     }
 

@@ -147,7 +147,6 @@ impl World {
                 }
                 Output::Durable(notice) => self.durable.push(notice),
                 Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
-                Output::Fatal(fatal) => panic!("{fatal}"),
             }
         }
     }
