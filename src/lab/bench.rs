@@ -302,9 +302,9 @@ fn measure(
     let (after, dry) = (session.mark(), session.flow().is_dry());
     let progress = [progress, session.progress()];
     let (anonymous, peak) = (machine::memory_anonymous(), machine::memory_peak());
+    let memory = Memory { peak, anonymous, generator: session.generator_bytes() };
     session.halt();
     tracing::info!(nodes, unsent = ?session.stocks(), "the load has ended");
-    let memory = Memory { peak, anonymous, generator: session.generator_bytes() };
     Ok(Window { before, after, progress, dry, woke, memory })
 }
 

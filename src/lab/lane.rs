@@ -8,6 +8,11 @@ use crate::wire::client::Submission;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+/// Memory of a signed row.
+pub const ROW_BYTES: u64 = (size_of::<Effect>() + size_of::<Witness>()) as u64;
+/// Memory of the time of a row that was sent.
+pub const TIME_BYTES: u64 = size_of::<Time>() as u64;
+
 /// One node's rows: signed ones that wait, and when the others were meant to be sent.
 #[derive(Debug)]
 pub struct Lane {
@@ -59,8 +64,8 @@ impl Lane {
 
     /// Memory of signed rows and of times.
     pub fn bytes(&self) -> u64 {
-        let row = (size_of::<Effect>() + size_of::<Witness>()) as u64;
-        self.chunks.iter().map(|chunk| chunk.len() as u64 * row).sum::<u64>() + self.times.len() as u64 * 8
+        self.chunks.iter().map(|chunk| chunk.len() as u64 * ROW_BYTES).sum::<u64>()
+            + self.times.len() as u64 * TIME_BYTES
     }
 
     /// Takes up to `most` fresh rows that stand together; stamps them with their times.

@@ -6,7 +6,7 @@ use super::cluster::{Cluster, ClusterError, Local};
 use super::figures::Mark;
 use super::flow::Flow;
 use super::generator::{Pace, Running};
-use super::lane::Lane;
+use super::lane::{Lane, ROW_BYTES, TIME_BYTES};
 use super::machine;
 use super::observe::{Board, Observers, Seen};
 use super::workload::{Order, Partition, Wallet};
@@ -71,6 +71,8 @@ pub struct Session<'a> {
     observers: Observers,
     cluster: Box<dyn Cluster>,
     lanes: Vec<Lane>,
+    /// While the lanes are under way: rows in stock, rows sent before, and the count of fresh rows at the start.
+    left: (u64, u64, u64),
     flow: Arc<Flow>,
     clock: Clock,
     wallet: &'a Wallet,
@@ -121,6 +123,7 @@ impl<'a> Session<'a> {
             observers,
             cluster: Box::new(cluster),
             lanes,
+            left: (0, 0, 0),
             flow,
             clock: Clock::system(),
             wallet,
@@ -150,6 +153,8 @@ impl<'a> Session<'a> {
     /// Begins to send.
     pub fn go(&mut self, pace: impl FnOnce(Time) -> Pace) -> Result<(), SessionError> {
         let lanes = std::mem::take(&mut self.lanes);
+        let sum = |of: fn(&Lane) -> u64| lanes.iter().map(of).sum();
+        self.left = (sum(Lane::stock), sum(|lane| lane.times().len() as u64), self.flow.counts().fresh);
         let pace = pace(self.clock.now());
         self.running =
             Some(Running::start(lanes, &self.flow, self.clock, pace).map_err(SessionError::Clients)?);
@@ -297,9 +302,15 @@ impl<'a> Session<'a> {
         self.lanes.iter().map(Lane::stock).collect()
     }
 
-    /// Memory that the generator holds while it is halted.
+    /// Memory that the generator needs for rows that are signed and not sent, and for the times of those sent.
     pub fn generator_bytes(&self) -> u64 {
-        self.lanes.iter().map(Lane::bytes).sum()
+        let of_lanes: u64 = self.lanes.iter().map(Lane::bytes).sum();
+        let (stock, sent, fresh) = self.left;
+        let since = self.flow.counts().fresh.saturating_sub(fresh);
+        match self.running {
+            Some(_) => stock.saturating_sub(since) * ROW_BYTES + (sent + since) * TIME_BYTES,
+            None => of_lanes,
+        }
     }
 
     /// Stops everything.

@@ -7,7 +7,7 @@ use super::observe::on_quorum;
 use super::peers::{PeerKind, Peers};
 use super::preflight::{self, Needs};
 use super::results::{Engine, Machine, SCHEMA};
-use super::session::{Session, SessionError, Woke};
+use super::session::{Ended, Session, SessionError, Woke};
 use super::verdict::{self, Verdict};
 use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
@@ -173,78 +173,19 @@ pub fn run(
     let mut session =
         Session::start(&wallet, (config.nodes, Policy::Quorum, config.seed), dir.path(), interrupt)?;
     let load = prepare(config, &mut session, interrupt, watch)?;
-    let (before, progress) = (session.mark(), session.progress());
-    let mut crowd = [0; 3];
-    let mut parts = Vec::new();
-    let mut woke = Woke::Over;
+    let before = (session.mark().counts, session.progress());
     session.go(|start| Pace::Rate { start, per_second: load })?;
-    for name in ["before", "during", "after"] {
-        if woke != Woke::Over {
-            break;
-        }
-        let peers = match name {
-            "during" => Some(let_loose(config, &session)?),
-            "after" => {
-                // The first second of quiet belongs to nobody: connections are still being cleared away.
-                session.wait(SETTLE_MAX, interrupt, &|| false);
-                None
-            }
-            _ => None,
-        };
-        let from = session.clock().now();
-        let ok = || session.board().read(|seen| seen.ok.iter().copied().max().unwrap_or(0));
-        let ok_before = ok();
-        let tell = || {
-            let span = session.clock().now().since(from);
-            watch(config.nodes, Step::Part(name, figures::per_second(ok() - ok_before, span)));
-            false
-        };
-        woke = session.wait(config.duration, interrupt, &tell);
-        let held = peers.as_ref().map_or(0, |peers| peers.counts().held.load(Relaxed)) as usize;
-        parts.push(Measured {
-            name,
-            window: (from, session.clock().now()),
-            memory: machine::memory_anonymous(),
-            descriptors: machine::descriptors().map(|open| open.saturating_sub(held)),
-        });
-        if let Some(peers) = peers {
-            let counts = peers.counts();
-            crowd = [&counts.connected, &counts.dropped, &counts.sent].map(|count| count.load(Relaxed));
-        }
-    }
-    let (after, last) = (session.mark(), session.progress());
+    let (measured, crowd, woke) = measure(config, &session, interrupt, watch)?;
+    let after = (session.mark().counts, session.progress());
     session.halt();
     watch(config.nodes, Step::Draining);
     let drained = session.drain(DRAIN_MAX, &Interrupt::never());
     let (broken, quorum) = (session.broken(), session.quorum());
-    let rows_bytes = session.generator_bytes();
     let ended = session.finish();
     watch(config.nodes, Step::Reading);
-    let settled = on_quorum(&ended.seen.notices, quorum);
-    let mut unreadable = None;
-    let parts: Vec<Part> = parts
-        .iter()
-        .map(|part| {
-            let sum = figures::in_window(&settled, part.window.0, part.window.1);
-            let latency = latency(&ended, part.window, &settled).unwrap_or_else(|reason| {
-                unreadable = Some(reason);
-                None
-            });
-            Part {
-                name: part.name,
-                tps: figures::per_second(sum.ok, part.window.1.since(part.window.0)),
-                p50_ms: latency.map(|latency| latency.p50),
-                p99_ms: latency.map(|latency| latency.p99),
-                memory_bytes_per_node: part
-                    .memory
-                    .map(|bytes| bytes.saturating_sub(rows_bytes) / config.nodes as u64),
-                descriptors: part.descriptors,
-            }
-        })
-        .collect();
+    let (parts, unreadable) = figures_of(config, &measured, &ended, quorum);
     let none = parts.iter().all(|part| part.tps == 0.0);
-    let standstill =
-        || none.then(|| verdict::standstill((before.counts, after.counts), &progress, &last, quorum));
+    let standstill = || none.then(|| verdict::standstill((before.0, after.0), &before.1, &after.1, quorum));
     let verdict: Verdict = decide(&ended, broken.or(unreadable), standstill);
     let interrupted = woke == Woke::Interrupted;
     let mut exceeded = if interrupted { Vec::new() } else { exceeded(&parts) };
@@ -265,6 +206,76 @@ pub fn run(
         exceeded,
         interrupted,
     })
+}
+
+/// Goes through the three parts under load: what was read at the end of each, and what the peers did (connections made,
+/// connections ended by nodes, bytes sent).
+fn measure(
+    config: &StressConfig,
+    session: &Session<'_>,
+    interrupt: &Interrupt,
+    watch: Watch<'_>,
+) -> Result<(Vec<Measured>, [u64; 3], Woke), SessionError> {
+    let (mut parts, mut crowd) = (Vec::new(), [0; 3]);
+    for name in ["before", "during", "after"] {
+        let peers = (name == "during").then(|| let_loose(config, session)).transpose()?;
+        if name == "after" {
+            // The first moments of quiet belong to nobody: connections are still being cleared away.
+            session.wait(SETTLE_MAX, interrupt, &|| false);
+        }
+        let from = session.clock().now();
+        let ok = || session.board().read(|seen| seen.ok.iter().copied().max().unwrap_or(0));
+        let ok_before = ok();
+        let tell = || {
+            let span = session.clock().now().since(from);
+            watch(config.nodes, Step::Part(name, figures::per_second(ok() - ok_before, span)));
+            false
+        };
+        let woke = session.wait(config.duration, interrupt, &tell);
+        let held = peers.as_ref().map_or(0, |peers| peers.counts().held.load(Relaxed)) as usize;
+        let generator = session.generator_bytes();
+        parts.push(Measured {
+            name,
+            window: (from, session.clock().now()),
+            memory: machine::memory_anonymous().map(|bytes| bytes.saturating_sub(generator)),
+            descriptors: machine::descriptors().map(|open| open.saturating_sub(held)),
+        });
+        if let Some(counts) = peers.as_ref().map(Peers::counts) {
+            crowd = [&counts.connected, &counts.dropped, &counts.sent].map(|count| count.load(Relaxed));
+        }
+        if woke != Woke::Over {
+            return Ok((parts, crowd, woke));
+        }
+    }
+    Ok((parts, crowd, Woke::Over))
+}
+
+/// The figures of every part; beside them why the chain could not be read back, if so.
+fn figures_of(
+    config: &StressConfig,
+    measured: &[Measured],
+    ended: &Ended,
+    quorum: usize,
+) -> (Vec<Part>, Option<String>) {
+    let settled = on_quorum(&ended.seen.notices, quorum);
+    let mut unreadable = None;
+    let mut part = |part: &Measured| {
+        let (from, until) = part.window;
+        let latency = latency(ended, part.window, &settled).unwrap_or_else(|reason| {
+            unreadable = Some(reason);
+            None
+        });
+        Part {
+            name: part.name,
+            tps: figures::per_second(figures::in_window(&settled, from, until).ok, until.since(from)),
+            p50_ms: latency.map(|latency| latency.p50),
+            p99_ms: latency.map(|latency| latency.p99),
+            memory_bytes_per_node: part.memory.map(|bytes| bytes / config.nodes as u64),
+            descriptors: part.descriptors,
+        }
+    };
+    let parts = measured.iter().map(&mut part).collect();
+    (parts, unreadable)
 }
 
 /// Finds a moderate load and signs for all three parts.
