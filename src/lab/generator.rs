@@ -42,7 +42,7 @@ const EVENTS_MAX: usize = 1024;
 /// The longest that a lane sleeps or a write blocks before it looks about.
 const LOOK_ABOUT: Duration = Duration::from_millis(20);
 /// The shortest sleep of an open loop: rows due within it travel together.
-const TURN_MIN: Duration = Duration::from_millis(1);
+const TURN_MIN: Duration = Duration::from_millis(2);
 /// How long a lane that was stopped waits for the replies to what it has sent.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 
