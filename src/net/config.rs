@@ -18,6 +18,12 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 /// How long a listener rests when descriptors have run out and even the spare one is gone.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Descriptors of the process that strangers cannot use up, at least; clients leave twice as many, so that validators
+/// still come in. Block files need one now and then, and a node that cannot open one stops.
+pub const DESCRIPTORS_KEPT_MIN: u64 = 16;
+/// The same as a share of the limit: one in so many.
+pub const DESCRIPTORS_KEPT_SHARE: u64 = 32;
+
 /// First wait before dialing again; doubles up to [`REDIAL_MAX`].
 pub const REDIAL_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before dialing again.

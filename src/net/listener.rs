@@ -7,10 +7,11 @@ use super::sockets::{Event, Sockets};
 use crate::metrics::Metrics;
 use crate::types::Time;
 use mio::net::{TcpListener, TcpStream};
+use rustix::process::{Resource, getrlimit};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Who comes in through a listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +36,8 @@ pub struct Listener {
     /// What the spare descriptor is a copy of.
     null: Option<File>,
     spare: Option<OwnedFd>,
+    /// Callers whose descriptor has this number or a higher one are turned away.
+    descriptor_end: i32,
 }
 
 impl Listener {
@@ -42,7 +45,8 @@ impl Listener {
     pub fn new(socket: TcpListener, door: Door) -> Listener {
         let null = File::open("/dev/null").ok();
         let spare = spare(null.as_ref());
-        Listener { socket, door, ready: true, rests_until: None, null, spare }
+        let descriptor_end = descriptor_end(getrlimit(Resource::Nofile).current, door);
+        Listener { socket, door, ready: true, rests_until: None, null, spare, descriptor_end }
     }
 
     /// Whether it could accept right now.
@@ -58,6 +62,10 @@ impl Listener {
         self.rests_until = None;
         for _ in 0..ACCEPTS_PER_TURN {
             match self.socket.accept() {
+                // Dropping it hangs up.
+                Ok((stream, _)) if stream.as_raw_fd() >= self.descriptor_end => {
+                    Metrics::add(&sockets.metrics.connections_dropped, 1);
+                }
                 Ok((stream, address)) => sockets.admit(self.door, stream, address, now, events),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.ready = false;
@@ -150,6 +158,16 @@ impl Sockets {
     }
 }
 
+/// From which number of a descriptor on a door takes nobody any more. Systems give out the lowest free number, so this
+/// keeps some back that callers cannot use up: for the block files, without which the node would die, and from
+/// clients also for validators.
+fn descriptor_end(limit: Option<u64>, door: Door) -> i32 {
+    let Some(limit) = limit else { return i32::MAX };
+    let kept = DESCRIPTORS_KEPT_MIN.max(limit / DESCRIPTORS_KEPT_SHARE);
+    let kept = if door == Door::Peers { kept } else { 2 * kept };
+    limit.saturating_sub(kept).try_into().unwrap_or(i32::MAX)
+}
+
 fn out_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = error.raw_os_error();
@@ -160,4 +178,21 @@ fn out_of_descriptors(error: &io::Error) -> bool {
 
 fn spare(null: Option<&File>) -> Option<OwnedFd> {
     null?.try_clone().ok().map(OwnedFd::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_leave_descriptors_for_files_and_clients_leave_some_for_validators() {
+        let clients = Door::Clients { most: 1 };
+        assert_eq!((descriptor_end(Some(256), Door::Peers), descriptor_end(Some(256), clients)), (240, 224));
+        assert_eq!(
+            (descriptor_end(Some(3200), Door::Peers), descriptor_end(Some(3200), clients)),
+            (3100, 3000)
+        );
+        assert_eq!((descriptor_end(Some(8), clients), descriptor_end(None, clients)), (0, i32::MAX));
+        assert_eq!(descriptor_end(Some(u64::MAX), Door::Peers), i32::MAX);
+    }
 }
