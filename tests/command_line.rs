@@ -26,7 +26,7 @@ fn refusal(flags: &[&str]) -> String {
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 27] = [
         (&["bench", "--nodes", "0"], "1 to 1024"),
         (&["bench", "--nodes", "1,0"], "1 to 1024"),
         (&["bench", "--nodes", "2000", "--accounts", "5000"], "1 to 1024"),
@@ -36,6 +36,11 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["bench", "--nodes", "8", "--accounts", "7"], "--accounts 7"),
         (&["bench", "--accounts", "1"], "--accounts 1"),
         (&["bench", "--accounts", "99999999999"], "--accounts"),
+        (&["bench", "--nodes", "-1"], "number of nodes"),
+        (&["bench", "--accounts", "-1"], "whole number"),
+        (&["bench", "--duration", "-1s"], "10s"),
+        (&["bench", "--rate", "-5"], "not a rate"),
+        (&["stress", "--peers", "-1"], "whole number"),
         (&["bench", "--duration", "0s"], "--duration"),
         (&["bench", "--duration", "10"], "10s"),
         (&["bench", "--rate", "0"], "rate"),

@@ -15,28 +15,28 @@ use std::time::Duration;
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// Numbers of nodes, one chain after the other
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = value::nodes, default_value = "1,2,4,8")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = value::nodes, allow_negative_numbers = true, default_value = "1,2,4,8")]
     nodes: Vec<usize>,
     /// Length of the measured window
-    #[arg(long, value_name = "SPAN", value_parser = value::span, default_value = "10s")]
+    #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true, default_value = "10s")]
     duration: Duration,
     /// Load before the window
-    #[arg(long, value_name = "SPAN", value_parser = value::span, default_value = "3s")]
+    #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true, default_value = "3s")]
     warmup: Duration,
     /// Accounts; they take turns
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 100_000)]
     accounts: u64,
     /// max: keep bounded queues full; N: so many transactions per second in all, on a schedule
-    #[arg(long, value_name = "max|N", value_parser = value::rate, default_value = "max")]
+    #[arg(long, value_name = "max|N", value_parser = value::rate, allow_negative_numbers = true, default_value = "max")]
     rate: Rate,
     /// With --rate max: rows sent and not yet settled; fewer give shorter queues and less throughput
-    #[arg(long, value_name = "ROWS", default_value_t = BenchConfig::default().in_flight)]
+    #[arg(long, value_name = "ROWS", value_parser = value::count, allow_negative_numbers = true, default_value_t = BenchConfig::default().in_flight)]
     in_flight: u64,
     /// Who checks a transaction's signature
     #[arg(long, value_enum, default_value_t = Verify::Quorum)]
     verify: Verify,
     /// From which keys and receivers are drawn
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 1)]
     seed: u64,
     /// Keep the nodes' data and the results there (a new or empty directory)
     #[arg(long, value_name = "DIR")]

@@ -17,7 +17,7 @@ mod value;
 
 use crate::lab::{Interrupt, Trigger};
 use clap::{CommandFactory, Parser, Subcommand};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -92,8 +92,11 @@ pub fn main() -> ExitCode {
 /// Help and version go to standard output; whatever is wrong becomes one line.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        print!("{error}");
-        return ExitCode::from(AGREED);
+        let mut out = std::io::stdout().lock();
+        return match write!(out, "{error}").and_then(|()| out.flush()) {
+            Ok(()) => ExitCode::from(AGREED),
+            Err(error) => fail(AGAINST, &format!("cannot write the help: {error}")),
+        };
     }
     let words = error.to_string();
     let said = words.split("\n\nUsage:").next().unwrap_or(&words);
@@ -136,6 +139,7 @@ fn on_interrupt() -> Result<Interrupt, ctrlc::Error> {
 
 fn interrupted(trigger: &Trigger) {
     if trigger.raise() {
+        crate::lab::discard_passing_data();
         std::process::exit(INTERRUPTED.into());
     }
     eprintln!("\nthrong: ending the run; Ctrl-C again ends it at once");

@@ -14,16 +14,16 @@ use std::time::Duration;
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// How many peers misbehave
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    peers: usize,
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 200)]
+    peers: u64,
     /// What they do, in turn
     #[arg(long, value_enum, value_delimiter = ',', default_value = "idle,garbage")]
     kind: Vec<Kind>,
     /// Nodes of the chain
-    #[arg(long, value_name = "N", value_parser = value::nodes, default_value = "4")]
+    #[arg(long, value_name = "N", value_parser = value::nodes, allow_negative_numbers = true, default_value = "4")]
     nodes: usize,
     /// Length of each of the three parts
-    #[arg(long, value_name = "SPAN", value_parser = value::span, default_value = "10s")]
+    #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true, default_value = "10s")]
     duration: Duration,
     /// One JSON document on standard output instead of the table
     #[arg(long)]
@@ -46,7 +46,7 @@ impl Args {
         };
         StressConfig {
             nodes: self.nodes,
-            peers: self.peers,
+            peers: usize::try_from(self.peers).unwrap_or(usize::MAX),
             kinds: self.kind.iter().map(kind).collect(),
             duration: self.duration,
             ..StressConfig::default()

@@ -141,6 +141,16 @@ fn notes(document: &Document) -> Vec<String> {
             each(&|run| format!("n={} {:.1} of {}", run.nodes, others(run).max(0.0), document.machine.cores))
         ));
     }
+    let late = |run: &Run| run.latency_ms.filter(|latency| latency.unsettled * 100 > latency.count);
+    for (run, latency) in runs.iter().filter_map(|run| Some((run, late(run)?))) {
+        notes.push(format!(
+            "n={}: of {} transactions that were meant to be sent in the window, {} had not settled when the nodes were \
+             stopped; latencies are of the others.",
+            run.nodes,
+            grouped(latency.count + latency.unsettled),
+            grouped(latency.unsettled)
+        ));
+    }
     for run in runs.iter().filter(|run| run.ran_dry) {
         notes.push(format!(
             "n={}: the signed transactions ran out; the figures are of the {:.1} s before.",

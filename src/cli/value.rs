@@ -24,6 +24,11 @@ pub fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A whole number; its limits are checked where they are known.
+pub fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a whole number, such as 1000"))
+}
+
 /// A number of nodes; its limits are checked where they are known.
 pub fn nodes(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of nodes, such as 4"))

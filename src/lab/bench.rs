@@ -13,6 +13,7 @@ use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
 use crate::node::Progress;
 use crate::types::{Policy, Time};
+use parking_lot::Mutex;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -79,6 +80,8 @@ const RATE_UNKNOWN: f64 = 1_000.0;
 pub(super) const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// When the generator runs dry, the window ends early if at least this part of it has passed.
 const DRY_WINDOW_MIN: u32 = 4;
+/// Attempts to remove the passing data of a process that ends at once.
+const REMOVALS_MAX: u32 = 5;
 /// How long it may take after an interrupt.
 const DRAIN_INTERRUPTED: Duration = Duration::from_secs(2);
 /// For the preflight of a saturating run: what a core signs, and so could check, in a second.
@@ -95,12 +98,18 @@ impl BenchConfig {
         if matches!(self.rate, Rate::PerSecond(rate) if !(rate > 0.0 && rate.is_finite())) {
             return Err(BadInput::NoRate);
         }
-        if let Some(dir) = &self.dir {
-            preflight::claim_dir(dir)?;
-        }
         let nodes = self.nodes.iter().copied().max().unwrap_or(1);
         let needs = Needs { nodes, accounts: self.accounts, rows: self.rows_expected(nodes), connections: 0 };
-        needs.check(self.dir.as_deref().unwrap_or(&std::env::temp_dir()))
+        match &self.dir {
+            Some(dir) => {
+                needs.check(preflight::existing(dir))?;
+                preflight::claim_dir(dir) // last, so that a refusal makes no directory
+            }
+            None => {
+                preflight::check_temporary(&std::env::temp_dir())?;
+                needs.check(&std::env::temp_dir())
+            }
+        }
     }
 
     fn rows_expected(&self, nodes: usize) -> u64 {
@@ -166,7 +175,8 @@ fn run_all(
 ) -> Result<(), SessionError> {
     config.check()?;
     watch(config.nodes[0], Step::Keys);
-    let wallet = Wallet::derive(config.seed, config.accounts as u32);
+    let wallet = Wallet::derive_unless(config.seed, config.accounts as u32, interrupt)
+        .ok_or(SessionError::Interrupted)?;
     for &nodes in &config.nodes {
         if interrupt.is_raised() {
             return Err(SessionError::Interrupted);
@@ -189,9 +199,14 @@ impl DataDir {
             None => tempfile::Builder::new()
                 .prefix("throng-")
                 .tempdir()
-                .map(DataDir::Passing)
+                .map(DataDir::passing)
                 .map_err(SessionError::Dir),
         }
+    }
+
+    fn passing(dir: tempfile::TempDir) -> DataDir {
+        *PASSING.lock() = Some(dir.path().to_owned());
+        DataDir::Passing(dir)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -200,6 +215,24 @@ impl DataDir {
             DataDir::Passing(dir) => dir.path(),
         }
     }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if matches!(self, DataDir::Passing(_)) {
+            *PASSING.lock() = None; // the directory goes right after
+        }
+    }
+}
+
+/// The passing data of this process, for when it ends without coming to its end: one run at a time has some.
+static PASSING: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Removes what the run under way keeps in passing. Only for a process that ends at once: its nodes may still write.
+pub fn discard_passing_data() {
+    let Some(dir) = PASSING.lock().take() else { return };
+    // Nodes that still write can put a file into what is being emptied: then once more.
+    let _ = (0..REMOVALS_MAX).find(|_| std::fs::remove_dir_all(&dir).is_ok());
 }
 
 /// What the measured part of a run leaves for its figures.
@@ -326,7 +359,12 @@ fn summarize(
         of(&window.after.counts).saturating_sub(of(&window.before.counts))
     };
     let rate = |of| figures::per_second(counted(of), span);
-    let latency = latency(ended, (from, until), &settled);
+    let mut latency = latency(ended, (from, until), &settled);
+    if let (Ok(Some(latency)), Some(rate)) = (&mut latency, scheduled(config.rate)) {
+        // A schedule that the chain did not follow leaves rows that were never sent: they have not settled either.
+        let meant = (rate * span.as_secs_f64()) as u64;
+        latency.unsettled = latency.unsettled.max(meant.saturating_sub(latency.count));
+    }
     let verdict = judge(window, ended, broken, latency.as_ref().err(), sum.ok, quorum);
     let cost = figures::costs(&window.before, &window.after, sum.ok);
     let (cores, scheduled) = (machine::cores(), scheduled(config.rate));

@@ -36,6 +36,7 @@ pub mod stress;
 pub mod verdict;
 pub mod workload;
 
+pub use bench::discard_passing_data;
 pub use interrupt::{Interrupt, Trigger};
 pub use preflight::BadInput;
 

@@ -67,10 +67,18 @@ pub enum BadInput {
         /// The system's words.
         reason: io::Error,
     },
+    /// There is nowhere to put data that goes away after the run.
+    #[error("no passing data can be kept in {path}: {reason}: set TMPDIR to a directory that can be written")]
+    Temporary {
+        /// Where.
+        path: PathBuf,
+        /// The system's words.
+        reason: io::Error,
+    },
     /// Not enough descriptors.
     #[error(
-        "{nodes} nodes need about {needed} open descriptors, and this process may have {limit}: take fewer nodes, or \
-         raise the limit (ulimit -n)"
+        "a chain of {nodes} with all its connections needs about {needed} open descriptors, and this process may have \
+         {limit}: take fewer nodes or peers, or raise the limit (ulimit -n)"
     )]
     Descriptors {
         /// Nodes asked for.
@@ -93,8 +101,8 @@ pub enum BadInput {
     },
     /// Not enough space on disk.
     #[error(
-        "this needs about {needed_mb} MB on the disk of {path} and {available_mb} MB are free: name another --dir, take \
-         fewer nodes or a shorter --duration"
+        "this needs about {needed_mb} MB on the disk of {path} and {available_mb} MB are free: name another directory \
+         (--dir, or TMPDIR where no data is kept), take fewer nodes or a shorter --duration"
     )]
     Disk {
         /// Where.
@@ -231,6 +239,17 @@ pub fn claim_dir(path: &Path) -> Result<(), BadInput> {
     tempfile::tempfile_in(path).map(drop).map_err(fail)
 }
 
+/// Refuses a place for passing data that is missing or cannot be written.
+pub fn check_temporary(path: &Path) -> Result<(), BadInput> {
+    let fail = |reason| BadInput::Temporary { path: path.to_owned(), reason };
+    tempfile::tempdir_in(path).and_then(tempfile::TempDir::close).map_err(fail)
+}
+
+/// The directory itself, or the nearest one above it that exists: it lies on the same disk once it is made.
+pub fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."))
+}
+
 fn space(dir: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(dir).ok()?;
     stat.f_bavail.checked_mul(stat.f_frsize)
@@ -282,5 +301,9 @@ mod tests {
         assert!(matches!(claim_dir(&dir), Err(BadInput::NotEmpty(_))));
         assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
         assert!(matches!(claim_dir(&file), Err(BadInput::Dir { .. })));
+        assert!(matches!(check_temporary(&file), Err(BadInput::Temporary { .. })));
+        check_temporary(&dir).unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        assert_eq!((existing(&dir.join("a/b")), existing(Path::new("no/such"))), (&*dir, Path::new(".")));
     }
 }

@@ -168,7 +168,7 @@ pub struct Latency {
     pub max: f64,
     /// How many transactions this speaks of.
     pub count: u64,
-    /// How many were meant to be sent in the window and had not settled when the nodes were stopped.
+    /// How many were meant to be sent in the window, sent or not, and had not settled when the nodes were stopped.
     pub unsettled: u64,
 }
 

@@ -136,6 +136,7 @@ impl StressConfig {
         }
         let connections = self.peers as u64;
         let needs = Needs { nodes: self.nodes, accounts: self.accounts, rows: 0, connections };
+        preflight::check_temporary(&std::env::temp_dir())?;
         needs.check(&std::env::temp_dir())
     }
 
@@ -167,7 +168,8 @@ pub fn run(
 ) -> Result<StressDocument, SessionError> {
     config.check()?;
     watch(config.nodes, Step::Keys);
-    let wallet = Wallet::derive(config.seed, config.accounts as u32);
+    let wallet = Wallet::derive_unless(config.seed, config.accounts as u32, interrupt)
+        .ok_or(SessionError::Interrupted)?;
     watch(config.nodes, Step::Starting);
     let dir = DataDir::of(None, "stress")?;
     let mut session =

@@ -57,8 +57,17 @@ pub struct Chunk {
 impl Wallet {
     /// Derives the keys of so many accounts, in parallel.
     pub fn derive(seed: u64, accounts: u32) -> Wallet {
-        let key = |account| ExposedKey::from_seed(derive(seed, b'a', u64::from(account), 0));
-        Wallet { seed, keys: (0..accounts).into_par_iter().map(key).collect() }
+        Wallet::derive_unless(seed, accounts, &Interrupt::never()).expect("nothing interrupts it")
+    }
+
+    /// The same, which takes minutes for millions of accounts; `None` after an interrupt.
+    pub fn derive_unless(seed: u64, accounts: u32, interrupt: &Interrupt) -> Option<Wallet> {
+        let key = |account| {
+            let go_on = !interrupt.is_raised();
+            go_on.then(|| ExposedKey::from_seed(derive(seed, b'a', u64::from(account), 0)))
+        };
+        let keys = (0..accounts).into_par_iter().map(key).collect::<Option<Vec<_>>>()?;
+        Some(Wallet { seed, keys })
     }
 
     /// How many accounts there are.
@@ -269,5 +278,13 @@ mod tests {
         let chain = |seed| chain_id(&Wallet::derive(seed, 4).genesis(2, Policy::All).0);
         assert_eq!(chain(1), chain(1));
         assert_ne!(chain(1), chain(2));
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_derivation_of_keys() {
+        let (trigger, interrupt) = Interrupt::pair();
+        assert!(Wallet::derive_unless(1, 4, &interrupt).is_some());
+        trigger.raise();
+        assert!(Wallet::derive_unless(1, u32::MAX, &interrupt).is_none());
     }
 }
