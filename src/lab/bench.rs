@@ -189,7 +189,7 @@ fn run_all(
 /// A data directory that was asked for, or one that goes away.
 pub(super) enum DataDir {
     Kept(PathBuf),
-    Passing(tempfile::TempDir),
+    Passing(PathBuf),
 }
 
 impl DataDir {
@@ -205,22 +205,25 @@ impl DataDir {
     }
 
     fn passing(dir: tempfile::TempDir) -> DataDir {
-        *PASSING.lock() = Some(dir.path().to_owned());
-        DataDir::Passing(dir)
+        let path = dir.keep(); // removed by the drop below, which tells when that is done
+        *PASSING.lock() = Some(path.clone());
+        DataDir::Passing(path)
     }
 
     pub(super) fn path(&self) -> &Path {
         match self {
-            DataDir::Kept(path) => path,
-            DataDir::Passing(dir) => dir.path(),
+            DataDir::Kept(path) | DataDir::Passing(path) => path,
         }
     }
 }
 
 impl Drop for DataDir {
     fn drop(&mut self) {
-        if matches!(self, DataDir::Passing(_)) {
-            *PASSING.lock() = None; // the directory goes right after
+        if let DataDir::Passing(path) = self {
+            if let Err(error) = std::fs::remove_dir_all(&*path) {
+                tracing::warn!(path = %path.display(), %error, "passing data was not removed");
+            }
+            *PASSING.lock() = None;
         }
     }
 }
