@@ -32,8 +32,8 @@ pub enum BadInput {
         /// The most that works.
         most: u64,
     },
-    /// A span of nothing.
-    #[error("--duration must be longer than 0, such as --duration 10s")]
+    /// A span too short to measure in.
+    #[error("--duration must be at least 100ms, in which a few rounds fit, such as --duration 10s")]
     NoDuration,
     /// A rate of nothing.
     #[error("--rate must be `max` or more than 0 transactions per second")]
@@ -205,6 +205,9 @@ impl Needs {
     }
 }
 
+/// The shortest window: below it a saturated chain may emit no leader at all, and a verdict would blame the chain.
+const DURATION_MIN: Duration = Duration::from_millis(100);
+
 /// Checks what holds on every machine.
 pub fn check_shape(nodes: &[usize], accounts: u64, duration: Duration) -> Result<(), BadInput> {
     if nodes.is_empty() {
@@ -222,7 +225,7 @@ pub fn check_shape(nodes: &[usize], accounts: u64, duration: Duration) -> Result
     if !(least..=most).contains(&accounts) {
         return Err(BadInput::Accounts { found: accounts, least, most });
     }
-    if duration.is_zero() {
+    if duration < DURATION_MIN {
         return Err(BadInput::NoDuration);
     }
     Ok(())
@@ -273,6 +276,7 @@ mod tests {
         assert!(refusal(&[8], 7, SECOND).contains("between 8"));
         assert!(refusal(&[1], 1 << 24, SECOND).contains("16777215"));
         assert!(refusal(&[1], 10, Duration::ZERO).contains("--duration"));
+        assert!(refusal(&[1], 10, Duration::from_millis(99)).contains("--duration"));
         check_shape(&[1, 2, 4, 8], 100_000, SECOND).unwrap();
     }
 
