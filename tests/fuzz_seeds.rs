@@ -14,10 +14,11 @@ use throng::wire::{Batch, Message, Rows, SignedVertex, encode_block, frame_heade
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 4] = [
+const TARGETS: [(&str, Check); 5] = [
     ("batch", checks::batch),
     ("block", checks::block),
     ("frame", checks::frame),
+    ("signatures", checks::signatures::signatures),
     ("vertex", checks::vertex),
 ];
 
@@ -122,6 +123,28 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Recipes for the target `signatures`: the length of chunks, then entries (0 honest: signer, number; 1 with a bit
+/// flipped; 2 with s lifted by a multiple of l; 3 of small order: key, R, message; 4 with torsion in key and R; 5 raw
+/// bytes; 6 two errors that cancel out: signer, number, error; 7 an earlier one again: which, how often).
+fn recipes() -> [(&'static str, Vec<u8>); 6] {
+    let each = |count: u8, entry: fn(u8) -> Vec<u8>| (0..count).flat_map(entry).collect::<Vec<u8>>();
+    let honest = each(9, |n| vec![0, n, n]);
+    [
+        ("honest", [vec![4], honest.clone()].concat()),
+        (
+            "flipped",
+            [vec![3], honest.clone(), each(16, |n| vec![1, n, n, n.wrapping_mul(37), n % 4])].concat(),
+        ),
+        ("out_of_range", [vec![5], honest.clone(), each(16, |n| vec![2, n, n, n])].concat()),
+        ("small_order", [vec![64], each(196, |n| vec![3, n % 14, n / 14, 0])].concat()),
+        ("torsion", [vec![7], each(64, |n| vec![4, n, n, n % 8, n / 8])].concat()),
+        (
+            "cancelling",
+            [vec![1], honest, vec![6, 1, 20, 9, 7, 3, 60, 6, 2, 30, 1, 5], vec![0xff; 140]].concat(),
+        ),
+    ]
+}
+
 /// The seeds made here: target, name, bytes.
 fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut seeds = vec![
@@ -135,6 +158,7 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("vertex", "all_lists", vertex(9, 2).bytes.to_vec()),
     ];
     seeds.extend(streams().into_iter().map(|(name, bytes)| ("frame", name, bytes)));
+    seeds.extend(recipes().into_iter().map(|(name, bytes)| ("signatures", name, bytes)));
     seeds
 }
 

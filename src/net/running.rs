@@ -13,7 +13,7 @@ use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
 use crate::node::{Node, OpenError, Progress, Setup, Shared};
 use crate::store::{Opened, RecordKind, Store, StoreConfig, StoreError};
-use crate::types::{BlockHash, Height, Root};
+use crate::types::{BlockHash, GenesisError, Height, Root};
 use crate::wire;
 use mio::{Interest, Poll, Registry, Token, Waker};
 use std::collections::VecDeque;
@@ -50,6 +50,12 @@ pub enum StartError {
     /// A setting is out of range.
     #[error("configuration: {0}")]
     Config(#[from] NetConfigError),
+    /// The genesis contradicts itself.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// Nobody could act for a seat.
+    #[error("genesis: the key of seat {0} is not a point of the curve, so no signature under it is valid")]
+    SeatKey(usize),
     /// There must be one peer address for each seat.
     #[error("{found} peer addresses for {seats} seats: give one for each, in the order of seats")]
     Peers {
@@ -240,7 +246,11 @@ fn check(
     net.validate()?;
     check_mempool(setup.config.mempool_rows_max)?;
     check_store(store)?;
+    setup.genesis.check()?;
     let seats = &setup.genesis.seats;
+    if let Some(seat) = seats.iter().position(|seat| PreparedKey::new(&seat.key.0).is_none()) {
+        return Err(StartError::SeatKey(seat));
+    }
     if peers.len() != seats.len() {
         return Err(StartError::Peers { found: peers.len(), seats: seats.len() });
     }
