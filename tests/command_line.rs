@@ -51,7 +51,7 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["bench", "--seed", "1", "--seed", "2"], "--seed"),
         (&["dance"], "dance"),
         (&["stress", "--peers", "0"], "--peers 0"),
-        (&["stress", "--kind", "rude"], "idle, garbage"),
+        (&["stress", "--kind", "rude"], "idle, garbage, forged"),
         (&["stress", "--nodes", "0"], "--nodes 0"),
         (&["stress", "--duration", "0ms"], "--duration"),
     ];
@@ -168,4 +168,18 @@ fn ctrl_c_ends_a_run_cleanly_with_the_figures_so_far() {
     assert_eq!(runs.len(), 1, "the run that was under way, and none after it");
     assert_eq!(runs[0]["interrupted"], true);
     assert_eq!(status.code(), Some(130), "{document}");
+}
+
+#[test]
+fn forged_rows_are_seen_through_and_the_chain_goes_on() {
+    let flags = ["stress", "--nodes", "1", "--peers", "2", "--kind", "forged", "--duration", "1s", "--json"];
+    let output = throng(&flags);
+    // The status also follows bounds on throughput, which a busy machine need not keep.
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(document["verdict"], "agreed", "{document}");
+    assert_eq!(document["config"]["kinds"][0], "forged");
+    let rows = |name: &str| document[name].as_u64().expect("a count");
+    assert!(rows("peers_seen_through_rows") > 0, "{document}");
+    assert!(rows("peers_seen_through_rows") <= rows("peers_forged_rows"), "{document}");
+    assert!(!document["exceeded"].to_string().contains("forged"), "{document}");
 }

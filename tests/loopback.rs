@@ -13,7 +13,7 @@ use throng::types::{
     AccountNumber, BlockHash, Effect, Genesis, GenesisAccount, Key, Policy, Rules, Seat, SeatInfo, Time,
     Witness,
 };
-use throng::wire::client::{BlockNotice, Reply, Request, Submission};
+use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Submission};
 use throng::wire::{FrameReader, Rows, chain_id, frame_header, transaction_digest};
 
 /// How long a test waits for bytes that must come before it gives up.
@@ -215,6 +215,28 @@ fn four_nodes_settle_and_agree_with_drawn_verifiers() {
 #[test]
 fn four_nodes_settle_and_agree_when_all_verify() {
     run_and_stop(4, Policy::All);
+}
+
+#[test]
+fn who_forges_is_refused_and_others_settle_beside_it() {
+    let (chain, running) = Chain::start(1, Policy::Quorum);
+    let [mut honest, mut forger] = [(); 2].map(|()| Client::connect(&running[0]));
+    let mut sent = 0;
+    for turn in 0..20 {
+        // Well-formed, from accounts that exist, and signed by somebody else.
+        let (forged, other) = (chain.transfers(20, 1, 3), chain.transfers(21, 1, 3));
+        let rows = Rows { witnesses: other.rows().witnesses, ..forged.rows() };
+        forger.ask(&Request::Submit { id: turn, rows: Submission::pack(rows).unwrap() });
+        sent += honest.submit(chain.transfers(turn as u32 % 10 + 1, 1 + turn / 10 * 20, 20));
+        let Reply::Submitted { id, accepted: 0, refused } = forger.answer() else { panic!("not refused") };
+        assert_eq!((id, refused), (turn, (0..3).map(|row| (row, Refusal::BadSignature)).collect()));
+    }
+    assert_eq!(sent, 20 * 20);
+    honest.until_settled(sent);
+    // Its good rows are as good as anybody's.
+    assert_eq!(forger.submit(chain.transfers(20, 1, 3)), 3);
+    honest.until_settled(sent + 3);
+    assert!(running.into_iter().next().unwrap().stop().is_ok());
 }
 
 #[test]

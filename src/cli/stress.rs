@@ -36,6 +36,8 @@ enum Kind {
     Idle,
     /// Connect and send random bytes, again and again
     Garbage,
+    /// Submit well-formed rows with wrong signatures as clients, 100 per second in all
+    Forged,
 }
 
 impl Args {
@@ -43,6 +45,7 @@ impl Args {
         let kind = |kind: &Kind| match kind {
             Kind::Idle => PeerKind::Idle,
             Kind::Garbage => PeerKind::Garbage,
+            Kind::Forged => PeerKind::Forged,
         };
         StressConfig {
             nodes: self.nodes,

@@ -173,13 +173,14 @@ pub fn stress(document: &StressDocument) -> String {
         vec![
             part.name.to_owned(),
             grouped(part.tps.round() as u64),
+            part.cpu_us_per_tx.map_or_else(nothing, |cpu| format!("{cpu:.1}")),
             part.p50_ms.map_or_else(nothing, milliseconds),
             part.p99_ms.map_or_else(nothing, milliseconds),
             part.memory_bytes_per_node.map_or_else(nothing, |bytes| format!("{} MB", grouped(bytes >> 20))),
             part.descriptors.map_or_else(nothing, |open| grouped(open as u64)),
         ]
     };
-    let header = ["part", "tx/s", "p50", "p99", "memory\n/node", "open\ndescriptors"];
+    let header = ["part", "tx/s", "CPU µs\n/tx/node", "p50", "p99", "memory\n/node", "open\ndescriptors"];
     let mut out = frame(&header, header.len(), document.parts.iter().map(row)).to_string();
     let config = &document.config;
     out.push_str(&format!(
@@ -191,6 +192,13 @@ pub fn stress(document: &StressDocument) -> String {
         grouped(document.peers_sent_bytes >> 20),
         grouped(document.peers_dropped),
     ));
+    if document.peers_forged_rows > 0 {
+        out.push_str(&format!(
+            "\nThey submitted {} forged rows, of which {} were refused for their signature.",
+            grouped(document.peers_forged_rows),
+            grouped(document.peers_seen_through_rows),
+        ));
+    }
     out.push_str(&format!(
         "\nOffered: {} tx/s. Descriptors leave out the peers' own ends.",
         grouped(config.offered_tps.round() as u64)

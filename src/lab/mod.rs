@@ -22,6 +22,7 @@ pub mod clock;
 pub mod cluster;
 pub mod figures;
 pub mod flow;
+pub mod forger;
 pub mod generator;
 pub mod history;
 pub mod interrupt;

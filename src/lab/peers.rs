@@ -4,6 +4,7 @@
 //! nodes bear them and not how much of the machine they burn.
 
 use super::flow::{CpuMeter, Flow};
+use super::forger::{Forged, Forger, Forgery};
 use super::interrupt::{Interrupt, Trigger};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,6 +20,8 @@ pub enum PeerKind {
     Idle,
     /// Connects and sends random bytes; connects again when it is dropped.
     Garbage,
+    /// Connects as a client and submits well-formed rows with wrong signatures; see [`super::forger`].
+    Forged,
 }
 
 impl PeerKind {
@@ -27,6 +30,7 @@ impl PeerKind {
         match self {
             PeerKind::Idle => "idle",
             PeerKind::Garbage => "garbage",
+            PeerKind::Forged => "forged",
         }
     }
 }
@@ -35,6 +39,8 @@ impl PeerKind {
 const TURN: Duration = Duration::from_millis(20);
 /// Random bytes that a garbage peer sends in a turn: 200 of them are 10 MB/s.
 const TURN_BYTES: usize = 1024;
+/// Forged rows that all forging peers together submit in a turn: 100 per second.
+const TURN_FORGED_ROWS: usize = 2;
 /// The most connections that all peers together make in a turn: 1,600 per second.
 const CONNECTS_PER_TURN: usize = 32;
 /// How long a connection may take before the peer tries again in a later turn.
@@ -58,23 +64,47 @@ pub struct PeerCounts {
     pub sent: AtomicU64,
     /// Connections held now.
     pub held: AtomicU64,
+    /// Forged rows submitted.
+    pub forged: AtomicU64,
+    /// Of them, refused for their signature.
+    pub seen_through: AtomicU64,
+    /// Of them, admitted: none, unless signatures are not checked.
+    pub taken_in: AtomicU64,
+}
+
+/// Where peers go, and what forgers among them need to know.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    /// Ports of either kind.
+    pub ports: Vec<SocketAddr>,
+    /// Of them, those for clients.
+    pub client_ports: Vec<SocketAddr>,
+    /// The chain as forgers see it.
+    pub forgery: Forgery,
 }
 
 impl Peers {
-    /// Lets `count` peers of these kinds, in turn, loose on the addresses, in turn. Their CPU time counts as the generator's.
+    /// Lets `count` peers of these kinds, in turn, loose on the ports, in turn; forgers on those for clients. Their CPU
+    /// time counts as the generator's.
     pub fn start(
         count: usize,
         kinds: &[PeerKind],
-        addresses: &[SocketAddr],
+        targets: &Targets,
         seed: u64,
         flow: &Arc<Flow>,
     ) -> io::Result<Peers> {
-        let peer = |number: usize| Peer {
-            kind: kinds[number % kinds.len()],
-            address: addresses[(number / kinds.len()) % addresses.len()],
-            stream: None,
+        let peer = |number: usize| {
+            let kind = kinds[number % kinds.len()];
+            let ports = if kind == PeerKind::Forged { &targets.client_ports } else { &targets.ports };
+            Peer { kind, address: ports[(number / kinds.len()) % ports.len()], stream: None, forger: None }
         };
-        let mut crowd = Crowd { peers: (0..count).map(peer).collect(), counts: Arc::default(), random: seed };
+        let mut crowd = Crowd {
+            peers: (0..count).map(peer).collect(),
+            counts: Arc::default(),
+            random: seed,
+            forgery: targets.forgery,
+            turns: 0,
+        };
         let (stop, stopped) = Interrupt::pair();
         let (counts, flow) = (crowd.counts.clone(), flow.clone());
         let thread = thread::Builder::new().name("peers".to_owned()).spawn(move || {
@@ -109,37 +139,61 @@ struct Peer {
     kind: PeerKind,
     address: SocketAddr,
     stream: Option<TcpStream>,
+    /// Of a forger that is connected.
+    forger: Option<Forger>,
 }
 
 struct Crowd {
     peers: Vec<Peer>,
     counts: Arc<PeerCounts>,
     random: u64,
+    forgery: Forgery,
+    turns: usize,
 }
 
 impl Crowd {
     fn turn(&mut self) {
         let mut connects = 0;
         let mut noise = [0; TURN_BYTES];
+        let forgers = self.peers.iter().filter(|peer| peer.kind == PeerKind::Forged).count();
+        let mut forger_number = 0;
         for peer in &mut self.peers {
-            match &mut peer.stream {
-                Some(stream) => {
-                    let alive = match peer.kind {
-                        PeerKind::Idle => is_open(stream),
-                        PeerKind::Garbage => {
+            fill(&mut noise[..8], &mut self.random);
+            let draw = self.random;
+            match (&mut peer.stream, &mut peer.forger) {
+                (Some(stream), forger) => {
+                    let outcome = match (peer.kind, forger) {
+                        (PeerKind::Garbage, _) => {
                             fill(&mut noise, &mut self.random);
                             is_open(stream) && send(stream, &noise, &self.counts)
                         }
+                        (PeerKind::Forged, Some(forger)) => {
+                            let rows = rows_of(forger_number, forgers, self.turns);
+                            match forger.turn(rows, draw, stream, &self.counts) {
+                                Forged::More => true,
+                                Forged::Dropped => false,
+                                Forged::Done => {
+                                    (peer.stream, peer.forger) = (None, None);
+                                    forger_number += 1;
+                                    continue;
+                                }
+                            }
+                        }
+                        _ => is_open(stream),
                     };
-                    if !alive {
-                        peer.stream = None;
+                    if !outcome {
+                        (peer.stream, peer.forger) = (None, None);
                         self.counts.dropped.fetch_add(1, Relaxed);
                     }
                 }
-                None if connects < CONNECTS_PER_TURN => {
+                (None, _) if connects < CONNECTS_PER_TURN => {
                     connects += 1;
                     match connect(peer.address) {
-                        Ok(stream) => {
+                        Ok(mut stream) => {
+                            if peer.kind == PeerKind::Forged {
+                                let greet = Forger::greet(self.forgery, draw, &mut stream, &self.counts);
+                                peer.forger = Some(greet);
+                            }
                             peer.stream = Some(stream);
                             self.counts.connected.fetch_add(1, Relaxed);
                         }
@@ -148,12 +202,20 @@ impl Crowd {
                         }
                     }
                 }
-                None => (),
+                (None, _) => (),
             }
+            forger_number += usize::from(peer.kind == PeerKind::Forged);
         }
+        self.turns = self.turns.wrapping_add(1);
         let held = self.peers.iter().filter(|peer| peer.stream.is_some()).count();
         self.counts.held.store(held as u64, Relaxed);
     }
+}
+
+/// How many of a turn's forged rows are this forger's: they go round.
+fn rows_of(forger: usize, forgers: usize, turn: usize) -> usize {
+    let first = turn.wrapping_mul(TURN_FORGED_ROWS);
+    (0..TURN_FORGED_ROWS).filter(|row| first.wrapping_add(*row) % forgers == forger).count()
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -202,10 +264,14 @@ mod tests {
     #[test]
     fn a_garbage_peer_connects_again_when_it_is_dropped_and_an_idle_one_says_nothing() {
         let [garbage, idle] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let addresses = [garbage.local_addr().unwrap(), idle.local_addr().unwrap()];
+        let targets = |listener: &TcpListener| Targets {
+            ports: vec![listener.local_addr().unwrap()],
+            client_ports: Vec::new(),
+            forgery: Forgery { accounts: 1, fee: 1 },
+        };
         let flow = Arc::new(Flow::default());
-        let noisy = Peers::start(1, &[PeerKind::Garbage], &addresses[..1], 1, &flow).unwrap();
-        let silent = Peers::start(1, &[PeerKind::Idle], &addresses[1..], 1, &flow).unwrap();
+        let noisy = Peers::start(1, &[PeerKind::Garbage], &targets(&garbage), 1, &flow).unwrap();
+        let silent = Peers::start(1, &[PeerKind::Idle], &targets(&idle), 1, &flow).unwrap();
         for _ in 0..3 {
             let (mut stream, _) = garbage.accept().unwrap();
             let mut byte = [0; 16];
@@ -215,5 +281,17 @@ mod tests {
         drop((noisy, silent)); // ends their connections
         assert_eq!(quiet.read(&mut [0; 16]).unwrap(), 0);
         assert!(flow.counts().cpu_ns > 0);
+    }
+
+    #[test]
+    fn the_forged_rows_of_a_turn_go_round() {
+        for forgers in [1, 2, 3, 50] {
+            let mut rows = vec![0; forgers];
+            for turn in 0..100 {
+                (0..forgers).for_each(|forger| rows[forger] += rows_of(forger, forgers, turn));
+            }
+            assert_eq!(rows.iter().sum::<usize>(), 100 * TURN_FORGED_ROWS);
+            assert!(rows.iter().max().unwrap() - rows.iter().min().unwrap() <= TURN_FORGED_ROWS, "{rows:?}");
+        }
     }
 }

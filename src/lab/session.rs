@@ -14,7 +14,7 @@ use super::{BadInput, Interrupt};
 use crate::metrics::{Metrics, process_cpu};
 use crate::net::Stopped;
 use crate::node::Progress;
-use crate::types::{ChainId, Genesis, GenesisError, Policy, Time};
+use crate::types::{ChainId, Genesis, GenesisError, Policy, Rules, Time};
 use crate::wire::chain_id;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -290,6 +290,11 @@ impl<'a> Session<'a> {
     /// The nodes.
     pub fn cluster(&self) -> &dyn Cluster {
         &*self.cluster
+    }
+
+    /// The rules of the chain.
+    pub fn rules(&self) -> &Rules {
+        &self.genesis.rules
     }
 
     /// A quorum of its committee.

@@ -1,10 +1,11 @@
 //! A chain under moderate load while many peers misbehave: what it did before, during and after, against stated bounds.
 
 use super::bench::{DRAIN_MAX, DataDir, decide, latency};
-use super::figures;
+use super::figures::{self, Mark};
+use super::forger::Forgery;
 use super::generator::{IN_FLIGHT_ROWS, Pace};
 use super::observe::on_quorum;
-use super::peers::{PeerKind, Peers};
+use super::peers::{PeerCounts, PeerKind, Peers, Targets};
 use super::preflight::{self, Needs};
 use super::results::{Engine, Machine, SCHEMA};
 use super::session::{Ended, Session, SessionError, Woke};
@@ -81,6 +82,10 @@ pub struct StressDocument {
     pub peers_dropped: u64,
     /// Bytes that the peers sent.
     pub peers_sent_bytes: u64,
+    /// Forged rows that the peers submitted.
+    pub peers_forged_rows: u64,
+    /// Of them, refused by the nodes for their signature.
+    pub peers_seen_through_rows: u64,
     /// `agreed`, `no progress`, `diverged` or `failed`.
     pub verdict: &'static str,
     /// In words, where the verdict is not `agreed`.
@@ -117,6 +122,9 @@ pub struct Part {
     pub name: &'static str,
     /// Transactions per second: settled `ok`, executed and durable on a quorum.
     pub tps: f64,
+    /// CPU time of the nodes per transaction that settled `ok`, and node, in microseconds: what the peers cost shows here
+    /// even where cores are left over.
+    pub cpu_us_per_tx: Option<f64>,
     /// Half of the transactions were faster, in milliseconds.
     pub p50_ms: Option<f64>,
     /// 99 of 100 were faster, in milliseconds.
@@ -156,6 +164,7 @@ impl StressConfig {
 struct Measured {
     name: &'static str,
     window: (Time, Time),
+    marks: [Mark; 2],
     memory: Option<u64>,
     descriptors: Option<usize>,
 }
@@ -191,6 +200,9 @@ pub fn run(
     let verdict: Verdict = decide(&ended, broken.or(unreadable), standstill);
     let interrupted = woke == Woke::Interrupted;
     let mut exceeded = if interrupted { Vec::new() } else { exceeded(&parts) };
+    if crowd[5] > 0 {
+        exceeded.push(format!("{} forged rows were admitted", crowd[5]));
+    }
     if !drained && !interrupted {
         exceeded.push("not all accepted transactions had settled on all nodes at the end".to_owned());
     }
@@ -203,6 +215,8 @@ pub fn run(
         peers_connected: crowd[0],
         peers_dropped: crowd[1],
         peers_sent_bytes: crowd[2],
+        peers_forged_rows: crowd[3],
+        peers_seen_through_rows: crowd[4],
         verdict: verdict.name(),
         reason: verdict.reason().map(str::to_owned),
         exceeded,
@@ -211,21 +225,22 @@ pub fn run(
 }
 
 /// Goes through the three parts under load: what was read at the end of each, and what the peers did (connections made,
-/// connections ended by nodes, bytes sent).
+/// connections ended by nodes, bytes sent, forged rows submitted, seen
+/// through, and admitted).
 fn measure(
     config: &StressConfig,
     session: &Session<'_>,
     interrupt: &Interrupt,
     watch: Watch<'_>,
-) -> Result<(Vec<Measured>, [u64; 3], Woke), SessionError> {
-    let (mut parts, mut crowd) = (Vec::new(), [0; 3]);
+) -> Result<(Vec<Measured>, [u64; 6], Woke), SessionError> {
+    let (mut parts, mut crowd) = (Vec::new(), [0; 6]);
     for name in ["before", "during", "after"] {
         let peers = (name == "during").then(|| let_loose(config, session)).transpose()?;
         if name == "after" {
             // The first moments of quiet belong to nobody: connections are still being cleared away.
             session.wait(SETTLE_MAX, interrupt, &|| false);
         }
-        let from = session.clock().now();
+        let (from, first) = (session.clock().now(), session.mark());
         let ok = || session.board().read(|seen| seen.ok.iter().copied().max().unwrap_or(0));
         let ok_before = ok();
         let tell = || {
@@ -239,11 +254,14 @@ fn measure(
         parts.push(Measured {
             name,
             window: (from, session.clock().now()),
+            marks: [first, session.mark()],
             memory: machine::memory_anonymous().map(|bytes| bytes.saturating_sub(generator)),
             descriptors: machine::descriptors().map(|open| open.saturating_sub(held)),
         });
         if let Some(counts) = peers.as_ref().map(Peers::counts) {
-            crowd = [&counts.connected, &counts.dropped, &counts.sent].map(|count| count.load(Relaxed));
+            let PeerCounts { connected, dropped, sent, forged, seen_through, taken_in, .. } = counts;
+            crowd =
+                [connected, dropped, sent, forged, seen_through, taken_in].map(|count| count.load(Relaxed));
         }
         if woke != Woke::Over {
             return Ok((parts, crowd, woke));
@@ -267,9 +285,11 @@ fn figures_of(
             unreadable = Some(reason);
             None
         });
+        let ok = figures::in_window(&settled, from, until).ok;
         Part {
             name: part.name,
-            tps: figures::per_second(figures::in_window(&settled, from, until).ok, until.since(from)),
+            tps: figures::per_second(ok, until.since(from)),
+            cpu_us_per_tx: figures::costs(&part.marks[0], &part.marks[1], ok).map(|(cpu, _)| cpu.total),
             p50_ms: latency.map(|latency| latency.p50),
             p99_ms: latency.map(|latency| latency.p99),
             memory_bytes_per_node: part.memory.map(|bytes| bytes / config.nodes as u64),
@@ -302,8 +322,13 @@ fn prepare(
 fn let_loose(config: &StressConfig, session: &Session<'_>) -> Result<Peers, SessionError> {
     let cluster = session.cluster();
     let ports = |node| [cluster.peer_address(node), cluster.client_address(node)];
-    let addresses: Vec<SocketAddr> = (0..config.nodes).flat_map(ports).collect();
-    Peers::start(config.peers, &config.kinds, &addresses, config.seed, session.shared_flow())
+    let all: Vec<SocketAddr> = (0..config.nodes).flat_map(ports).collect();
+    let targets = Targets {
+        client_ports: (0..config.nodes).map(|node| cluster.client_address(node)).collect(),
+        ports: all,
+        forgery: Forgery { accounts: config.accounts as u32, fee: session.rules().fee_min },
+    };
+    Peers::start(config.peers, &config.kinds, &targets, config.seed, session.shared_flow())
         .map_err(SessionError::Clients)
 }
 
@@ -336,7 +361,15 @@ mod tests {
 
     fn part(name: &'static str, tps: f64, descriptors: usize) -> Part {
         let (p50_ms, p99_ms, memory_bytes_per_node) = (None, None, None);
-        Part { name, tps, p50_ms, p99_ms, memory_bytes_per_node, descriptors: Some(descriptors) }
+        Part {
+            name,
+            tps,
+            cpu_us_per_tx: None,
+            p50_ms,
+            p99_ms,
+            memory_bytes_per_node,
+            descriptors: Some(descriptors),
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::config::*;
 use super::queue::OutBuffer;
+use super::turns::Standing;
 use crate::wire::client::{CLIENT_FRAME_BYTES_MAX, Reply, Request};
 use crate::wire::{FrameReader, WireError, frame_header};
 use thiserror::Error;
@@ -31,6 +32,8 @@ pub struct ClientLink {
     postponed: Option<Request>,
     /// The reader may hold whole requests that were not taken out, because the bounds of this client were reached.
     pub held: bool,
+    /// What its rows have shown so far.
+    pub standing: Standing,
     /// Rows submitted and not yet answered.
     pub rows_waiting: usize,
     /// Bytes for the socket.
@@ -44,6 +47,7 @@ impl Default for ClientLink {
             welcomed: false,
             postponed: None,
             held: false,
+            standing: Standing::default(),
             rows_waiting: 0,
             out: OutBuffer::default(),
         }

@@ -55,6 +55,18 @@ pub const BULK_BYTES_MAX: usize = 32 << 20;
 pub const CLIENT_ROWS_MAX: usize = 4 * SUBMIT_ROWS_MAX;
 /// Rows that one verification task of clients' rows takes at most.
 pub const INGRESS_ROWS_MAX: usize = 2 * SUBMIT_ROWS_MAX;
+/// Rows of a client that have to be admitted, with no bad signature among them, until it counts as proven: as many as
+/// two verification tasks hold, which is about what spoiling one costs.
+pub const PROVEN_ROWS: usize = 2 * INGRESS_ROWS_MAX;
+/// Rows of newcomers that are verified together at least, while some of them forge: few enough that one bad row costs
+/// little, enough that verifying together still pays.
+pub const NEWCOMER_ROWS_MIN: usize = 32;
+/// Rows of one suspect that are verified together at most, unless one submission has more.
+pub const SUSPECT_ROWS_MAX: usize = 256;
+/// Rows of all newcomers together in ingress at most; when full, newcomers are not read from until some are answered.
+pub const NEWCOMERS_ROOM: usize = 8 * SUBMIT_ROWS_MAX;
+/// The same for all suspects.
+pub const SUSPECTS_ROOM: usize = 2 * SUBMIT_ROWS_MAX;
 /// Bytes of answers that wait for a client at most before it is not read from.
 pub const CLIENT_OUT_PAUSE: usize = 64 << 10;
 /// Bytes of answers and notices that wait for a client at most: beyond, it is dropped.
@@ -145,6 +157,9 @@ const _: () = {
     assert!(BULK_BYTES_MAX > PEER_FRAME_BYTES_MAX && VOTES_BYTES_MAX > SMALL_FRAME_BYTES_MAX);
     assert!(CLIENT_OUT_MAX > CLIENT_OUT_PAUSE && CLIENT_ROWS_MAX >= SUBMIT_ROWS_MAX);
     assert!(CLIENT_FRAME_BYTES_MAX < 1 << 20 && INGRESS_ROWS_MAX >= SUBMIT_ROWS_MAX);
+    // Else nobody would ever be read from, or become proven.
+    assert!(NEWCOMERS_ROOM >= SUBMIT_ROWS_MAX && SUSPECTS_ROOM >= SUBMIT_ROWS_MAX);
+    assert!(NEWCOMER_ROWS_MIN > 0 && NEWCOMER_ROWS_MIN <= INGRESS_ROWS_MAX);
 };
 
 /// Whether the store takes every record that the wire lets through.

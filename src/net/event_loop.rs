@@ -114,9 +114,14 @@ impl EventLoop {
     /// What may be read: nothing while the disk is behind, and rows as far as the mempool has room for all that are
     /// read already.
     fn gate(&self) -> Gate {
-        let room = self.shared.mempool.room().saturating_sub(self.verifiers.rows_in_flight);
-        let peers = !self.disk.is_behind();
-        Gate { peers, rows: if self.executor.is_behind() { 0 } else { room } }
+        let [all, newcomers, suspects] = self.verifiers.rows_in_flight();
+        let room = match self.executor.is_behind() {
+            true => 0,
+            false => self.shared.mempool.room().saturating_sub(all),
+        };
+        let (newcomers, suspects) =
+            (NEWCOMERS_ROOM.saturating_sub(newcomers), SUSPECTS_ROOM.saturating_sub(suspects));
+        Gate { peers: !self.disk.is_behind(), rows: [room, newcomers, suspects] }
     }
 
     fn wait(&mut self, polled: &mut Events) -> Result<(), End> {
@@ -148,11 +153,13 @@ impl EventLoop {
                     self.verifiers.finished();
                     self.inputs.push_back(Input::Done(done));
                 }
-                Report::Admitted(answers) => {
+                Report::Admitted(admitted) => {
                     self.verifiers.finished();
+                    for (client, standing) in self.verifiers.admitted(&admitted) {
+                        self.sockets.set_standing(client, standing);
+                    }
                     let now = self.now();
-                    for (origin, admission) in answers {
-                        self.verifiers.rows_in_flight -= origin.rows;
+                    for (origin, admission) in admitted.answers {
                         Metrics::add(&self.metrics.rows_admitted, u64::from(admission.accepted));
                         Metrics::add(&self.metrics.rows_refused, admission.refused.len() as u64);
                         Metrics::add(&self.metrics.signatures_checked, signatures_of(&admission));
@@ -194,6 +201,7 @@ impl EventLoop {
                     Event::Message { from, message } => {
                         self.inputs.push_back(Input::Received { from, message });
                     }
+                    Event::Left(client) => self.verifiers.left(client),
                     Event::Request { client, request } => self.answer(client, request, now),
                 }
             }

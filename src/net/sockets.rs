@@ -8,6 +8,7 @@ use super::noise::Identity;
 use super::peer::{PeerEvent, PeerLink, Scratch};
 use super::queue::ReadyList;
 use super::slab::Slab;
+use super::turns::{STANDINGS, Standing};
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
 use crate::wire::Message;
@@ -33,6 +34,8 @@ pub enum Event {
         /// What.
         message: Message,
     },
+    /// A client is gone.
+    Left(Token),
     /// A client asks.
     Request {
         /// Which client.
@@ -47,13 +50,22 @@ pub enum Event {
 pub struct Gate {
     /// From validators; not while the disk is behind.
     pub peers: bool,
-    /// Rows of clients that still find room.
-    pub rows: usize,
+    /// Rows that still find room, by the standing of the client that brings them; all of them take from the first.
+    pub rows: [usize; 3],
 }
 
 impl Gate {
-    fn clients(&self) -> bool {
-        self.peers && self.rows >= crate::wire::client::SUBMIT_ROWS_MAX
+    /// Whether rows of clients of this standing may be read.
+    fn open(&self, standing: Standing) -> bool {
+        let room = self.rows[0].min(self.rows[standing as usize]);
+        self.peers && room >= crate::wire::client::SUBMIT_ROWS_MAX
+    }
+
+    fn take(&mut self, standing: Standing, rows: usize) {
+        self.rows[0] -= rows;
+        if standing != Standing::Proven {
+            self.rows[standing as usize] -= rows;
+        }
     }
 }
 
@@ -81,9 +93,9 @@ pub struct Sockets {
     pub(super) ready: ReadyList,
     /// Those that have output and a socket that takes it.
     pub(super) dirty: ReadyList,
-    /// Those that have input and wait for room: validators for the disk, clients for the mempool.
+    /// Those that have input and wait for room: validators for the disk, clients, by standing, for the mempool.
     waiting_peers: Vec<Token>,
-    waiting_clients: Vec<Token>,
+    waiting_clients: [Vec<Token>; 3],
     /// Those without identity or hello, by their deadline.
     pub(super) strangers: VecDeque<(Time, Token)>,
     pub(super) subscribers: Vec<Token>,
@@ -116,7 +128,7 @@ impl Sockets {
             ready: ReadyList::default(),
             dirty: ReadyList::default(),
             waiting_peers: Vec::new(),
-            waiting_clients: Vec::new(),
+            waiting_clients: Default::default(),
             strangers: VecDeque::new(),
             subscribers: Vec::new(),
             inbound_strangers: 0,
@@ -141,7 +153,8 @@ impl Sockets {
 
     /// Whether somebody who waited for room finds it now.
     pub fn could_resume(&self, gate: &Gate) -> bool {
-        gate.peers && !self.waiting_peers.is_empty() || gate.clients() && !self.waiting_clients.is_empty()
+        let client = |standing| gate.open(standing) && !self.waiting_clients[standing as usize].is_empty();
+        gate.peers && !self.waiting_peers.is_empty() || STANDINGS.into_iter().any(client)
     }
 
     /// The next deadline.
@@ -207,8 +220,8 @@ impl Sockets {
     /// Reads from everybody who is ready, each within its budget.
     pub fn read(&mut self, gate: &mut Gate, now: Time, events: &mut Vec<Event>) {
         let mut resumed = if gate.peers { std::mem::take(&mut self.waiting_peers) } else { Vec::new() };
-        if gate.clients() {
-            resumed.append(&mut self.waiting_clients);
+        for standing in STANDINGS.into_iter().filter(|standing| gate.open(*standing)) {
+            resumed.append(&mut self.waiting_clients[standing as usize]);
         }
         // Those who waited come before those who are ready, and among those who must wait on, those who had
         // nothing this time before those who had something: so scarce room goes round.
@@ -229,7 +242,9 @@ impl Sockets {
         for token in turn {
             self.read_one(token, gate, now, &mut served, events);
         }
-        self.waiting_clients.append(&mut served);
+        for token in served {
+            self.await_room(token);
+        }
     }
 
     fn read_one(
@@ -241,7 +256,7 @@ impl Sockets {
         events: &mut Vec<Event>,
     ) {
         let (rows, is_peer) = match self.conns.get(token) {
-            Some(conn) => (gate.rows, matches!(conn.link, Link::Peer(_))),
+            Some(conn) => (gate.rows[0], matches!(conn.link, Link::Peer(_))),
             None => return,
         };
         let turn = if is_peer {
@@ -254,11 +269,28 @@ impl Sockets {
             Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
             Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => match is_peer {
                 true => self.waiting_peers.push(token),
-                false if gate.rows < rows => served.push(token),
-                false => self.waiting_clients.push(token),
+                false if gate.rows[0] < rows => served.push(token),
+                false => self.await_room(token),
             },
             Ok(Turn::Wait | Turn::Done) => {}
             Err(gone) => self.drop_conn(token, &gone, now, events),
+        }
+    }
+
+    fn await_room(&mut self, token: Token) {
+        if let Some(Conn { link: Link::Client(link), .. }) = self.conns.get(token) {
+            self.waiting_clients[link.standing as usize].push(token);
+        }
+    }
+
+    /// A client's rows have shown something else than before.
+    pub fn set_standing(&mut self, token: Token, standing: Standing) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Link::Client(link) = &mut conn.link else { return };
+        let before = std::mem::replace(&mut link.standing, standing);
+        if conn.in_waiting {
+            self.waiting_clients[before as usize].retain(|waiting| *waiting != token);
+            self.waiting_clients[standing as usize].push(token);
         }
     }
 
@@ -317,12 +349,12 @@ impl Sockets {
                 };
                 match &request {
                     Request::Hello => self.silent_clients -= 1,
-                    Request::Submit { .. } if !gate.clients() => {
+                    Request::Submit { .. } if !gate.open(link.standing) => {
                         link.postpone(request);
                         return Ok(Turn::Wait);
                     }
                     Request::Submit { rows, .. } => {
-                        gate.rows -= rows.rows().len();
+                        gate.take(link.standing, rows.rows().len());
                         link.rows_waiting += rows.rows().len();
                     }
                     _ => {}
@@ -426,6 +458,7 @@ impl Sockets {
             Link::Client(link) => {
                 self.clients -= 1;
                 self.silent_clients -= usize::from(!link.welcomed());
+                events.push(Event::Left(token));
                 if conn.subscribed {
                     self.subscribers.retain(|client| *client != token);
                 }

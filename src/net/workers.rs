@@ -1,12 +1,13 @@
 //! A node's other threads: the verification pool, the executor, and the way back from them and from the disk.
 
 use super::config::*;
+use super::turns::{Standing, Turns};
 use crate::metrics::{Metrics, Stage, thread_cpu};
 use crate::node::Shared;
 use crate::node::ingress::{Admission, admit};
 use crate::node::jobs::{Done, ExecuteJob, Job};
 use crate::store::Synced;
-use crate::wire::client::Submission;
+use crate::wire::client::{Refusal, Submission};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use mio::Token;
 use std::any::Any;
@@ -25,7 +26,7 @@ pub enum Report {
     /// A job of the pool is finished.
     Verified(Done),
     /// Clients' rows were worked through.
-    Admitted(Vec<(Origin, Admission)>),
+    Admitted(Admitted),
     /// A block was executed.
     Executed(Done),
     /// Records are durable.
@@ -34,6 +35,14 @@ pub enum Report {
     Died(String),
     /// Somebody wants the node to stop.
     Stop,
+}
+
+/// Clients' rows that were verified together, and what became of them.
+#[derive(Debug)]
+pub struct Admitted {
+    standing: Standing,
+    /// Every submission's answer.
+    pub answers: Vec<(Origin, Admission)>,
 }
 
 /// Where rows came from.
@@ -97,9 +106,7 @@ pub struct Verifiers {
     /// Bounded by what the protocol lets be unsettled: a window per author.
     jobs: VecDeque<Job>,
     /// Bounded by the mempool's room, which is reserved before a row is read.
-    submissions: VecDeque<(Origin, Submission)>,
-    /// Rows read and not yet admitted or refused.
-    pub rows_in_flight: usize,
+    submissions: Turns<(Origin, Submission)>,
 }
 
 thread_local! {
@@ -143,8 +150,7 @@ impl Verifiers {
             mailbox,
             free: threads,
             jobs: VecDeque::new(),
-            submissions: VecDeque::new(),
-            rows_in_flight: 0,
+            submissions: Turns::default(),
         })
     }
 
@@ -156,8 +162,33 @@ impl Verifiers {
     /// A client's rows.
     pub fn submit(&mut self, client: Token, id: u64, rows: Submission) {
         let origin = Origin { client, id, rows: rows.rows().len() };
-        self.rows_in_flight += origin.rows;
-        self.submissions.push_back((origin, rows));
+        self.submissions.push(client, origin.rows, (origin, rows));
+    }
+
+    /// A client has hung up.
+    pub fn left(&mut self, client: Token) {
+        self.submissions.left(client);
+    }
+
+    /// Rows of clients read and not yet admitted or refused: of all, of newcomers, of suspects.
+    pub fn rows_in_flight(&self) -> [usize; 3] {
+        let of = |standing| self.submissions.rows_of(standing);
+        [self.submissions.rows(), of(Standing::Newcomer), of(Standing::Suspect)]
+    }
+
+    /// Clients' rows were worked through: lets each client's next turns follow from that. Who has another standing now.
+    pub fn admitted(&mut self, admitted: &Admitted) -> Vec<(Token, Standing)> {
+        let is_bad =
+            |answer: &Admission| answer.refused.iter().any(|(_, refusal)| *refusal == Refusal::BadSignature);
+        let rows = admitted.answers.iter().map(|(origin, _)| origin.rows).sum();
+        let any_bad = admitted.answers.iter().any(|(_, answer)| is_bad(answer));
+        self.submissions.verified(admitted.standing, rows, any_bad);
+        let changed = |(origin, answer): &(Origin, Admission)| {
+            let (client, accepted) = (origin.client, answer.accepted as usize);
+            let standing = self.submissions.answered(client, origin.rows, accepted, is_bad(answer))?;
+            Some((client, standing))
+        };
+        admitted.answers.iter().filter_map(changed).collect()
     }
 
     /// A task reported: its thread is free.
@@ -172,29 +203,17 @@ impl Verifiers {
                 let rows = if let Job::VerifyRows(batch) = &job { batch.rows().len() } else { 0 };
                 Metrics::add(&self.metrics.signatures_checked, rows as u64);
                 self.spawn(move |shared| Report::Verified(job.run(shared)));
-            } else if !self.submissions.is_empty() {
-                let (origins, parts) = self.next_submissions();
+            } else if let Some(together) = self.submissions.next() {
                 self.spawn(move |shared| {
-                    let admissions = admit(shared, &parts);
-                    Report::Admitted(origins.into_iter().zip(admissions).collect())
+                    let parts = together.parts.into_iter().map(|(_, part)| part);
+                    let (origins, rows): (Vec<_>, Vec<_>) = parts.unzip();
+                    let answers = origins.into_iter().zip(admit(shared, &rows)).collect();
+                    Report::Admitted(Admitted { standing: together.standing, answers })
                 });
             } else {
                 return;
             }
         }
-    }
-
-    fn next_submissions(&mut self) -> (Vec<Origin>, Vec<Submission>) {
-        let (mut origins, mut parts, mut rows) = (Vec::new(), Vec::new(), 0);
-        while let Some((origin, _)) = self.submissions.front()
-            && (rows == 0 || rows + origin.rows <= INGRESS_ROWS_MAX)
-        {
-            rows += origin.rows;
-            let (origin, part) = self.submissions.pop_front().expect("it was looked at");
-            origins.push(origin);
-            parts.push(part);
-        }
-        (origins, parts)
     }
 
     pub(super) fn spawn(&mut self, work: impl FnOnce(&Shared) -> Report + Send + 'static) {
