@@ -27,4 +27,4 @@ pub use exposed::{ExposedKey, sign_exposed};
 pub use hash::{Domain, DomainHasher, hash, plain};
 pub use key_table::{KEYS_MAX, KeyTable};
 pub use keys::{SigningKey, public_key, sign, signing_key_from_seed};
-pub use verify::{Item, PreparedKey, verify, verify_batch};
+pub use verify::{Claim, Item, KeySet, PreparedKey, TABLES_MAX, verify, verify_batch};

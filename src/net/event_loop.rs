@@ -9,6 +9,7 @@ use super::{State, Stopped};
 use crate::metrics::{Metrics, Stage, thread_cpu};
 use crate::net::clock::Clock;
 use crate::node::ingress::Admission;
+use crate::node::jobs::Job;
 use crate::node::{Input, Node, Output, Shared};
 use crate::types::{Height, Time};
 use crate::wire::client::{Refusal, Reply, Request, Status};
@@ -50,6 +51,8 @@ pub struct EventLoop {
     pub(super) state: Arc<State>,
     pub(super) inputs: VecDeque<Input>,
     pub(super) outputs: Vec<Output>,
+    /// Urgent checks that wait for the end of the node's outputs.
+    pub(super) checks: Vec<Job>,
     pub(super) events: Vec<Event>,
     /// The last block that executed a row.
     pub(super) last_full: Height,
@@ -249,6 +252,7 @@ impl EventLoop {
             for output in std::mem::take(&mut self.outputs) {
                 self.carry_out(output)?;
             }
+            self.check();
         }
         Ok(())
     }
@@ -257,6 +261,7 @@ impl EventLoop {
         match output {
             Output::Send { to, message } => self.sockets.send(to, &message),
             Output::Broadcast(message) => self.sockets.broadcast(&message),
+            Output::Job(job) if job.urgent() && job.stage() == Stage::Verify => self.checks.push(job),
             Output::Job(job) if job.urgent() => {
                 let (stage, before) = (job.stage(), thread_cpu());
                 let done = job.run(&self.shared);
@@ -279,6 +284,17 @@ impl EventLoop {
             }
         }
         Ok(())
+    }
+
+    /// Checks together what one turn has brought.
+    fn check(&mut self) {
+        if self.checks.is_empty() {
+            return;
+        }
+        let before = thread_cpu();
+        let done = Job::run_all(std::mem::take(&mut self.checks), &self.shared);
+        self.charge(Stage::Verify, before);
+        self.inputs.extend(done.into_iter().map(Input::Done));
     }
 
     fn charge(&mut self, stage: Stage, before: Duration) {

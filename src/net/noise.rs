@@ -15,10 +15,11 @@
 //! this one exchange of keys, so a third party in the middle, who has two different hashes, cannot pass one on;
 //! the role keeps a signature from being reflected to its maker.
 
-use crate::crypto::{self, Domain, PreparedKey, SigningKey};
+use crate::crypto::{self, Domain, KeySet, SigningKey};
 use crate::types::params::VERSION;
 use crate::types::{ChainId, Seat};
 use snow::{Builder, HandshakeState, TransportState};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Bytes that open a connection, from either side: magic, version, the beginning of the chain id.
@@ -91,8 +92,8 @@ pub struct Identity {
     pub seat: Seat,
     /// The seat's key.
     pub key: SigningKey,
-    /// The keys of all seats; `None` where a key is not a point.
-    pub seats: Vec<Option<PreparedKey>>,
+    /// The keys of all seats.
+    pub seats: Arc<KeySet>,
 }
 
 /// The side of a connection.
@@ -173,11 +174,15 @@ impl Identity {
         };
         let seat = Seat(u16::from_le_bytes([proof[0], proof[1]]));
         let signature: &[u8; 64] = proof[2..].try_into().expect("the rest of 66 bytes is 64");
-        let key =
-            self.seats.get(seat.index()).filter(|_| seat != self.seat).ok_or(PeerError::Seat(seat.0))?;
+        if seat == self.seat || seat.index() >= self.seats.len() {
+            return Err(PeerError::Seat(seat.0));
+        }
         let digest = self.digest(role.other(), binding, seat);
-        let good = key.as_ref().is_some_and(|key| crypto::verify(key, &digest, signature));
-        if good { Ok(seat) } else { Err(PeerError::Identity(seat.0)) }
+        if self.seats.verify(seat.index(), &digest, signature) {
+            Ok(seat)
+        } else {
+            Err(PeerError::Identity(seat.0))
+        }
     }
 
     fn digest(&self, role: Role, binding: &[u8; 32], seat: Seat) -> [u8; 32] {

@@ -9,7 +9,7 @@ use super::listener::{Door, Listener};
 use super::noise::Identity;
 use super::sockets::Sockets;
 use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
-use crate::crypto::{PreparedKey, SigningKey};
+use crate::crypto::SigningKey;
 use crate::metrics::Metrics;
 use crate::node::{Node, OpenError, Progress, Setup, Shared};
 use crate::store::{Opened, RecordKind, Store, StoreConfig, StoreError};
@@ -172,6 +172,7 @@ impl RunningNode {
             state: state.clone(),
             inputs: VecDeque::new(),
             outputs: Vec::new(),
+            checks: Vec::new(),
             events: Vec::new(),
             last_full,
             frozen: None,
@@ -269,8 +270,7 @@ fn note_full(record: &(RecordKind, bytes::Bytes), last_full: &mut Height) {
 }
 
 fn identity(shared: &Shared, key: SigningKey) -> Arc<Identity> {
-    let seats = shared.committee.seats.iter().map(|seat| PreparedKey::new(&seat.key.0)).collect();
-    Arc::new(Identity { chain: shared.chain, seat: shared.seat, key, seats })
+    Arc::new(Identity { chain: shared.chain, seat: shared.seat, key, seats: shared.seat_keys.clone() })
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {

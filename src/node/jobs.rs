@@ -6,6 +6,7 @@ use crate::mempool::Taken;
 use crate::metrics::Stage;
 use crate::types::{BatchRef, Height, Kind, Root, Seat, Sequence};
 use crate::wire::{self, Batch, Row, Rows, SignedVertex};
+use std::iter::once;
 use std::sync::Arc;
 
 /// Work that the machine puts out.
@@ -114,13 +115,31 @@ impl Job {
         }
     }
 
+    /// Does the work of some jobs, with the results in their order: those that [`Job::run`] gives one by one. The
+    /// signatures of vertices are checked together.
+    pub fn run_all(jobs: Vec<Job>, shared: &Shared) -> Vec<Done> {
+        let vertices = jobs.iter().filter_map(|job| match job {
+            Job::CheckVertex { vertex, .. } => Some(vertex.as_ref()),
+            _ => None,
+        });
+        let bad = check_vertices(shared, vertices);
+        let mut place = 0;
+        let run = |job| match job {
+            Job::CheckVertex { from, vertex } => {
+                let good = bad.binary_search(&place).is_err();
+                place += 1;
+                Done::Vertex { from, vertex, good }
+            }
+            other => other.run(shared),
+        };
+        jobs.into_iter().map(run).collect()
+    }
+
     /// Does the work.
     pub fn run(self, shared: &Shared) -> Done {
         match self {
             Job::CheckVertex { from, vertex } => {
-                let key = shared.seat_key(vertex.vertex.author);
-                let good =
-                    key.is_some_and(|k| crypto::verify(k, &vertex.digest(&shared.chain), &vertex.signature));
+                let good = check_vertices(shared, once(vertex.as_ref())).is_empty();
                 Done::Vertex { from, vertex, good }
             }
             Job::CheckBatch { from, batch } => {
@@ -167,12 +186,25 @@ impl ExecuteJob {
     }
 }
 
+/// The places of the vertices whose signatures are bad, ascending.
+fn check_vertices<'a>(shared: &Shared, vertices: impl Iterator<Item = &'a SignedVertex>) -> Vec<usize> {
+    let claims = vertices.map(|vertex| crypto::Claim {
+        signer: vertex.vertex.author.index(),
+        message: vertex.digest(&shared.chain),
+        signature: &vertex.signature,
+    });
+    shared.seat_keys.bad(&claims.collect::<Vec<_>>())
+}
+
 fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), &'static str> {
-    let Some(key) = shared.seat_key(batch.header.author) else { return Err("author without a seat") };
+    let author = batch.header.author;
+    if !shared.committee.has(author) {
+        return Err("author without a seat");
+    }
     if !batch.roots_match() {
         return Err("columns do not match the roots");
     }
-    if !crypto::verify(key, &batch.digest(&shared.chain), &batch.header.signature) {
+    if !shared.seat_keys.verify(author.index(), &batch.digest(&shared.chain), &batch.header.signature) {
         return Err("bad header signature");
     }
     batch.rows().check(&shared.rules, batch.header.accounts).map_err(|error| error.reason)

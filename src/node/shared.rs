@@ -1,11 +1,12 @@
 //! What a node's jobs read on other threads.
 
 use super::Setup;
-use crate::crypto::{PreparedKey, SigningKey};
+use crate::crypto::{KeySet, PreparedKey, SigningKey};
 use crate::ledger::Ledger;
 use crate::mempool::Mempool;
 use crate::types::{ChainId, Committee, Rules, Seat};
 use crate::wire::chain_id;
+use std::sync::Arc;
 
 /// The parts of a node that its jobs read on other threads.
 pub struct Shared {
@@ -23,7 +24,8 @@ pub struct Shared {
     pub ledger: Ledger,
     /// The mempool.
     pub mempool: Mempool,
-    seat_keys: Vec<Option<PreparedKey>>,
+    /// The keys of the seats, in their order.
+    pub seat_keys: Arc<KeySet>,
 }
 
 impl Shared {
@@ -38,12 +40,12 @@ impl Shared {
             key: setup.key.clone(),
             ledger: Ledger::new(genesis.table()),
             mempool: Mempool::new(setup.config.mempool_rows_max),
-            seat_keys: genesis.seats.iter().map(|seat| PreparedKey::new(&seat.key.0)).collect(),
+            seat_keys: Arc::new(KeySet::new(genesis.seats.iter().map(|seat| &seat.key.0))),
         }
     }
 
     /// The prepared key of a seat; `None` if there is no such seat or its key is not a point.
     pub fn seat_key(&self, seat: Seat) -> Option<&PreparedKey> {
-        self.seat_keys.get(seat.index())?.as_ref()
+        self.seat_keys.key(seat.index())
     }
 }

@@ -7,7 +7,7 @@ mod ports;
 use super::listener::{Door, Listener};
 use super::noise::Identity;
 use super::sockets::{Event, Gate, Sockets};
-use crate::crypto::{PreparedKey, SigningKey, public_key, signing_key_from_seed};
+use crate::crypto::{KeySet, SigningKey, public_key, signing_key_from_seed};
 use crate::metrics::Metrics;
 use crate::types::{ChainId, Effect, Epoch, Seat, Sequence, Time, Witness};
 use crate::wire::client::{Reply, Request};
@@ -29,7 +29,8 @@ fn key(seat: u8) -> SigningKey {
 
 /// The identity of a seat in a committee of `seats` on the chain named by a byte.
 fn identity(chain: u8, seat: u8, seats: u8) -> Identity {
-    let seats = (0..seats).map(|seat| PreparedKey::new(&public_key(&key(seat)))).collect();
+    let keys: Vec<[u8; 32]> = (0..seats).map(|seat| public_key(&key(seat))).collect();
+    let seats = Arc::new(KeySet::new(&keys));
     Identity { chain: ChainId([chain; 32]), seat: Seat(seat.into()), key: key(seat), seats }
 }
 
