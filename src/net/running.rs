@@ -9,7 +9,7 @@ use super::listener::{Door, Listener};
 use super::noise::Identity;
 use super::sockets::Sockets;
 use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
-use crate::crypto::SigningKey;
+use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
 use crate::node::{Node, OpenError, Progress, Setup, Shared};
 use crate::store::{Opened, RecordKind, Store, StoreConfig, StoreError};
