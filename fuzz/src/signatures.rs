@@ -14,7 +14,7 @@ use throng::crypto::{Item, PreparedKey, plain, verify, verify_batch};
 mod curve;
 
 /// Most entries: enough for every way in which a batch is checked on one thread, and quick.
-const ENTRIES_MAX: usize = 200;
+const ENTRIES_MAX: usize = 80;
 
 /// What makes points that no honest signer makes.
 static TORSION: LazyLock<[EdwardsPoint; 8]> = LazyLock::new(curve::torsion);
