@@ -234,6 +234,9 @@ pub fn all() -> Vec<Judged> {
     let flipped = (0..256).map(|bit| (flipped(&crate::cases::honest(1, 1)[0], 4 * bit + 1), false));
     let mut all: Vec<Judged> =
         small_order().into_iter().chain(half_small_order()).chain(torsioned()).collect();
+    let off_curve = (2..20).map(|y| crate::curve::encoding(y, false, y % 3 == 0));
+    let off_curve = off_curve.filter(|bytes| !crate::oracle::decodes(bytes));
+    all.extend(off_curve.flat_map(|bytes| as_if_neutral(&bytes)));
     all.extend(out_of_range().into_iter().chain(bad).chain(cancelling).chain(honest).chain(flipped));
     all.sort_by_key(|(case, _)| hash(Domain::Draw, &[&case.key, &case.message, &case.signature]));
     all

@@ -3,11 +3,12 @@
 //! says: alone, in a batch of one, among honest ones and with other bad ones, everybody must say the same.
 //!
 //! `cases.rs` makes the signatures, `curve.rs` the points that they need, `oracle.rs` asks for verdicts, `mixes.rs` holds
-//! the random batches, `bad_input.rs` what is no signature at all.
+//! the random batches, `key_set.rs` keys that stay, `bad_input.rs` what is no signature at all.
 
 mod bad_input;
 mod cases;
 mod curve;
+mod key_set;
 mod mixes;
 mod oracle;
 #[path = "../common/random.rs"]
