@@ -136,7 +136,7 @@ fn recipes() -> [(&'static str, Vec<u8>); 6] {
             [vec![3], honest.clone(), each(16, |n| vec![1, n, n, n.wrapping_mul(37), n % 4])].concat(),
         ),
         ("out_of_range", [vec![5], honest.clone(), each(16, |n| vec![2, n, n, n])].concat()),
-        ("small_order", [vec![64], each(196, |n| vec![3, n % 14, n / 14, 0])].concat()),
+        ("small_order", [vec![64], each(80, |n| vec![3, n % 14, n / 14 * 5 % 14 + n % 3, 0])].concat()),
         ("torsion", [vec![7], each(64, |n| vec![4, n, n, n % 8, n / 8])].concat()),
         (
             "cancelling",

@@ -1,5 +1,5 @@
-//! Signatures: a recipe makes honest, crafted and bad ones; single checks, batches and chunks of batches must give the
-//! verdicts of `ed25519-zebra`.
+//! Signatures: a recipe makes honest, crafted and bad ones; single checks, batches, chunks of batches and sets of keys
+//! must give the verdicts of `ed25519-zebra`.
 //!
 //! The recipe: how long chunks are, then one entry after the other: what it is, followed by what that needs. Bytes that
 //! are missing at the end read as zero.
@@ -8,13 +8,13 @@ use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
 use sha2::{Digest, Sha512};
 use std::sync::LazyLock;
-use throng::crypto::{Item, PreparedKey, plain, verify, verify_batch};
+use throng::crypto::{Claim, Item, KeySet, PreparedKey, plain, verify, verify_batch};
 
 #[path = "../../tests/signatures/curve.rs"]
 mod curve;
 
 /// Most entries: enough for every way in which a batch is checked on one thread, and quick.
-const ENTRIES_MAX: usize = 200;
+const ENTRIES_MAX: usize = 80;
 
 /// What makes points that no honest signer makes.
 static TORSION: LazyLock<[EdwardsPoint; 8]> = LazyLock::new(curve::torsion);
@@ -149,6 +149,24 @@ pub fn signatures(bytes: &[u8]) -> bool {
     let found = items.chunks(chunk).enumerate().flat_map(|(number, items)| {
         let bad = verify_batch(items).err().unwrap_or_default();
         bad.into_iter().map(move |index| number * chunk + index)
+    });
+    assert_eq!(found.collect::<Vec<_>>(), bad);
+    // The same as claims on keys that stay, few enough at a time for their tables to be used.
+    let mut keys: Vec<[u8; 32]> = items.iter().map(|item| *item.key.bytes()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let set = KeySet::new(&keys);
+    let claim = |item: &Item<'_>| keys.binary_search(item.key.bytes()).map(|signer| (signer, item.message));
+    let made: Vec<_> =
+        items.iter().map(|item| (claim(item).expect("one of the keys"), item.signature)).collect();
+    let claims: Vec<_> = made
+        .iter()
+        .map(|((signer, message), signature)| Claim { signer: *signer, message: *message, signature })
+        .collect();
+    let few = 1 + chunk % 7;
+    let found = claims.chunks(few).enumerate().flat_map(|(number, some)| {
+        let bad = set.bad(some);
+        bad.into_iter().map(move |index| number * few + index)
     });
     assert_eq!(found.collect::<Vec<_>>(), bad);
     items.reverse();

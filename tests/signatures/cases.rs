@@ -153,6 +153,22 @@ pub fn with_point(bytes: &[u8; 32]) -> Vec<Judged> {
     cases.map(|case| (case, false)).to_vec()
 }
 
+/// Bytes that are no point in the place of R and of the key, with an `s` that would be right if they stood for the
+/// neutral element, as from a decoder whose failure is overlooked.
+pub fn as_if_neutral(bytes: &[u8; 32]) -> Vec<Judged> {
+    let (secret, nonce, message) = (scalar(12, 0), scalar(12, 1), numbered(12, bytes[0].into()));
+    let (key, r) = (shifted(&secret, EdwardsPoint::identity()), shifted(&nonce, EdwardsPoint::identity()));
+    let small = small_order_encodings()[6];
+    let cases = [
+        Case::forged((secret, Scalar::ZERO), key, *bytes, message),
+        Case::forged((Scalar::ZERO, nonce), *bytes, r, message),
+        Case::new(small, *bytes, Scalar::ZERO, message),
+        Case::new(*bytes, small, Scalar::ZERO, message),
+        Case::new(*bytes, *bytes, Scalar::ZERO, message),
+    ];
+    cases.map(|case| (case, false)).to_vec()
+}
+
 /// Signatures whose errors add up to nothing: of the equation's left sides, `weights` times one and the same point.
 /// Kind 0 has the error in s, kind 1 in R, kind 2 a part in each.
 pub fn cancelling(kind: usize, weights: &[i8], number: u64) -> Vec<Case> {
@@ -200,6 +216,8 @@ pub fn one_of_each_bad_kind() -> Vec<Case> {
         good[8].clone().with_r(off_curve),
         good[9].clone().with_s(plus(&good[9].s(), &l_times(1).expect("fits")).expect("fits")),
         Case { signature: good[11].signature, ..good[10].clone() },
+        as_if_neutral(&off_curve)[0].0.clone(),
+        as_if_neutral(&off_curve)[2].0.clone(),
         flipped(torsioned, 8 * 32),
         good[12].clone().with_s([0; 32]),
         good[13].clone().with_r(small_order_encodings()[3]),
@@ -216,6 +234,9 @@ pub fn all() -> Vec<Judged> {
     let flipped = (0..256).map(|bit| (flipped(&crate::cases::honest(1, 1)[0], 4 * bit + 1), false));
     let mut all: Vec<Judged> =
         small_order().into_iter().chain(half_small_order()).chain(torsioned()).collect();
+    let off_curve = (2..20).map(|y| crate::curve::encoding(y, false, y % 3 == 0));
+    let off_curve = off_curve.filter(|bytes| !crate::oracle::decodes(bytes));
+    all.extend(off_curve.flat_map(|bytes| as_if_neutral(&bytes)));
     all.extend(out_of_range().into_iter().chain(bad).chain(cancelling).chain(honest).chain(flipped));
     all.sort_by_key(|(case, _)| hash(Domain::Draw, &[&case.key, &case.message, &case.signature]));
     all

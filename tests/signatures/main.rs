@@ -3,11 +3,12 @@
 //! says: alone, in a batch of one, among honest ones and with other bad ones, everybody must say the same.
 //!
 //! `cases.rs` makes the signatures, `curve.rs` the points that they need, `oracle.rs` asks for verdicts, `mixes.rs` holds
-//! the random batches, `bad_input.rs` what is no signature at all.
+//! the random batches, `key_set.rs` keys that stay, `bad_input.rs` what is no signature at all.
 
 mod bad_input;
 mod cases;
 mod curve;
+mod key_set;
 mod mixes;
 mod oracle;
 #[path = "../common/random.rs"]
@@ -24,6 +25,11 @@ const SIZES: [usize; 20] =
 
 /// No bad ones.
 const ALL_GOOD: [usize; 0] = [];
+
+/// Runs on a pool of one thread, where a batch is not cut until it is thousands long.
+fn in_one_piece<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a small pool starts").install(run)
+}
 
 /// Alone and in a batch of one, here and at the oracles; then first, in the middle and last of small batches.
 fn holds_everywhere(cases: &[Judged]) {
@@ -140,9 +146,9 @@ fn points_off_the_curve_are_bad_keys_and_bad_signatures() {
     let cases: Vec<Judged> = (0..60)
         .map(|y| encoding(y, false, y % 2 == 0))
         .filter(|bytes| !oracle::decodes(bytes))
-        .flat_map(|bytes| cases::with_point(&bytes))
+        .flat_map(|bytes| [cases::with_point(&bytes), cases::as_if_neutral(&bytes)].concat())
         .collect();
-    assert!(cases.len() > 40 && cases.iter().all(|(_, valid)| !valid));
+    assert!(cases.len() > 100 && cases.iter().all(|(_, valid)| !valid));
     holds_everywhere(&cases);
 }
 
@@ -152,10 +158,24 @@ fn batches_of_every_size_name_the_bad_one_wherever_it_stands() {
     let bad = cases::one_of_each_bad_kind();
     for (turn, size) in SIZES.into_iter().enumerate() {
         let mut batch = good[..size].to_vec();
-        assert_eq!(bad_of(&batch), ALL_GOOD, "{size} honest ones");
+        assert_eq!(in_one_piece(|| bad_of(&batch)), ALL_GOOD, "{size} honest ones");
         for (kind, place) in [0, size / 2, size - 1].into_iter().enumerate() {
             let kept = std::mem::replace(&mut batch[place], bad[(turn + kind) % bad.len()].clone());
-            assert_eq!(bad_of(&batch), [place], "{place} of {size}");
+            assert_eq!(in_one_piece(|| bad_of(&batch)), [place], "{place} of {size}");
+            batch[place] = kept;
+        }
+    }
+}
+
+#[test]
+fn one_bad_signature_is_found_at_any_place() {
+    let (good, bad) = (honest(1_100, 700), cases::one_of_each_bad_kind());
+    let around = (1..17).flat_map(|turn| [64 * turn - 1, 64 * turn, 64 * turn + 1, 64 * turn + 37]);
+    for (size, places) in [(140, (0..140).collect::<Vec<_>>()), (1_100, around.collect())] {
+        let mut batch = good[..size].to_vec();
+        for place in places {
+            let kept = std::mem::replace(&mut batch[place], bad[place % bad.len()].clone());
+            assert_eq!(in_one_piece(|| bad_of(&batch)), [place], "of {size}");
             batch[place] = kept;
         }
     }
@@ -180,6 +200,7 @@ fn batches_of_every_size_hold_with_crafted_good_ones_and_name_all_of_several_bad
             batch[place] = bad[(number + size) % bad.len()].clone();
         }
         assert_eq!(bad_of(&batch), places, "bad ones among {size}");
+        assert_eq!(in_one_piece(|| bad_of(&batch)), places, "bad ones among {size}, in one piece");
     }
 }
 
@@ -206,7 +227,11 @@ fn errors_that_cancel_out_without_secret_coefficients_are_all_found() {
             }
             let mut expected = places.clone();
             expected.sort_unstable();
-            assert_eq!(bad_of(&batch), expected, "kind {kind}, {weights:?} at {places:?} of {size}");
+            assert_eq!(
+                in_one_piece(|| bad_of(&batch)),
+                expected,
+                "kind {kind}, {weights:?} at {places:?} of {size}"
+            );
         }
     }
 }

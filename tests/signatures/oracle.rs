@@ -1,11 +1,11 @@
 //! Verdicts: of the engine, of `ed25519-zebra` and of `ed25519-consensus`.
 
-use throng::crypto::{Item, KeyTable, PreparedKey, verify, verify_batch};
+use throng::crypto::{Item, KeySet, KeyTable, PreparedKey, verify, verify_batch};
 
 use crate::cases::Case;
 use crate::random::Stream;
 
-/// The engine's verdict on one signature, with a fresh key and with one from a table, which must be those of both oracles.
+/// The engine's verdict on one signature, with a fresh key, one from a table by number and one of a set, which must be those of both oracles.
 pub fn verdict(case: &Case) -> bool {
     let valid = PreparedKey::new(&case.key).is_some_and(|key| verify(&key, &case.message, &case.signature));
     assert_eq!((valid, valid), (of_zebra(case), of_consensus(case)), "engine, zebra, consensus: {case:?}");
@@ -15,6 +15,8 @@ pub fn verdict(case: &Case) -> bool {
         let key = table.prepared(0);
         assert_eq!(key.is_some_and(|key| verify(&key, &case.message, &case.signature)), valid, "{case:?}");
     }
+    let set = KeySet::new([&case.key]);
+    assert_eq!(set.verify(0, &case.message, &case.signature), valid, "in a set: {case:?}");
     valid
 }
 
