@@ -7,6 +7,7 @@
 //!   root others recompute with `b3sum`: [`plain`].
 //! - Upon one signature: [`verify()`]. Upon many: [`verify_batch`]. Both answer with a verdict, never with a
 //!   panic; a key that is not a point, an `R` that is not a point and an `s` out of range are bad signatures.
+//! - Upon signatures by few keys that stay, such as a committee's: [`KeySet`], which keeps tables for them.
 //! - Upon an account's number instead of its key: [`KeyTable`], which also remembers the decompressed point.
 //!
 //! Why that is safe: the rule is ZIP-215, `[8](s·B − R − k·A) = 0`. It is a statement about one signature that

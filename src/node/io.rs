@@ -50,7 +50,8 @@ pub enum Output {
     /// Send a message to every connected validator.
     Broadcast(Message),
     /// Run a job ([`Job::run`]) and hand back its result as [`Input::Done`]. Urgent jobs ([`Job::urgent`]) are short
-    /// and go first, the others to the verification pool.
+    /// and go first, several at once where they come together ([`Job::run_all`]); the others go to the verification
+    /// pool.
     Job(Job),
     /// Execute a block ([`ExecuteJob::run`]), in the order of output, one at a time, and hand back the result.
     Execute(ExecuteJob),

@@ -17,7 +17,9 @@ use curve25519_dalek::edwards::EdwardsPoint;
 use super::batch::Piece;
 use super::is_zero;
 
-/// Ranges up to this long are not halved any more.
+/// Ranges up to this long are not halved any more. Measured with 16: a batch of 64 full of bad ones cost 1.5 times
+/// the single checks; with 64 it costs 1.35 times. One bad signature among 4,096 costs 1.6 batches with either, and
+/// a batch of 4,096 full of them 1.4 times the single checks.
 pub(super) const LEAF: usize = 64;
 
 /// After so many levels in a row at which both halves failed, single checks: each level costs up to half of the

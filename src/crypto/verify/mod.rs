@@ -13,6 +13,11 @@
 //! Three ways lead to the same verdict. [`verify`] evaluates the equation for one signature. [`verify_batch`]
 //! evaluates a random combination of many, and searches when it does not hold. [`KeySet`] keeps tables of
 //! multiples for keys that stay, such as those of validators.
+//!
+//! Tried, and no help (one core, AVX2): Straus' method beyond the length where the library leaves it (13.3 µs per
+//! signature for 128, as against 8.4); the library's tables for keys that stay (12.5 µs a multiple and 1 ms to make,
+//! as against 9 µs and 0.2 ms); for them also a multiplication with precomputed `{B, Aⱼ}` (for 16 seats: 16
+//! signatures 2 µs less each, four of them 7 µs more).
 
 mod batch;
 mod bisect;

@@ -171,6 +171,15 @@ fn one_bad_signature_in_each_piece_is_named_by_every_split_and_number_of_threads
 }
 
 #[test]
+fn pieces_are_equal_and_a_multiple_of_the_threads() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a small pool starts");
+    let sizes = [(0, 1), (1, 1), (1023, 1023), (1024, 512), (8192, 4096), (10_000, 2500), (16_384, 4096)];
+    for (items, size) in sizes {
+        assert_eq!(pool.install(|| batch::piece_size(items)), size, "{items}");
+    }
+}
+
+#[test]
 fn malformed_signatures_are_named_beside_bad_ones() {
     let mut signed = Signed::new(100, 100);
     for index in [0, 50, 99] {
