@@ -4,6 +4,8 @@
 //! Each takes bytes as a peer, a client or a disk could bring them, and says whether they decoded. What decodes must
 //! encode to the same bytes, and must respect every limit that the formats name.
 
+pub mod tree_proof;
+
 use bytes::Bytes;
 use throng::crypto::signing_key_from_seed;
 use throng::ledger::Ledger;

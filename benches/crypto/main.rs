@@ -1,0 +1,15 @@
+//! What the engine's cores do most: signatures (`verify.rs`, group `verify`). Each file says what it measures and what
+//! it does not. Without `--bench`, as in `cargo test --benches`, every function runs once on a tiny input.
+
+mod hash;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+
+/// Whether this is a test and not a measurement.
+fn tiny() -> bool {
+    let has = |flag: &str| std::env::args().any(|arg| arg == flag);
+    !has("--bench") || has("--test")
+}
+
+criterion_group!(name = benches; config = Criterion::default().without_plots(); targets = hash::bench_hash);
+criterion_main!(benches);
