@@ -14,11 +14,12 @@ use throng::wire::{Batch, Message, Rows, SignedVertex, encode_block, frame_heade
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 5] = [
+const TARGETS: [(&str, Check); 6] = [
     ("batch", checks::batch),
     ("block", checks::block),
     ("frame", checks::frame),
     ("signatures", checks::signatures::signatures),
+    ("tree_proof", checks::tree_proof::tree_proof),
     ("vertex", checks::vertex),
 ];
 
@@ -145,6 +146,27 @@ fn recipes() -> [(&'static str, Vec<u8>); 6] {
     ]
 }
 
+/// Recipes for the target `tree_proof`: the first length, then steps (0 write, 1 grow, 2 root, 3 prove, 4 a changed
+/// proof, 5 a proof for another range), all numbers of three bytes.
+fn tree_recipes() -> Vec<(&'static str, Vec<u8>)> {
+    let number = |n: u32| [n as u8, (n >> 8) as u8, (n >> 16) as u8];
+    let recipe = |len: u32, steps: &[(u8, &[u32], &[u8])]| {
+        let step = |(kind, numbers, bytes): &(u8, &[u32], &[u8])| {
+            [&[*kind], &numbers.iter().flat_map(|n| number(*n)).collect::<Vec<_>>()[..], bytes].concat()
+        };
+        number(len).into_iter().chain(steps.iter().flat_map(step)).collect()
+    };
+    let (root, write): ((u8, &[u32], &[u8]), _) = ((2, &[], &[]), (0, &[70_000, 2_000][..], &[9][..]));
+    vec![
+        ("empty", recipe(0, &[root, (3, &[0, 1], &[]), (1, &[1], &[]), root, (3, &[0, 1], &[])])),
+        ("writes_and_grows", recipe(100_000, &[root, write, (1, &[7_000], &[]), root, write, root])),
+        ("proves", recipe(65_537, &[root, (3, &[1_024, 1_024], &[]), (3, &[65_000, 537], &[]), root])),
+        ("changed_proof", recipe(33_000, &[(4, &[5_000, 64], &[1]), (3, &[100, 7], &[]), root])),
+        ("claims_another_length", recipe(4_096, &[(4, &[100, 64, 9], &[0, 4, 0, 16, 0, 0, 0, 0, 0, 0])])),
+        ("for_another_range", recipe(16_384, &[(5, &[1_000, 10, 3_000, 10], &[]), root])),
+    ]
+}
+
 /// The seeds made here: target, name, bytes.
 fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut seeds = vec![
@@ -159,6 +181,7 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ];
     seeds.extend(streams().into_iter().map(|(name, bytes)| ("frame", name, bytes)));
     seeds.extend(recipes().into_iter().map(|(name, bytes)| ("signatures", name, bytes)));
+    seeds.extend(tree_recipes().into_iter().map(|(name, bytes)| ("tree_proof", name, bytes)));
     seeds
 }
 

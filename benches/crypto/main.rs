@@ -1,6 +1,8 @@
-//! What the engine's cores do most: signatures (`verify.rs`, group `verify`). Each file says what it measures and what
-//! it does not. Without `--bench`, as in `cargo test --benches`, every function runs once on a tiny input.
+//! What the engine's cores do most: signatures (`verify.rs`, group `verify`), hashes and trees of hashes (`hash.rs`,
+//! group `hash`). Each file says what it measures and what it does not. Without `--bench`,
+//! as in `cargo test --benches`, every function runs once on a tiny input.
 
+mod hash;
 #[path = "../../tests/common/random.rs"]
 mod random;
 mod verify;
@@ -13,5 +15,9 @@ fn tiny() -> bool {
     !has("--bench") || has("--test")
 }
 
-criterion_group!(name = benches; config = Criterion::default().without_plots(); targets = verify::bench_verify);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().without_plots();
+    targets = verify::bench_verify, hash::bench_hash
+}
 criterion_main!(benches);

@@ -5,6 +5,7 @@
 //! encode to the same bytes, and must respect every limit that the formats name.
 
 pub mod signatures;
+pub mod tree_proof;
 
 use bytes::Bytes;
 use throng::crypto::signing_key_from_seed;

@@ -4,7 +4,8 @@
 //! thread (it borrows the rayon pool it is called on), keep a signing key, or know what the bytes mean.
 //!
 //! - Upon bytes to sign or to name as an id: [`hash()`] them under their own [`Domain`]. Upon a large array whose
-//!   root others recompute with `b3sum`: [`plain`].
+//!   root others recompute with `b3sum`: [`plain`]. Upon such an array that changes in places: [`Tree`], which also
+//!   proves ranges of it; upon a proof from outside: [`verify_range`].
 //! - Upon one signature: [`verify()`]. Upon many: [`verify_batch`]. Both answer with a verdict, never with a
 //!   panic; a key that is not a point, an `R` that is not a point and an `s` out of range are bad signatures.
 //! - Upon signatures by few keys that stay, such as a committee's: [`KeySet`], which keeps tables for them.
@@ -19,6 +20,7 @@ mod exposed;
 mod hash;
 mod key_table;
 mod keys;
+mod tree;
 mod verify;
 
 #[cfg(test)]
@@ -28,4 +30,8 @@ pub use exposed::{ExposedKey, sign_exposed};
 pub use hash::{Domain, DomainHasher, hash, plain};
 pub use key_table::{KEYS_MAX, KeyTable};
 pub use keys::{SigningKey, public_key, sign, signing_key_from_seed};
+pub use tree::{
+    PROOF_BYTES_MAX, PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tally, Threads, Tree, verify_range,
+    verify_range_of,
+};
 pub use verify::{Claim, Item, KeySet, PreparedKey, TABLES_MAX, verify, verify_batch};

@@ -10,26 +10,34 @@
 //! - Upon an open row: a key that has an account makes it a transfer to that account. So does a key that an earlier
 //!   row of the same block opens. Otherwise it takes the next number.
 //! - Upon a full table ([`ACCOUNTS_MAX`]): opening a new key has the outcome `UnknownAccount`, with no change.
+//! - Upon [`Ledger::root`]: the records that blocks have touched since the last root are rehashed and summed, chunk
+//!   by chunk; the rest keeps its chaining values and sums. So the sum is that of the bytes that the root names.
 //! - Upon a question ([`Ledger::account`], [`Ledger::read`]): the state after the last executed block, never one in
 //!   the middle of a block: a block is written under one lock.
 //!
 //! Why that is safe: what arrives in a block can be spent only from the next one on, so the debits of a block do
 //! not depend on its credits, and credits are additions that commute; any split of the work has one result. A
 //! failed payment that still pays its fee leaves later rows of the same account valid. Supply is constant: every
-//! block asserts that what was taken is what was given, and [`Ledger::root`] sums the whole table. The rows were
-//! checked before, yet execution is total: whatever rows come, each gets a code and nothing panics.
+//! block asserts that what was taken is what was given, and every root that the balances of the whole table add up.
+//! The rows were checked before, yet execution is total: whatever rows come, each gets a code and nothing panics.
+//!
+//! Locks are taken in one order, the table before its tree. A root holds the table for reading only, so questions
+//! are answered meanwhile and the next block waits.
 
+mod proof;
 #[cfg(test)]
 mod tests;
 
-use crate::crypto::{self, KeyTable};
+pub use proof::{AccountProof, verify_account};
+
+use crate::crypto::{KeyTable, Threads, Tree};
 use crate::types::params::ACCOUNTS_MAX;
 use crate::types::{Account, AccountNumber, Effect, Kind, Outcome, Root};
 use crate::wire::{Row, Rows};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
-use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Decompressed keys that are remembered for verification: at about 180 bytes each, 24 MiB when all are in use.
 const POINTS_MAX: usize = 1 << 17;
@@ -37,6 +45,8 @@ const POINTS_MAX: usize = 1 << 17;
 /// The account table of one node.
 pub struct Ledger {
     state: RwLock<State>,
+    /// The kept hashes of the table, and the sums of its balances; locked after `state`.
+    tree: Mutex<Tree>,
     keys: KeyTable,
     supply: u128,
     accounts_max: usize,
@@ -55,6 +65,7 @@ type Credit = (u32, u64);
 struct Execution<'a> {
     accounts: &'a mut [Account],
     numbers: &'a mut BTreeMap<[u8; 32], u32>,
+    tree: &'a mut Tree,
     accounts_max: usize,
     /// Keys opened by this block, in the order of their numbers.
     opened: Vec<[u8; 32]>,
@@ -84,7 +95,8 @@ impl Ledger {
             keys.push(&account.key).expect("the key table is larger than the account table");
         }
         let numbers = table.iter().zip(0..).skip(1).map(|(account, number)| (account.key, number)).collect();
-        Ledger { state: RwLock::new(State { accounts: table, numbers }), keys, supply, accounts_max }
+        let tree = Mutex::new(Tree::with_tally(balances));
+        Ledger { state: RwLock::new(State { accounts: table, numbers }), tree, keys, supply, accounts_max }
     }
 
     /// Accounts in the table, the sentinel counted. Does not wait for a block that executes.
@@ -119,11 +131,13 @@ impl Ledger {
     /// If a fee account does not exist (the genesis was checked for that), or if supply was not constant.
     pub fn execute(&self, batches: &[(Rows<'_>, AccountNumber)]) -> (Vec<u8>, u32) {
         let mut state = self.state.write();
+        let mut tree = self.tree.lock();
         let State { accounts, numbers } = &mut *state;
         let rows = batches.iter().map(|(rows, _)| rows.len()).sum();
         let mut execution = Execution {
             accounts,
             numbers,
+            tree: &mut tree,
             accounts_max: self.accounts_max,
             opened: Vec::new(),
             credits: Vec::with_capacity(rows + batches.len()),
@@ -138,19 +152,26 @@ impl Ledger {
             self.keys.push(&key).expect("the key table is larger than the account table");
             accounts.push(Account::new(key, 0));
         }
-        assert_eq!(credit(accounts, &credits), debited, "what a block takes it gives");
+        assert_eq!(credit(accounts, &mut tree, &credits), debited, "what a block takes it gives");
         let ok = codes.iter().filter(|&&code| code == Outcome::Ok as u8).count();
         (codes, u32::try_from(ok).expect("a block has far fewer than 2^32 rows"))
     }
 
-    /// The root of the account table: the plain BLAKE3 hash of its bytes.
+    /// The root of the account table: the plain BLAKE3 hash of its bytes. Hashes on the calling thread what changed
+    /// since the last root: 64 MB take about 14 ms when all changed, and a millisecond per thousand touched accounts
+    /// when few did.
     ///
     /// # Panics
     /// If the balances no longer add up to the first supply.
     pub fn root(&self) -> Root {
         let state = self.state.read();
-        assert_eq!(total(&state.accounts), self.supply, "supply is constant");
-        Root(crypto::plain(state.accounts.as_bytes()))
+        self.root_of(&state, &mut self.tree.lock())
+    }
+
+    fn root_of(&self, state: &State, tree: &mut Tree) -> Root {
+        let root = tree.root(state.accounts.as_bytes(), Threads::Caller);
+        assert_eq!(tree.tally(), self.supply, "supply is constant");
+        Root(root)
     }
 }
 
@@ -179,6 +200,9 @@ impl Execution<'_> {
         }
         let Some(account) = self.accounts.get_mut(from as usize) else { return Outcome::UnknownAccount };
         let outcome = charge(account, effect);
+        if matches!(outcome, Outcome::Ok | Outcome::AmountNotCovered) {
+            mark(self.tree, from);
+        }
         if outcome == Outcome::Ok {
             let amount = effect.amount.get();
             let to = match receiver {
@@ -252,7 +276,7 @@ fn charge(account: &mut Account, effect: &Effect) -> Outcome {
 }
 
 /// Adds every credit to its account; returns what was given in all.
-fn credit(accounts: &mut [Account], credits: &[Credit]) -> u128 {
+fn credit(accounts: &mut [Account], tree: &mut Tree, credits: &[Credit]) -> u128 {
     let mut credited = 0u128;
     for &(number, amount) in credits {
         let account = &mut accounts[number as usize];
@@ -260,8 +284,21 @@ fn credit(accounts: &mut [Account], credits: &[Credit]) -> u128 {
         // Only what was debited before is credited, so no balance can exceed the supply.
         account.balance = U64::new(u64::try_from(sum).expect("a balance is at most the supply"));
         credited += u128::from(amount);
+        mark(tree, number);
     }
     credited
+}
+
+/// Says that an account's record was written.
+#[inline]
+fn mark(tree: &mut Tree, number: u32) {
+    tree.mark_at(number as usize * size_of::<Account>());
+}
+
+/// The balances of the records in one chunk of the table.
+fn balances(chunk: &[u8]) -> u64 {
+    let records = <[Account]>::ref_from_bytes(chunk).expect("a chunk holds 16 records, the last one fewer");
+    u64::try_from(total(records)).expect("the supply fits 64 bits")
 }
 
 fn total(accounts: &[Account]) -> u128 {

@@ -1,6 +1,7 @@
 //! Execution against an oracle that restates the rules with sets and big integers, and the edges by hand.
 
 use super::*;
+use crate::crypto::ProofError;
 use crate::types::Witness;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -153,6 +154,21 @@ fn blocks() -> impl Strategy<Value = Vec<Vec<OwnedBatch>>> {
     prop::collection::vec(prop::collection::vec(batch, 0..4), 1..6)
 }
 
+/// A row between accounts that are chosen by number, taken modulo the size of the table.
+#[derive(Clone, Debug)]
+struct AnyRow {
+    from: u32,
+    to: u32,
+    amount: u64,
+    nonce: u64,
+    opens: bool,
+}
+
+fn any_row() -> impl Strategy<Value = AnyRow> {
+    let row = (any::<u32>(), any::<u32>(), 0..400u64, 1..40u64, prop::bool::weighted(0.3));
+    row.prop_map(|(from, to, amount, nonce, opens)| AnyRow { from, to, amount, nonce, opens })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -169,6 +185,32 @@ proptest! {
             prop_assert_eq!(run(&ledger, block), oracle.execute(block));
             assert_same(&ledger, &oracle)?;
         }
+    }
+
+    #[test]
+    fn after_any_blocks_the_root_is_the_plain_hash_of_the_table(
+        accounts in 1..3_000u32,
+        blocks in prop::collection::vec((prop::collection::vec(any_row(), 0..60), any::<bool>()), 1..12),
+    ) {
+        let key = |number: u32| *blake3::hash(&number.to_be_bytes()).as_bytes();
+        let many = (1..=accounts).map(|number| Account::new(key(number), 1_000));
+        let ledger = Ledger::new(table(&[]).into_iter().chain(many).collect());
+        for (rows, root) in blocks {
+            let ends = |row: &AnyRow| (row.from % ledger.len(), row.to % ledger.len());
+            let effect = |row: &AnyRow| match (ends(row), row.opens) {
+                ((from, _), true) => Effect::open(from, row.amount, row.nonce, 1),
+                ((from, to), false) => Effect::transfer(from, to, row.amount, row.nonce, 1),
+            };
+            // Some of these keys have an account already.
+            let keys = rows.iter().filter(|row| row.opens).map(|row| key(row.to % 10_000));
+            run(&ledger, &[(rows.iter().map(effect).collect(), keys.collect(), 1)]);
+            if root {
+                let expected = ledger.read(|accounts| blake3::hash(accounts.as_bytes()));
+                prop_assert_eq!(ledger.root(), Root(*expected.as_bytes()));
+            }
+        }
+        let expected = ledger.read(|accounts| blake3::hash(accounts.as_bytes()));
+        prop_assert_eq!(ledger.root(), Root(*expected.as_bytes()));
     }
 
     #[test]
@@ -297,6 +339,34 @@ fn a_table_root_is_the_plain_hash_of_its_bytes() {
     }
     assert_eq!(ledger.root(), Root(*blake3::hash(&bytes).as_bytes()));
     assert_eq!(ledger.read(|accounts| accounts.as_bytes().to_vec()), bytes);
+}
+
+#[test]
+fn a_record_is_proven_against_the_root_and_no_other_record_passes_for_it() {
+    let ledger = Ledger::new(table(&[1_000; 200]));
+    let before = ledger.prove(AccountNumber(150)).expect("an account");
+    run(&ledger, &[(vec![Effect::transfer(1, 150, 5, 1, 1)], vec![], 2)]);
+    let AccountProof { root, accounts, proof } = ledger.prove(AccountNumber(150)).expect("an account");
+    assert_eq!((root, accounts), (ledger.root(), 201));
+    let proven = verify_account(&root, accounts, AccountNumber(150), &proof);
+    assert_eq!(proven.map(|account| account.balance.get()), Ok(1_005));
+    // Another account's number, the old proof, another count, and an account that is not there.
+    assert!(verify_account(&root, accounts, AccountNumber(20), &proof).is_err());
+    assert!(verify_account(&root, accounts, AccountNumber(150), &before.proof).is_err());
+    assert!(verify_account(&root, 202, AccountNumber(150), &proof).is_err());
+    let missing = verify_account(&root, accounts, AccountNumber(201), &proof);
+    assert!(matches!(missing, Err(ProofError::PastEnd { .. })));
+    assert_eq!(ledger.prove(AccountNumber(201)), None);
+}
+
+#[test]
+#[should_panic(expected = "supply is constant")]
+fn a_root_notices_money_that_no_block_gave() {
+    let ledger = Ledger::new(table(&[100; 64]));
+    ledger.root();
+    ledger.state.write().accounts[40].balance = U64::new(101);
+    ledger.tree.lock().mark_at(40 * 64);
+    ledger.root();
 }
 
 #[test]

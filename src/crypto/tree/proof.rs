@@ -1,0 +1,223 @@
+//! Proofs that a range of bytes stands in the array with a given root: slices of the Bao format.
+//!
+//! A proof is the length of the array (8 bytes, little-endian), then the nodes above the range in pre-order: a
+//! parent as the chaining values of its two children, a chunk as its bytes (Bao specification, "Slice Format"). So a
+//! proof proves whole chunks, and ranges that touch the same chunks have the same proof.
+//!
+//! - Upon an empty range, or one past the end: a typed error. Bao takes an empty range for one byte, and for a range
+//!   past the end proves the last chunk; here a range is exactly what the verifier gets.
+//! - Upon a proof from outside: its size is bounded by the range before anything is hashed; every node is hashed
+//!   before it is used; a byte too few or too many refuses the whole.
+//!
+//! What the length is worth: bytes that verify are those of the array, whatever length the proof claims, for parents
+//! and chunks at any place hash differently. But the length itself is proven only by a range that reaches the end:
+//! otherwise a claim that leads to the same path passes. A verifier that knows the length says so
+//! ([`verify_range_of`]), and then one string of bytes alone passes.
+
+use super::wide::{CHUNK, Cv, PARENT};
+use super::{Tree, section::chunk_cv};
+use blake3::hazmat::{Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+use std::ops::Range;
+
+/// The longest range that one proof covers: 1 MiB.
+pub const PROOF_RANGE_BYTES_MAX: u64 = 1 << 20;
+
+/// The longest array: 2^48 bytes. Longer claims are refused, so that no sum of lengths overflows.
+const ARRAY_BYTES_MAX: u64 = 1 << 48;
+
+/// Levels of parents above the chunks of the longest array.
+const DEPTH_MAX: usize = 38;
+
+/// Bytes of the length at the head of a proof.
+const HEAD: usize = 8;
+
+/// The most chunks that the longest range touches.
+const CHUNKS_MAX: usize = PROOF_RANGE_BYTES_MAX as usize / CHUNK + 1;
+
+/// The longest proof, about 1.07 MiB: the chunks, the parents among them, and those on the two edges.
+pub const PROOF_BYTES_MAX: usize = HEAD + CHUNKS_MAX * (CHUNK + PARENT) + 2 * DEPTH_MAX * PARENT;
+
+/// Why there is no proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProveError {
+    /// The range is empty.
+    #[error("an empty range has no proof")]
+    EmptyRange,
+    /// The range ends beyond the array.
+    #[error("the range ends at {end} of {len} bytes")]
+    PastEnd {
+        /// End of the range.
+        end: u64,
+        /// Bytes of the array.
+        len: u64,
+    },
+    /// The range is longer than [`PROOF_RANGE_BYTES_MAX`].
+    #[error("a range of {0} bytes is too long for one proof")]
+    TooLong(u64),
+    /// Bytes were written, or the array has grown, since the last root.
+    #[error("the array has changed since its last root")]
+    Stale,
+}
+
+/// Why a proof is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// The range is empty.
+    #[error("an empty range has no proof")]
+    EmptyRange,
+    /// The range is longer than [`PROOF_RANGE_BYTES_MAX`].
+    #[error("a range of {0} bytes is too long for one proof")]
+    TooLong(u64),
+    /// The claimed length is not the expected one, or longer than any array.
+    #[error("the proof is of an array of {0} bytes")]
+    BadLength(u64),
+    /// The range ends beyond the claimed length.
+    #[error("the range ends at {end} of {len} bytes")]
+    PastEnd {
+        /// End of the range.
+        end: u64,
+        /// Claimed bytes of the array.
+        len: u64,
+    },
+    /// The proof ends before the range is proven.
+    #[error("the proof is too short")]
+    TooShort,
+    /// The proof goes on after the range is proven, by so many bytes.
+    #[error("{0} bytes follow the proof")]
+    Trailing(usize),
+    /// The node over the bytes from this offset does not hash to what the node above it says (for the topmost: to
+    /// the root): the proof is forged, or of another root, or of another range.
+    #[error("the node at offset {0} does not belong to this root and range")]
+    Mismatch(u64),
+}
+
+/// A node on the way: the offset and length of the bytes below it.
+type Span = (u64, u64);
+
+fn overlaps((start, len): Span, range: &Range<u64>) -> bool {
+    start < range.end && range.start < start + len
+}
+
+/// The spans of a parent's children.
+fn children((start, len): Span) -> [Span; 2] {
+    let left = left_subtree_len(len);
+    [(start, left), (start + left, len - left)]
+}
+
+/// The bounds that a range has in any array.
+fn checked(range: &Range<u64>) -> Result<(), ProofError> {
+    match range.end.checked_sub(range.start) {
+        None | Some(0) => Err(ProofError::EmptyRange),
+        Some(len) if len > PROOF_RANGE_BYTES_MAX => Err(ProofError::TooLong(len)),
+        Some(_) => Ok(()),
+    }
+}
+
+impl Tree {
+    /// The proof that `range` of `bytes` stands in the array with the last [`Tree::root`]. About 2 KiB for one
+    /// record of a table of 64 MB; at most [`PROOF_BYTES_MAX`].
+    pub fn prove(&self, bytes: &[u8], range: Range<u64>) -> Result<Vec<u8>, ProveError> {
+        let len = bytes.len() as u64;
+        match checked(&range) {
+            Err(ProofError::TooLong(bytes)) => return Err(ProveError::TooLong(bytes)),
+            Err(_) => return Err(ProveError::EmptyRange),
+            Ok(()) if range.end > len => return Err(ProveError::PastEnd { end: range.end, len }),
+            Ok(()) if !self.is_fresh(bytes.len()) => return Err(ProveError::Stale),
+            Ok(()) => {}
+        }
+        let mut proof = len.to_le_bytes().to_vec();
+        let mut ahead = vec![(0, len)];
+        while let Some(span) = ahead.pop() {
+            if span.1 <= CHUNK as u64 {
+                proof.extend(&bytes[span.0 as usize..(span.0 + span.1) as usize]);
+                continue;
+            }
+            let [left, right] = children(span);
+            for child in [left, right] {
+                proof.extend(self.node(child.0, child.1).expect("a node of an array of this length is kept"));
+            }
+            ahead.extend([right, left].into_iter().filter(|child| overlaps(*child, &range)));
+        }
+        Ok(proof)
+    }
+}
+
+/// The bytes of `range` of the array with this root, if `proof` proves them. What the proof claims about the length
+/// of the array is believed only as far as the range reaches: see [`verify_range_of`].
+pub fn verify_range(root: &[u8; 32], range: Range<u64>, proof: &[u8]) -> Result<Vec<u8>, ProofError> {
+    verify(root, None, range, proof)
+}
+
+/// The same for an array whose length is known from elsewhere. Exactly one proof of a range passes.
+pub fn verify_range_of(
+    root: &[u8; 32],
+    len: u64,
+    range: Range<u64>,
+    proof: &[u8],
+) -> Result<Vec<u8>, ProofError> {
+    verify(root, Some(len), range, proof)
+}
+
+fn verify(
+    root: &[u8; 32],
+    expected: Option<u64>,
+    range: Range<u64>,
+    proof: &[u8],
+) -> Result<Vec<u8>, ProofError> {
+    checked(&range)?;
+    let (head, mut rest) = proof.split_first_chunk::<HEAD>().ok_or(ProofError::TooShort)?;
+    let len = u64::from_le_bytes(*head);
+    if len > ARRAY_BYTES_MAX || expected.is_some_and(|expected| expected != len) {
+        return Err(ProofError::BadLength(len));
+    }
+    if range.end > len {
+        return Err(ProofError::PastEnd { end: range.end, len });
+    }
+    let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+    let mut ahead: Vec<(Span, &[u8; 32])> = vec![((0, len), root)];
+    while let Some((span, expected)) = ahead.pop() {
+        let is_root = span.1 == len;
+        if span.1 <= CHUNK as u64 {
+            let chunk = take(&mut rest, span.1 as usize)?;
+            if chunk_hash(span, chunk, is_root) != *expected {
+                return Err(ProofError::Mismatch(span.0));
+            }
+            let within = |at: u64| at.saturating_sub(span.0).min(span.1) as usize;
+            bytes.extend(&chunk[within(range.start)..within(range.end)]);
+            continue;
+        }
+        let (left, right) = (take_cv(&mut rest)?, take_cv(&mut rest)?);
+        if parent_hash(left, right, is_root) != *expected {
+            return Err(ProofError::Mismatch(span.0));
+        }
+        let [first, second] = children(span);
+        ahead
+            .extend([(second, right), (first, left)].into_iter().filter(|(span, _)| overlaps(*span, &range)));
+    }
+    if rest.is_empty() { Ok(bytes) } else { Err(ProofError::Trailing(rest.len())) }
+}
+
+fn chunk_hash(span: Span, chunk: &[u8], is_root: bool) -> Cv {
+    if is_root { *blake3::hash(chunk).as_bytes() } else { chunk_cv(span.0 / CHUNK as u64, chunk) }
+}
+
+fn parent_hash(left: &Cv, right: &Cv, is_root: bool) -> Cv {
+    if is_root {
+        *merge_subtrees_root(left, right, Mode::Hash).as_bytes()
+    } else {
+        merge_subtrees_non_root(left, right, Mode::Hash)
+    }
+}
+
+/// The next `count` bytes of a proof.
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], ProofError> {
+    let (taken, after) = rest.split_at_checked(count).ok_or(ProofError::TooShort)?;
+    *rest = after;
+    Ok(taken)
+}
+
+fn take_cv<'a>(rest: &mut &'a [u8]) -> Result<&'a Cv, ProofError> {
+    let (taken, after) = rest.split_first_chunk().ok_or(ProofError::TooShort)?;
+    *rest = after;
+    Ok(taken)
+}
