@@ -187,6 +187,15 @@ impl Execution<'_> {
             }
             self.codes.push(outcome as u8);
         }
+        // In a loop of its own: the one above waits for memory, and the fewer its instructions, the more rows of it
+        // the processor has under way.
+        let codes = &self.codes[self.codes.len() - rows.len()..];
+        let charged = [Outcome::Ok as u8, Outcome::AmountNotCovered as u8];
+        for (effect, code) in rows.effects.iter().zip(codes) {
+            if charged.contains(code) {
+                mark(self.tree, effect.from.get());
+            }
+        }
         self.debited += u128::from(fees);
         self.credits.push((fee_account.0, fees));
     }
@@ -200,9 +209,6 @@ impl Execution<'_> {
         }
         let Some(account) = self.accounts.get_mut(from as usize) else { return Outcome::UnknownAccount };
         let outcome = charge(account, effect);
-        if matches!(outcome, Outcome::Ok | Outcome::AmountNotCovered) {
-            mark(self.tree, from);
-        }
         if outcome == Outcome::Ok {
             let amount = effect.amount.get();
             let to = match receiver {
@@ -284,6 +290,8 @@ fn credit(accounts: &mut [Account], tree: &mut Tree, credits: &[Credit]) -> u128
         // Only what was debited before is credited, so no balance can exceed the supply.
         account.balance = U64::new(u64::try_from(sum).expect("a balance is at most the supply"));
         credited += u128::from(amount);
+    }
+    for &(number, _) in credits {
         mark(tree, number);
     }
     credited

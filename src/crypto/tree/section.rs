@@ -4,6 +4,7 @@ use super::levels::Levels;
 use super::wide::{CHUNK, Cv, LANES, Wide};
 use blake3::Hasher;
 use blake3::hazmat::HasherExt;
+use std::hint::black_box;
 
 /// How many levels a section has above its chunks.
 pub(super) const SECTION_LEVELS: usize = 12;
@@ -44,6 +45,9 @@ impl Section {
             let mut bits = std::mem::take(word);
             if chunks - base < 64 {
                 bits &= (1 << (chunks - base)) - 1;
+            }
+            if bits.count_ones() <= WARM_MAX {
+                warm(bytes, base, bits);
             }
             let mut at = base;
             while bits != 0 {
@@ -91,6 +95,22 @@ impl Section {
     pub(super) fn state_bytes(&self) -> usize {
         self.nodes.state_bytes() + self.tallies.capacity() * size_of::<u64>()
     }
+}
+
+/// With more marked chunks than this among 64 the memory unit foresees by itself what comes next.
+const WARM_MAX: u32 = 12;
+
+/// Reads every cache line of the chunks `base + i` for the bits `i`. Loads that do not depend on one another miss the
+/// cache together, those of hashing one after the other: 8 % of a root after 3,000 scattered updates.
+fn warm(bytes: &[u8], base: usize, mut bits: u64) {
+    let mut mixed = 0;
+    while bits != 0 {
+        let start = (base + bits.trailing_zeros() as usize) * CHUNK;
+        let end = bytes.len().min(start + CHUNK);
+        mixed = bytes[start..end].iter().step_by(64).fold(mixed, |mixed, byte| mixed ^ byte);
+        bits &= bits - 1;
+    }
+    black_box(mixed);
 }
 
 /// The chaining value of the chunk number `chunk`, which may be short but not empty, and is not the root.
