@@ -2,7 +2,7 @@
 //! over its row. Nothing cheaper than a check of the signature tells such a row from a good one.
 //!
 //! It asks for an account's nonce, submits one row, and counts what the answer says of it. After
-//! [`ROWS_PER_CONNECTION`] rows it hangs up and comes back as somebody new.
+//! `ROWS_PER_CONNECTION` rows it hangs up and comes back as somebody new.
 
 use super::observe::frame;
 use super::peers::PeerCounts;

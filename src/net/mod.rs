@@ -17,7 +17,7 @@
 //!   otherwise they stay in the client's own send buffer. Who asks and does not read the answers is not read from
 //!   either; a subscriber that does not read is dropped.
 //! - Upon a bad signature among a client's rows: what it brings is verified apart from everybody else's, in turns that
-//!   leave the others most of the time, until it has brought enough good ones (see [`turns`]).
+//!   leave the others most of the time, until it has brought enough good ones (see `turns.rs`).
 //! - Upon a disk that is behind: nobody is read from until it has caught up.
 //! - Upon a failure of the disk, of the machine or of any thread: the node stops and says why; the process lives.
 //!
