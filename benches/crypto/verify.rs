@@ -3,7 +3,8 @@
 //!
 //! Ids are `verify/<who>/signatures=…/signers=…`, all on one thread unless they say `threads=2`. Signed are random
 //! digests of 32 bytes. The engine's keys are decompressed beforehand, as they are for accounts that have sent before,
-//! but where the id says `first_sight`; the others decode each key from its bytes, as who has only bytes must, and
+//! but where the id says `first_sight`; `throng_seats` has a set of 16 keys that stay, tables made, and takes so many
+//! claims at a time; the others decode each key from its bytes, as who has only bytes must, and
 //! `dalek_batch`, whose interface takes decoded keys, decodes them too. All verdicts are checked in each iteration.
 //!
 //! Not measured: hashing the transaction into its digest, the look-up of keys by account number, cold caches, waiting
@@ -18,7 +19,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use throng::crypto::{
-    Domain, ExposedKey, Item, PreparedKey, SigningKey, hash, public_key, sign, sign_exposed,
+    Claim, Domain, ExposedKey, Item, KeySet, PreparedKey, SigningKey, hash, public_key, sign, sign_exposed,
     signing_key_from_seed, verify, verify_batch,
 };
 
@@ -216,6 +217,24 @@ fn bench_single(criterion: &mut Criterion, items: &[Item<'_>]) {
     });
 }
 
+/// The signatures of validators, as many as arrive together.
+fn bench_seats(criterion: &mut Criterion, sizes: &Sizes) {
+    let seats = sizes.few_signers.min(16);
+    let signed = Signed::new(seats, seats);
+    let set = KeySet::new(&signed.keys);
+    let rest = signed.messages.iter().zip(&signed.signatures).enumerate();
+    let claims: Vec<Claim<'_>> =
+        rest.map(|(signer, (message, signature))| Claim { signer, message: *message, signature }).collect();
+    assert!(claims.iter().all(|claim| set.bad(&[*claim]).is_empty()), "every table is made");
+    let mut group = group(criterion);
+    group.throughput(Throughput::Elements(seats as u64));
+    for together in [1, 4, 16].into_iter().filter(|together| *together <= seats) {
+        group.bench_function(format!("throng_seats/{}/together={together}", of(seats, seats)), |bench| {
+            bench.iter(|| assert!(black_box(&claims).chunks(together).all(|some| set.bad(some).is_empty())));
+        });
+    }
+}
+
 /// The peers, each in its loop and its batch.
 fn bench_peers(criterion: &mut Criterion, sizes: &Sizes, all: &Signed) {
     let loops: [(&str, Check); 3] = [
@@ -267,6 +286,7 @@ pub fn bench_verify(criterion: &mut Criterion) {
     let sizes = if crate::tiny() { &TINY } else { &FULL };
     let all = Signed::new(sizes.threads, sizes.threads);
     bench_throng(criterion, sizes, &all);
+    bench_seats(criterion, sizes);
     bench_peers(criterion, sizes, &all);
     bench_sign(criterion, sizes);
 }

@@ -178,7 +178,9 @@ pub fn cancelling(kind: usize, weights: &[i8], number: u64) -> Vec<Case> {
         if *weight < 0 { -size } else { size }
     };
     let case = |(turn, weight)| {
-        let scalars @ (secret, nonce) = (scalar(8, number + turn % 2), scalar(9, number * 16 + turn));
+        // Two by different keys; more by one and the same, so that they stay side by side where keys are sorted.
+        let signer = if weights.len() == 2 { number + turn } else { number };
+        let scalars @ (secret, nonce) = (scalar(8, signer), scalar(9, number * 16 + turn));
         let (error, none) = (weighted(weight), EdwardsPoint::identity());
         let message = numbered(10, number * 16 + turn);
         let (key, honest_r) = (shifted(&secret, none), shifted(&nonce, none));
