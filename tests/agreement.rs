@@ -1,6 +1,9 @@
-//! Several machines in a small world: they settle, agree, and get over losses, partitions and restarts.
+//! Several machines in a small world: they settle, agree, and get over losses, partitions and restarts. And agreement
+//! alone, in random worlds, against the plain rules: `THRONG_DAGS=100000 cargo test --release --test agreement dags`
+//! plays as many.
 
 mod common;
+mod dags;
 
 use common::{Link, Pump, genesis, transfers};
 use std::time::Duration;

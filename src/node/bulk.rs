@@ -181,13 +181,14 @@ impl Node {
         }
         if holders.len() >= enough {
             let due = self.now + self.shared.rules.delay() * 4;
-            holders.into_iter().for_each(|holder| self.want_batches.want(batch, holder, due));
+            holders.into_iter().for_each(|holder| self.want_batches.want(batch, batch.author, holder, due));
         }
     }
 
     /// A settled batch that is not here holds up the chain; a push may still be under way.
     pub(super) fn want_settled(&mut self, batch: BatchRef) {
-        self.want_batches.want(batch, batch.author, self.now + self.shared.rules.delay());
+        let due = self.now + self.shared.rules.delay();
+        self.want_batches.want(batch, batch.author, batch.author, due);
     }
 
     /// Lets go of what can never settle. Rows of one's own go back to the mempool and are sealed again.
