@@ -36,7 +36,7 @@ mod waiting;
 mod tests;
 
 pub use dag::{Dag, Insert, Spot};
-pub use draw::{epoch_seed, verify_rank};
+pub use draw::{epoch_seed, verify_before};
 pub use pace::{Load, Pace};
 pub use settle::Settlement;
 

@@ -76,7 +76,7 @@ impl Waiting {
         self.slots.range((round, author, LEAST)..=(round, author, MOST)).next().is_some()
     }
 
-    /// Whether a waiting vertex of another author names this one, or names one that leads to it.
+    /// Whether a waiting vertex of another author names this one, or one that leads to it, or what is held on demand does.
     pub(super) fn demands(&self, vertex: VertexRef) -> bool {
         let mut demanded = false;
         self.walk_up(vertex, |_| {
@@ -86,14 +86,16 @@ impl Waiting {
         demanded
     }
 
-    /// Tells `found` every author at whose waiting vertices a demand for this vertex begins, until it says to stop.
+    /// Tells `found` every author in whose name this vertex is demanded, until it says to stop.
     fn walk_up(&self, vertex: VertexRef, mut found: impl FnMut(Seat) -> bool) {
         let (mut stack, mut seen) = (vec![vertex], BTreeSet::new());
         while let Some(wanted) = stack.pop() {
             for child in self.children.get(&wanted).into_iter().flatten() {
                 let Some(wait) = self.vertices.get(child) else { continue };
-                let child = wait.vertex.reference();
-                if child.author != wanted.author && !found(child.author) {
+                let (child, space) = (wait.vertex.reference(), wait.space);
+                // What is held on demand hands the demand on, though the vertex where it began may have given way.
+                let begins = child.author != wanted.author;
+                if space.demanded && !found(space.charged) || begins && !found(child.author) {
                     return;
                 }
                 if seen.insert(child) {

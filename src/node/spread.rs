@@ -89,7 +89,8 @@ impl Node {
         self.next_sweep = self.now + delay / 2;
         self.want_absent_parents();
         self.ask();
-        self.push_again_and_widen();
+        self.push_again();
+        self.widen();
         let (dag, last_asked) = (self.consensus.dag(), self.asked_frontier);
         let behind = dag.waiting() > 0 && self.now >= last_asked + delay / 2;
         let stuck = self.now >= self.progressed.1 + delay * 2 && self.now >= last_asked + delay * 2;

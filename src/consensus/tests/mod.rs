@@ -3,6 +3,7 @@
 
 mod accept;
 mod decide;
+mod demand;
 mod pace;
 mod schedule;
 mod settle;
