@@ -1,11 +1,16 @@
-//! Several machines in a small world: they settle, agree, and get over losses, partitions and restarts.
+//! Several machines in a small world: they settle, agree, and get over losses, partitions and restarts. And agreement
+//! alone, in random worlds, against the plain rules: `THRONG_DAGS=100000 cargo test --release --test agreement dags`
+//! plays as many.
 
 mod common;
+mod dags;
 
 use common::{Link, Pump, genesis, transfers};
 use std::time::Duration;
 use throng::types::Policy;
 
+/// The kind of a frame that carries a vertex.
+const VERTEX_KIND: u8 = 1;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Sends `each` transfers to every node and waits until all nodes settled all.
@@ -67,6 +72,36 @@ fn losses_of_a_fifth_of_all_messages_delay_but_do_not_stop() {
         settle(&mut pump, round, 15);
     }
     assert!(pump.misbehaved.is_empty(), "{:?}", pump.misbehaved);
+}
+
+#[test]
+fn pushes_that_are_lost_without_any_later_message_are_made_up_for() {
+    // Everything in a second is lost, vertices and batches; then nobody has anything new to send, since every node
+    // waits for the others' vertices of its round.
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 13);
+    settle(&mut pump, 0, 5);
+    let rows = transfers(&pump.genesis, 1, 6, 5);
+    assert_eq!(pump.submit(0, &rows), 5);
+    let before = pump.settled_ok(2);
+    pump.link.loss_percent = 100;
+    pump.run(Duration::from_secs(1), |_| false);
+    assert_eq!(pump.settled_ok(2), before);
+    pump.link.loss_percent = 0;
+    let healed = pump.now;
+    assert!(pump.run(MINUTE, |p| (0..4).all(|seat| p.settled_ok(seat) >= before + 5)));
+    let took = pump.now.since(healed);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    pump.assert_agreed();
+}
+
+#[test]
+fn without_faults_a_vertex_goes_to_each_peer_once() {
+    let n = 7;
+    let mut pump = Pump::new(genesis(n, 20, Policy::Quorum), 14);
+    (0..5).for_each(|round| settle(&mut pump, round, 5));
+    let rounds = pump.node(0).map_or(0, |node| node.progress().highest);
+    let (sent, once) = (pump.sent[usize::from(VERTEX_KIND)], rounds * u64::from(n) * u64::from(n - 1));
+    assert!(sent <= once + once / 5, "{sent} messages for {rounds} rounds; once each is {once}");
 }
 
 #[test]

@@ -14,9 +14,10 @@ use throng::wire::{Batch, Message, Rows, SignedVertex, encode_block, frame_heade
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 6] = [
+const TARGETS: [(&str, Check); 7] = [
     ("batch", checks::batch),
     ("block", checks::block),
+    ("consensus_dag", checks::consensus_dag::consensus_dag),
     ("frame", checks::frame),
     ("signatures", checks::signatures::signatures),
     ("tree_proof", checks::tree_proof::tree_proof),
@@ -167,6 +168,20 @@ fn tree_recipes() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// A DAG of four seats for the target `consensus_dag`: rounds of those who write, then what else one vertex of seat 0
+/// in each round is made of.
+fn dag(rounds: u8, writing: &[u8], odd: &[[u8; 5]]) -> Vec<u8> {
+    let mut out = vec![3, 5];
+    for _ in 0..rounds {
+        for (place, &author) in writing.iter().enumerate() {
+            // The fourth of a round comes when a quorum of it has opened the next one.
+            out.extend([author, u8::from(place >= 3), 0, place as u8, 0]);
+        }
+        odd.iter().for_each(|record| out.extend(record));
+    }
+    out
+}
+
 /// The seeds made here: target, name, bytes.
 fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut seeds = vec![
@@ -179,6 +194,13 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("vertex", "linked", vertex(2, 3).bytes.to_vec()),
         ("vertex", "all_lists", vertex(9, 2).bytes.to_vec()),
     ];
+    let twins = [[0, 1, 2, 1, 4], [0, 1, 4, 2, 0x15]];
+    seeds.extend([
+        ("consensus_dag", "full", dag(12, &[1, 2, 3, 0], &[])),
+        ("consensus_dag", "silent_seat", dag(40, &[0, 1, 2], &[])),
+        ("consensus_dag", "twins", dag(20, &[1, 2, 3, 0], &twins)),
+        ("consensus_dag", "lost_parents", dag(20, &[1, 2, 3, 0], &[[0, 9, 0, 0, 7], [0, 2, 0, 0, 0]])),
+    ]);
     seeds.extend(streams().into_iter().map(|(name, bytes)| ("frame", name, bytes)));
     seeds.extend(recipes().into_iter().map(|(name, bytes)| ("signatures", name, bytes)));
     seeds.extend(tree_recipes().into_iter().map(|(name, bytes)| ("tree_proof", name, bytes)));

@@ -4,6 +4,7 @@
 //! Each takes bytes as a peer, a client or a disk could bring them, and says whether they decoded. What decodes must
 //! encode to the same bytes, and must respect every limit that the formats name.
 
+pub mod consensus_dag;
 pub mod signatures;
 pub mod tree_proof;
 

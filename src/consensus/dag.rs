@@ -1,5 +1,7 @@
 //! The DAG: accepted vertices by round and author, and the vertices that wait for their parents.
 
+use super::ballot::Ballot;
+use super::schedule::Schedule;
 use super::waiting::{Waiting, WaitingFull};
 use crate::types::params::KEPT_DEPTHS;
 use crate::types::{Committee, Round, Seat, SeatSet, VertexRef};
@@ -22,35 +24,49 @@ pub struct Spot {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub vertex: Arc<SignedVertex>,
-    /// Its parents above the floor, strong and weak.
+    /// Its parents above the floor, strong ones first, by author; none once the floor has passed the vertex itself.
     pub parents: Vec<Spot>,
-    /// How many of `parents` are strong; they come first.
-    pub strong: usize,
+    /// How many of `parents` are strong.
+    strong: usize,
+    /// Whom it names as strong parents, above the floor or not.
+    pub strong_authors: SeatSet,
     /// The vertex of the leader slot of the round before that it votes for.
     pub vote: Option<Spot>,
-    /// Authors of the next round that vote for this vertex of a leader slot.
-    pub votes: SeatSet,
-    /// Certificates for this vertex of a leader slot: authors, and where they stand.
-    pub certifiers: SeatSet,
-    pub certificates: Vec<Spot>,
     /// Whether a leader has output it.
     pub output: bool,
     /// Whether it is an ancestor of the node's own latest vertex.
-    pub in_history: bool,
+    in_history: bool,
     /// The walk that saw it last.
     pub walk: u64,
 }
 
-#[derive(Debug, Default)]
+impl Entry {
+    /// Its strong parents above the floor.
+    pub fn strong_parents(&self) -> &[Spot] {
+        &self.parents[..self.strong]
+    }
+
+    /// Its strong parent by this author, if that lies above the floor.
+    pub fn strong_parent(&self, author: Seat) -> Option<Spot> {
+        let strong = self.strong_parents();
+        strong.binary_search_by_key(&author, |parent| parent.author).ok().map(|place| strong[place])
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Row {
     /// By author; more than one entry means twins.
     pub slots: Vec<Vec<Entry>>,
     /// Authors with an accepted vertex.
-    pub authors: SeatSet,
+    authors: SeatSet,
+    /// Whether any of them has twins.
+    pub twins: bool,
     /// Authors of which a vertex was output.
     pub output: SeatSet,
-    /// Authors of the *next* round whose vertex votes for no vertex of this round's leader slot.
-    pub blanks: SeatSet,
+    /// Who leads this round, as far as is known.
+    leader: Seat,
+    /// What the next rounds say about this round's leader slot.
+    pub ballot: Ballot,
 }
 
 /// What became of a vertex that was offered.
@@ -58,18 +74,24 @@ pub(super) struct Row {
 pub enum Insert {
     /// It and possibly others that waited for it are accepted now, in this order.
     Accepted(Vec<Arc<SignedVertex>>),
-    /// It waits for these parents, of which none is at hand.
-    Waiting(Vec<VertexRef>),
+    /// It waits.
+    Waiting {
+        /// The seat in whose name it waits: its author, or, for what was taken on demand, the author of the vertex
+        /// where the demand began.
+        charged: Seat,
+        /// The parents that it misses and that are nowhere at hand.
+        absent: Vec<VertexRef>,
+    },
     /// It is known, too old to matter, or a twin that nobody demands.
     Ignored,
-    /// Its author's waiting space is full; it will be asked for again.
+    /// The space that it would wait in is full; it will be asked for again.
     Dropped,
 }
 
 /// The DAG of one epoch.
 #[derive(Debug)]
 pub struct Dag {
-    committee: Committee,
+    schedule: Schedule,
     depth: u64,
     me: Option<Seat>,
     /// The round of `rows[0]`.
@@ -81,16 +103,20 @@ pub struct Dag {
     waiting: Waiting,
     walks: u64,
     uncommitted_bytes: usize,
+    /// A slot came to be decided since the last look.
+    news: bool,
+    /// Rounds above the last emitted leader were read anew since the last look.
+    reread: bool,
 }
 
 impl Dag {
     /// An empty DAG as seen by a seat (`None`: an onlooker).
     pub fn new(committee: Committee, depth: u64, me: Option<Seat>) -> Dag {
-        let waiting = Waiting::new(depth);
+        let waiting = Waiting::new(depth, committee.size());
         let (base, rows) = (Round(1), VecDeque::new());
         let latest = vec![Round(0); committee.size()];
         Dag {
-            committee,
+            schedule: Schedule::new(committee),
             depth,
             me,
             base,
@@ -100,12 +126,19 @@ impl Dag {
             waiting,
             walks: 0,
             uncommitted_bytes: 0,
+            news: false,
+            reread: false,
         }
     }
 
     /// The committee.
     pub fn committee(&self) -> &Committee {
-        &self.committee
+        self.schedule.committee()
+    }
+
+    /// The seat that leads a round, as far as the emitted leaders tell: final once all lower slots are decided.
+    pub fn leader(&self, round: Round) -> Seat {
+        self.row(round).map_or_else(|| self.schedule.leader(round), |row| row.leader)
     }
 
     /// Vertices at or below this round are not taken any more.
@@ -131,17 +164,17 @@ impl Dag {
     /// Whether the form fits the committee: what [`SignedVertex::decode`] cannot know. Errors name the rule.
     pub fn well_formed(&self, signed: &SignedVertex) -> Result<(), &'static str> {
         let vertex = &signed.vertex;
-        let n = self.committee.size();
-        if vertex.epoch != self.committee.epoch || !self.committee.has(vertex.author) {
+        let n = self.committee().size();
+        if vertex.epoch != self.committee().epoch || !self.committee().has(vertex.author) {
             return Err("a vertex of another epoch or without a seat");
         }
         if vertex.strong.last().is_some_and(|p| p.author.index() >= n)
             || vertex.weak.last().is_some_and(|p| p.author.index() >= n)
-            || vertex.acks.iter().any(|a| !self.committee.has(a.batch.author) || a.batch.sequence.0 == 0)
+            || vertex.acks.iter().any(|a| !self.committee().has(a.batch.author) || a.batch.sequence.0 == 0)
         {
             return Err("a vertex that names a seat outside of the committee");
         }
-        if vertex.round.0 > 1 && vertex.strong.len() < self.committee.quorum() {
+        if vertex.round.0 > 1 && vertex.strong.len() < self.committee().quorum() {
             return Err("a vertex with fewer strong parents than a quorum");
         }
         if vertex.weak.iter().any(|p| p.round < vertex.round.back(self.depth)) {
@@ -156,9 +189,11 @@ impl Dag {
         if !self.is_new(vertex) {
             return false;
         }
-        let slot_taken =
-            self.has(vertex.round, vertex.author) || self.waiting.has_slot(vertex.round, vertex.author);
-        !slot_taken || self.waiting.demands(vertex)
+        !self.slot_taken(vertex) || self.waiting.demands(vertex)
+    }
+
+    fn slot_taken(&self, vertex: VertexRef) -> bool {
+        self.has(vertex.round, vertex.author) || self.waiting.has_slot(vertex.round, vertex.author)
     }
 
     /// Offers a well-formed vertex whose signature holds.
@@ -178,26 +213,66 @@ impl Dag {
     }
 
     fn take(&mut self, signed: Arc<SignedVertex>) -> Insert {
-        let missing: Vec<VertexRef> = signed.vertex.parents().filter(|&p| self.is_missing(p)).collect();
-        if missing.is_empty() {
-            return Insert::Accepted(self.accept_all(signed));
-        }
+        let missing = match self.locate_parents(&signed) {
+            Ok(parents) => return Insert::Accepted(self.accept_all(signed, parents)),
+            Err(missing) => missing,
+        };
+        let unasked = !self.slot_taken(signed.reference());
         let absent: Vec<_> = missing.iter().copied().filter(|p| !self.waiting.contains(p)).collect();
-        match self.waiting.add(signed, missing) {
-            Ok(()) => Insert::Waiting(absent),
+        match self.waiting.add(signed, missing, unasked) {
+            Ok(charged) => Insert::Waiting { charged, absent },
             Err(WaitingFull) => Insert::Dropped,
         }
     }
 
-    /// Raises the floor and lets go of what lies far below. Vertices that waited only for parents below the new floor
-    /// are accepted and returned.
-    pub fn raise_floor(&mut self, floor: Round) -> Vec<Arc<SignedVertex>> {
+    /// Where a vertex' parents above the floor stand, strong ones first and how many these are; or which of them are
+    /// missing.
+    fn locate_parents(&self, signed: &SignedVertex) -> Result<(Vec<Spot>, usize), Vec<VertexRef>> {
+        let vertex = &signed.vertex;
+        let mut found = Vec::with_capacity(vertex.strong.len() + vertex.weak.len());
+        let (mut missing, mut strong) = (Vec::new(), 0);
+        for (place, parent) in vertex.parents().enumerate().filter(|(_, p)| p.round > self.floor) {
+            match self.find(parent) {
+                Some(spot) => found.push(spot),
+                None => missing.push(parent),
+            }
+            strong += usize::from(place < vertex.strong.len());
+        }
+        if missing.is_empty() { Ok((found, strong)) } else { Err(missing) }
+    }
+
+    /// A leader is emitted, after these skipped slots, lowest first: raises the floor, lets go of what lies far below,
+    /// and reads the rounds above anew where they are led by other seats now. Vertices that waited only for parents
+    /// below the new floor are accepted and returned.
+    pub(super) fn emitted(&mut self, skipped: &[Round], leader: Spot) -> Vec<Arc<SignedVertex>> {
+        let skipped: Vec<(Round, Seat)> = skipped.iter().map(|&round| (round, self.leader(round))).collect();
+        self.schedule.emitted(&skipped, leader.author);
+        let mut changed = Vec::new();
+        for round in (leader.round.0 + 1..=self.highest().0).map(Round) {
+            let seat = self.schedule.leader(round);
+            if let Some(row) = self.row_mut(round).filter(|row| row.leader != seat) {
+                row.leader = seat;
+                changed.push(round);
+            }
+        }
+        if !changed.is_empty() {
+            self.reread = true;
+            self.recount(&changed);
+        }
+        self.raise_floor(leader.round.back(self.depth))
+    }
+
+    fn raise_floor(&mut self, floor: Round) -> Vec<Arc<SignedVertex>> {
         if floor <= self.floor {
             return Vec::new();
         }
-        for round in self.floor.0 + 1..=floor.0 {
-            let entries = self.row(Round(round)).into_iter().flat_map(|row| row.slots.iter().flatten());
-            let bytes: usize = entries.filter(|e| !e.output).map(|e| e.vertex.bytes.len()).sum();
+        for round in (self.floor.0 + 1..=floor.0).map(Round) {
+            let mut bytes = 0;
+            for entry in self.row_mut(round).into_iter().flat_map(|row| row.slots.iter_mut().flatten()) {
+                bytes += if entry.output { 0 } else { entry.vertex.bytes.len() };
+                // No walk goes below the floor.
+                (entry.parents, entry.strong) = (Vec::new(), 0);
+            }
             self.uncommitted_bytes -= bytes;
         }
         self.floor = floor;
@@ -208,8 +283,10 @@ impl Dag {
         }
         let mut accepted = Vec::new();
         for vertex in self.waiting.raise_floor(floor) {
-            if self.find(vertex.reference()).is_none() {
-                accepted.extend(self.accept_all(vertex));
+            if self.find(vertex.reference()).is_none()
+                && let Ok(parents) = self.locate_parents(&vertex)
+            {
+                accepted.extend(self.accept_all(vertex, parents));
             }
         }
         accepted
@@ -223,7 +300,7 @@ impl Dag {
     /// How many authors have an accepted vertex of a round; slots before round 1 count as present.
     pub fn count(&self, round: Round) -> usize {
         if round.0 == 0 {
-            self.committee.size()
+            self.committee().size()
         } else {
             self.row(round).map_or(0, |row| row.authors.count())
         }
@@ -249,9 +326,10 @@ impl Dag {
         self.latest.get(seat.index()).copied().unwrap_or_default()
     }
 
-    /// Parents that waiting vertices miss and that are nowhere at hand, at most `most`.
-    pub fn absent(&self, most: usize) -> Vec<VertexRef> {
-        self.waiting.absent(most)
+    /// Parents that waiting vertices miss and that are nowhere at hand: for each seat in whose name vertices wait at
+    /// most `each` of each kind of space, those that its lowest rounds miss.
+    pub fn absent(&self, each: usize) -> Vec<(Seat, VertexRef)> {
+        self.waiting.absent(each)
     }
 
     /// Accepted vertices above a peer's frontier, lowest round first, at most `most`.
@@ -278,7 +356,7 @@ impl Dag {
     pub fn choose_parents(&mut self, round: Round) -> (Vec<VertexRef>, Vec<VertexRef>) {
         let before = round.back(1);
         let strong: Vec<VertexRef> = self
-            .committee
+            .committee()
             .iter()
             .filter_map(|seat| self.first(before, seat).map(|v| v.reference()))
             .collect();
@@ -286,7 +364,7 @@ impl Dag {
             self.mark_history(*parent);
         }
         let mut weak: Vec<VertexRef> = Vec::new();
-        for seat in self.committee.iter() {
+        for seat in self.committee().iter() {
             let lowest = round.back(self.depth).max(self.floor.next());
             let newest = (lowest.0..before.0).rev().find_map(|r| self.loose(Round(r), seat));
             if let Some(vertex) = newest {
@@ -318,109 +396,92 @@ impl Dag {
         }
     }
 
-    fn is_missing(&self, parent: VertexRef) -> bool {
-        parent.round > self.floor && self.find(parent).is_none()
-    }
-
     /// Accepts a vertex and, one after the other, all that waited for nothing else.
-    fn accept_all(&mut self, signed: Arc<SignedVertex>) -> Vec<Arc<SignedVertex>> {
-        let mut accepted = vec![signed];
+    fn accept_all(
+        &mut self,
+        signed: Arc<SignedVertex>,
+        parents: (Vec<Spot>, usize),
+    ) -> Vec<Arc<SignedVertex>> {
+        let mut accepted = vec![signed.clone()];
+        self.accept(signed, parents);
         let mut next = 0;
-        while let Some(vertex) = accepted.get(next).cloned() {
-            let reference = vertex.reference();
-            self.accept(vertex);
-            accepted.extend(self.waiting.release(&reference));
+        while let Some(reference) = accepted.get(next).map(|vertex| vertex.reference()) {
+            for ready in self.waiting.release(&reference) {
+                let parents = self.locate_parents(&ready).expect("it waited for nothing else");
+                accepted.push(ready.clone());
+                self.accept(ready, parents);
+            }
             next += 1;
         }
         accepted
     }
 
-    fn accept(&mut self, signed: Arc<SignedVertex>) {
+    fn accept(&mut self, signed: Arc<SignedVertex>, parents: (Vec<Spot>, usize)) {
         let VertexRef { round, author, .. } = signed.reference();
         while self.highest() < round {
-            let slots = (0..self.committee.size()).map(|_| Vec::new()).collect();
-            self.rows.push_back(Row { slots, ..Row::default() });
+            let slots = (0..self.committee().size()).map(|_| Vec::new()).collect();
+            let leader = self.schedule.leader(self.highest().next());
+            let (authors, output, ballot) = Default::default();
+            self.rows.push_back(Row { slots, authors, twins: false, output, leader, ballot });
         }
-        let locate = |dag: &Dag, p: VertexRef| if p.round > dag.floor { dag.find(p) } else { None };
-        let strong: Vec<Spot> = {
-            let before = round.back(1);
-            let parents = signed.vertex.strong.iter();
-            let refs = parents.map(|p| VertexRef { round: before, author: p.author, id: p.id });
-            refs.filter_map(|p| locate(self, p)).collect()
-        };
-        let mut parents = strong.clone();
-        parents.extend(signed.vertex.weak.iter().filter_map(|&p| locate(self, p)));
-        let spot = self.place(&signed, parents, strong.len());
-        self.count_vote(spot, &strong);
-        self.count_certificate(spot, &strong);
+        let reference = signed.reference();
+        let spot = self.place(signed, parents);
+        self.count_vote(spot);
+        self.count_certificate(spot);
         if self.me == Some(author) {
-            self.mark_history(signed.reference());
+            self.mark_history(reference);
         }
     }
 
-    fn place(&mut self, signed: &Arc<SignedVertex>, parents: Vec<Spot>, strong: usize) -> Spot {
-        let VertexRef { round, author, .. } = signed.reference();
-        self.uncommitted_bytes += signed.bytes.len();
+    fn place(&mut self, vertex: Arc<SignedVertex>, (parents, strong): (Vec<Spot>, usize)) -> Spot {
+        let VertexRef { round, author, .. } = vertex.reference();
+        self.uncommitted_bytes += vertex.bytes.len();
         self.latest[author.index()] = self.latest[author.index()].max(round);
+        let mut strong_authors = SeatSet::default();
+        for parent in &vertex.vertex.strong {
+            strong_authors.insert(parent.author);
+        }
         let row = self.row_mut(round).expect("rows up to the round were made");
-        row.authors.insert(author);
+        row.twins |= !row.authors.insert(author);
         let slot = &mut row.slots[author.index()];
         let spot = Spot { round, author, twin: slot.len() as u32 };
-        slot.push(Entry {
-            vertex: signed.clone(),
-            parents,
-            strong,
-            vote: None,
-            votes: SeatSet::default(),
-            certifiers: SeatSet::default(),
-            certificates: Vec::new(),
-            output: false,
-            in_history: false,
-            walk: 0,
-        });
+        let (vote, output, in_history, walk) = (None, false, false, 0);
+        slot.push(Entry { vertex, parents, strong, strong_authors, vote, output, in_history, walk });
         spot
     }
 
-    /// Counts the vertex' vote for the leader slot of the round before: for the slot's vertex among its strong
-    /// parents, or for none.
-    fn count_vote(&mut self, spot: Spot, strong: &[Spot]) {
-        let slot = spot.round.back(1);
-        if slot.0 == 0 || slot <= self.floor {
-            return;
-        }
-        let leader = self.committee.leader(slot);
-        let vote = strong.iter().copied().find(|parent| parent.author == leader);
-        match vote {
-            Some(parent) => {
-                self.entry_mut(parent).votes.insert(spot.author);
-                self.entry_mut(spot).vote = Some(parent);
-            }
-            None => {
-                if let Some(row) = self.row_mut(slot) {
-                    row.blanks.insert(spot.author);
-                }
-            }
-        }
+    /// Whether the accepted vertex of this slot that came first names this author as a parent.
+    pub fn names(&self, round: Round, seat: Seat, author: Seat) -> bool {
+        let first = self.row(round).and_then(|row| row.slots.get(seat.index())).and_then(|slot| slot.first());
+        first.is_some_and(|entry| {
+            entry.strong_authors.contains(author)
+                || entry.vertex.vertex.weak.binary_search_by_key(&author, |p| p.author).is_ok()
+        })
     }
 
-    /// A vertex whose strong parents hold a quorum of votes for one vertex of the leader slot two rounds below is a
-    /// certificate for it.
-    fn count_certificate(&mut self, spot: Spot, strong: &[Spot]) {
-        let mut tally: Vec<(Spot, usize)> = Vec::new();
-        for vote in strong.iter().filter_map(|&parent| self.entry(parent).vote) {
-            match tally.iter_mut().find(|(candidate, _)| *candidate == vote) {
-                Some((_, count)) => *count += 1,
-                None => tally.push((vote, 1)),
-            }
-        }
-        let quorum = self.committee.quorum();
-        if let Some(&(certified, _)) = tally.iter().find(|(_, count)| *count >= quorum)
-            && certified.round >= self.base
-        {
-            let entry = self.entry_mut(certified);
-            entry.certifiers.insert(spot.author);
-            entry.certificates.push(spot);
-        }
+    /// All vertices of a round.
+    pub(super) fn spots(&self, round: Round) -> Vec<Spot> {
+        let slots = self.row(round).into_iter().flat_map(|row| &row.slots).zip(0..);
+        slots
+            .flat_map(|(slot, author)| {
+                (0..slot.len() as u32).map(move |twin| Spot { round, author: Seat(author), twin })
+            })
+            .collect()
+    }
+
+    /// Notes that there may be something to decide.
+    pub(super) fn note_news(&mut self, news: bool) {
+        self.news |= news;
+    }
+
+    /// Whether there may be something to decide that was not there at the last look.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether rounds above the last emitted leader were read anew since the last look.
+    pub(super) fn take_reread(&mut self) -> bool {
+        std::mem::take(&mut self.reread)
     }
 
     /// A number that no earlier walk had.
@@ -452,7 +513,7 @@ impl Dag {
         self.rows.get(usize::try_from(round.0.checked_sub(self.base.0)?).ok()?)
     }
 
-    fn row_mut(&mut self, round: Round) -> Option<&mut Row> {
+    pub(super) fn row_mut(&mut self, round: Round) -> Option<&mut Row> {
         self.rows.get_mut(usize::try_from(round.0.checked_sub(self.base.0)?).ok()?)
     }
 

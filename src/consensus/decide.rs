@@ -3,10 +3,14 @@
 //! A slot is decided *directly* when a quorum of the next round votes for nothing in it (skip), or a quorum of the
 //! round after that certifies its vertex (commit). Otherwise the first later slot, three rounds above or more, that is
 //! not skipped decides: if it is committed, the slot commits exactly if a certificate for its vertex is among that
-//! leader's ancestors. Decisions are final, so that they are remembered and only the open slots are looked at again.
+//! leader's ancestors.
+//!
+//! Under one schedule of leaders decisions are final, so that they are remembered and only the open slots are looked
+//! at again, when a vote or a certificate completed a quorum. When an emitted leader changes the schedule, what was
+//! decided above it is forgotten and decided anew ([`super::schedule`] says why all nodes still emit the same).
 
 use super::dag::{Dag, Spot};
-use crate::types::{Round, SeatSet};
+use crate::types::Round;
 use std::collections::BTreeMap;
 
 /// The state of a leader slot.
@@ -23,100 +27,114 @@ pub(super) struct Decider {
     /// The last slot that was passed, committed or skipped.
     cursor: Round,
     decided: BTreeMap<Round, Slot>,
+    /// The slots that were skipped since the last commit.
+    skipped: Vec<Round>,
 }
 
 impl Decider {
-    /// Decides what can be decided and returns the leader of the next committed slot, passing skipped ones. `None`:
-    /// the slot after the cursor is open.
-    pub(super) fn next(&mut self, dag: &mut Dag) -> Option<Spot> {
+    /// Decides what can be decided and returns the leader of the next committed slot, and the slots that are skipped
+    /// before it. `None`: the slot after the cursor is open. Whoever calls tells the DAG of it before calling again.
+    pub(super) fn next(&mut self, dag: &mut Dag) -> Option<(Vec<Round>, Spot)> {
+        let (news, reread) = (dag.take_news(), dag.take_reread());
+        if reread {
+            self.decided.clear();
+        }
+        if news || reread {
+            self.decide(dag);
+        }
         loop {
             let next = self.cursor.next();
-            if !self.decided.contains_key(&next) {
-                self.decide(dag);
-            }
             let slot = self.decided.remove(&next)?;
             self.cursor = next;
-            if let Slot::Commit(leader) = slot {
-                return Some(leader);
+            match slot {
+                Slot::Commit(leader) => return Some((std::mem::take(&mut self.skipped), leader)),
+                Slot::Skip | Slot::Open => self.skipped.push(next),
             }
         }
     }
 
+    /// From the highest round down, so that a slot's anchor is decided before the slot.
     fn decide(&mut self, dag: &mut Dag) {
+        // The first slot that is not skipped, from one, two and three rounds above on.
+        let mut above = [Slot::Open; 3];
+        let mut walk: Option<Walk> = None;
         for round in (self.cursor.0 + 1..=dag.highest().0).rev().map(Round) {
-            if self.decided.contains_key(&round) {
-                continue;
-            }
-            let slot = match direct(dag, round) {
-                Slot::Open => self.indirect(dag, round),
-                decided => decided,
+            let slot = match (self.decided.get(&round), direct(dag, round), above[2]) {
+                (Some(&decided), ..) => decided,
+                (None, Slot::Open, Slot::Commit(anchor)) => {
+                    let walk = match &mut walk {
+                        Some(walk) if walk.anchor == anchor => walk,
+                        other => other.insert(Walk::new(dag, anchor)),
+                    };
+                    certified_below(dag, round, walk)
+                }
+                (None, direct, _) => direct,
             };
             if slot != Slot::Open {
                 self.decided.insert(round, slot);
             }
+            above = [if slot == Slot::Skip { above[0] } else { slot }, above[0], above[1]];
         }
-    }
-
-    fn indirect(&self, dag: &mut Dag, round: Round) -> Slot {
-        for later in round.0 + 3..=dag.highest().0 {
-            match self.decided.get(&Round(later)) {
-                Some(Slot::Skip) => {}
-                Some(Slot::Commit(anchor)) => return certified_below(dag, round, *anchor),
-                Some(Slot::Open) | None => return Slot::Open,
-            }
-        }
-        Slot::Open
     }
 }
 
 fn direct(dag: &Dag, round: Round) -> Slot {
     let Some(row) = dag.row(round) else { return Slot::Open };
     let quorum = dag.committee().quorum();
-    if row.blanks.count() >= quorum {
+    if row.ballot.blanks.count() >= quorum {
         return Slot::Skip;
     }
-    let author = dag.committee().leader(round);
-    let certified = row.slots[author.index()].iter().position(|entry| entry.certifiers.count() >= quorum);
-    certified.map_or(Slot::Open, |twin| Slot::Commit(Spot { round, author, twin: twin as u32 }))
+    let certified = row.ballot.candidates.iter().find(|candidate| candidate.certifiers.count() >= quorum);
+    certified.map_or(Slot::Open, |candidate| Slot::Commit(candidate.spot))
 }
 
 /// Commits the vertex of the slot that has a certificate among the anchor's ancestors, else skips.
-fn certified_below(dag: &mut Dag, round: Round, anchor: Spot) -> Slot {
-    let author = dag.committee().leader(round);
-    let candidates: Vec<(Spot, Vec<Spot>)> = dag
-        .row(round)
-        .into_iter()
-        .flat_map(|row| row.slots[author.index()].iter().enumerate())
-        .map(|(twin, entry)| (Spot { round, author, twin: twin as u32 }, entry.certificates.clone()))
-        .filter(|(_, certificates)| !certificates.is_empty())
+fn certified_below(dag: &mut Dag, round: Round, walk: &mut Walk) -> Slot {
+    let candidates = dag.row(round).map_or(&[][..], |row| &row.ballot.candidates);
+    let candidates: Vec<(Spot, Vec<Spot>)> = candidates
+        .iter()
+        .filter(|candidate| !candidate.certificates.is_empty())
+        .map(|candidate| (candidate.spot, candidate.certificates.clone()))
         .collect();
     if candidates.is_empty() {
         return Slot::Skip;
     }
-    let walk = walk_down(dag, anchor, Round(round.0 + 2));
-    for (leader, certificates) in candidates {
-        if certificates.iter().any(|&spot| dag.entry(spot).walk == walk) {
-            return Slot::Commit(leader);
-        }
-    }
-    Slot::Skip
+    walk.down_to(dag, round.next().next());
+    let is_ancestor = |spot: &Spot| dag.entry(*spot).walk == walk.number;
+    let certified = candidates.iter().find(|(_, certificates)| certificates.iter().any(is_ancestor));
+    certified.map_or(Slot::Skip, |(leader, _)| Slot::Commit(*leader))
 }
 
-/// Marks the ancestors of `from` down to `lowest` with the number of this walk, and returns it.
-fn walk_down(dag: &mut Dag, from: Spot, lowest: Round) -> u64 {
-    let walk = dag.new_walk();
-    let mut stack = vec![from];
-    while let Some(spot) = stack.pop() {
-        if spot.round < lowest {
-            continue;
-        }
-        let entry = dag.entry_mut(spot);
-        if entry.walk != walk {
-            entry.walk = walk;
-            stack.extend_from_slice(&entry.parents);
+/// A walk through the ancestors of an anchor, downwards as far as it was asked for: the slots that one anchor decides
+/// share it.
+struct Walk {
+    anchor: Spot,
+    /// What marks the vertices that it saw.
+    number: u64,
+    /// Ancestors that lie below what was asked for.
+    below: Vec<Spot>,
+}
+
+impl Walk {
+    fn new(dag: &mut Dag, anchor: Spot) -> Walk {
+        Walk { anchor, number: dag.new_walk(), below: vec![anchor] }
+    }
+
+    /// Marks the ancestors of rounds from `lowest` on.
+    fn down_to(&mut self, dag: &mut Dag, lowest: Round) {
+        let mut stack = std::mem::take(&mut self.below);
+        while let Some(spot) = stack.pop() {
+            if spot.round < lowest {
+                self.below.push(spot);
+                continue;
+            }
+            let entry = dag.entry_mut(spot);
+            if entry.walk != self.number {
+                entry.walk = self.number;
+                stack.extend_from_slice(&entry.parents);
+            }
         }
     }
-    walk
 }
 
 /// Whether the leader slot of `round` has a quorum of votes for one vertex, or of votes for none, among the accepted
@@ -124,7 +142,6 @@ fn walk_down(dag: &mut Dag, from: Spot, lowest: Round) -> u64 {
 pub(super) fn leader_settled(dag: &Dag, round: Round) -> bool {
     let Some(row) = dag.row(round) else { return false };
     let quorum = dag.committee().quorum();
-    let votes = |set: &SeatSet| set.count() >= quorum;
-    let author = dag.committee().leader(round);
-    votes(&row.blanks) || row.slots[author.index()].iter().any(|entry| votes(&entry.votes))
+    let ballot = &row.ballot;
+    ballot.blanks.count() >= quorum || ballot.candidates.iter().any(|c| c.votes.count() >= quorum)
 }

@@ -11,6 +11,7 @@
 //!   for the leader's vertex of round `r` among its strong parents; a vertex of `r + 2` whose strong parents hold a
 //!   quorum of such votes certifies it; a quorum of certificates commits. This is the decision rule of the Mysticeti
 //!   family of uncertified DAGs (Babel et al., 2023), without its multiple leaders.
+//! - **Who leads**: each seat in turn; seats that were skipped lately give way, by the emitted leaders alone.
 //! - **Upon a committed leader** whose earlier slots are all decided: output its history in a fixed order, count the
 //!   acks in it ([`Settlement`]), and emit one link of the chain.
 //! - **Pace** ([`Pace`]): a round is entered when a quorum of the round before is accepted, one's own vertex among it,
@@ -21,11 +22,13 @@
 //! later leader. Why it is deterministic: decisions and outputs are pure functions of the accepted vertices, whatever
 //! the order in which they came; all containers are ordered.
 
+mod ballot;
 mod dag;
 mod decide;
 mod draw;
 mod order;
 mod pace;
+mod schedule;
 mod settle;
 mod waiting;
 
@@ -33,7 +36,7 @@ mod waiting;
 mod tests;
 
 pub use dag::{Dag, Insert, Spot};
-pub use draw::{epoch_seed, verify_rank};
+pub use draw::{epoch_seed, verify_before};
 pub use pace::{Load, Pace};
 pub use settle::Settlement;
 
@@ -103,12 +106,12 @@ impl Consensus {
 
     /// The next link of the order, if the accepted vertices decide one. Call until there is none.
     pub fn next_emitted(&mut self) -> Option<Emitted> {
-        let spot = self.decider.next(&mut self.dag)?;
+        let (skipped, spot) = self.decider.next(&mut self.dag)?;
         self.time = self.time.max(self.median_time(spot));
         let leader = self.dag.entry(spot).vertex.reference();
         let output = order::output(&mut self.dag, spot, self.depth);
         let settled = self.settlement.count(&output);
-        let accepted = self.dag.raise_floor(spot.round.back(self.depth));
+        let accepted = self.dag.emitted(&skipped, spot);
         let leader = LeaderRef { round: leader.round, author: leader.author, id: leader.id };
         Some(Emitted { leader, time: self.time, settled, output, accepted })
     }
@@ -116,8 +119,7 @@ impl Consensus {
     /// The lower median of the times of the leader's strong parents: no single lying clock moves it. Round 1 has no
     /// parents; its time is that of the genesis.
     fn median_time(&self, leader: Spot) -> Time {
-        let entry = self.dag.entry(leader);
-        let strong = &entry.parents[..entry.strong];
+        let strong = self.dag.entry(leader).strong_parents();
         let mut times: Vec<Time> = strong.iter().map(|&p| self.dag.entry(p).vertex.vertex.time).collect();
         times.sort_unstable();
         times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or(self.time)

@@ -107,7 +107,7 @@ impl Pace {
     /// The leader of the round before is here, and the one before it has its votes or its blanks.
     fn leaders_done(&self, dag: &Dag) -> bool {
         let before = self.next.back(1);
-        let here = before.0 == 0 || dag.has(before, dag.committee().leader(before));
+        let here = before.0 == 0 || dag.has(before, dag.leader(before));
         here && (before.0 <= 1 || leader_settled(dag, before.back(1)))
     }
 

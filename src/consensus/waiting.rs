@@ -1,41 +1,67 @@
 //! Vertices that wait for parents, bounded per author.
+//!
+//! Two spaces for each seat, so that no author's vertices ever displace another's. One holds the vertices of that seat
+//! that were taken unasked, one per round. The other holds what is *demanded* in its name: vertices whose slot is
+//! taken by a twin, or that found their author's space full, and that a waiting vertex of that seat needs. A demand
+//! begins at a waiting vertex that names a vertex of another author, and goes on through what that one names, of
+//! whichever author. It is charged to the author of the vertex where it began: so a two-faced author can waste the
+//! space of its own vertices only, while what an honest vertex needs is fetched in the name of its honest author.
+//!
+//! Either space, when full, lets go of its highest round: the deepest is needed first, and what was let go is asked
+//! for again by what still needs it. So a chain or a cascade of twins of any length is worked through from below.
 
-use crate::types::{Round, Seat, VertexId, VertexRef};
+use crate::types::{Round, Seat, SeatSet, VertexId, VertexRef};
 use crate::wire::SignedVertex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Waiting vertices per author, as a multiple of the collection depth: an author writes one per round, so that this
-/// covers a node that lags by two depths; twins that were demanded share the space. Worst case per author at depth 50:
-/// 100 vertices of at most 167 KiB; of an honest author in a committee of 100 about 0.5 MiB.
-const DEPTHS_PER_AUTHOR: u64 = 2;
+/// Waiting vertices per space, as a multiple of the collection depth: an author writes one per round, so that this
+/// covers a node that lags by two depths. Worst case per author at depth 50: 200 vertices of at most 167 KiB; of an
+/// honest author in a committee of 100 about 0.5 MiB.
+const DEPTHS_PER_SPACE: u64 = 2;
 
-/// The author's space is full of vertices of lower rounds. When full, the highest round gives way: it is asked for
-/// again later, while the lower ones are needed first.
+/// There is no room: every space that it could be charged to is full of vertices of lower rounds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WaitingFull;
+
+/// Whose space, and which of the two.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Space {
+    charged: Seat,
+    demanded: bool,
+}
 
 #[derive(Debug)]
 struct Wait {
     vertex: Arc<SignedVertex>,
     missing: Vec<VertexRef>,
+    space: Space,
 }
 
 #[derive(Debug)]
 pub(super) struct Waiting {
-    per_author: usize,
+    per_space: usize,
+    /// The most parents of waiting vertices that [`Waiting::absent`] looks at for each space: as many as the lowest
+    /// vertex of a space can name.
+    looked_at: usize,
     vertices: BTreeMap<VertexId, Wait>,
-    /// By author, then round: what each author's space holds.
-    slots: BTreeSet<(Seat, Round, VertexId)>,
+    /// What each space holds, by round.
+    spaces: BTreeSet<(Space, Round, VertexId)>,
+    /// What waits, by slot.
+    slots: BTreeSet<(Round, Seat, VertexId)>,
     /// Which vertices wait for a parent. By the whole reference: an id under a wrong round or author names nothing, and
     /// must not be taken for the vertex that has the id.
     children: BTreeMap<VertexRef, Vec<VertexId>>,
 }
 
+const LEAST: VertexId = VertexId([0; 32]);
+const MOST: VertexId = VertexId([255; 32]);
+
 impl Waiting {
-    pub(super) fn new(depth: u64) -> Waiting {
-        let per_author = usize::try_from(depth * DEPTHS_PER_AUTHOR).unwrap_or(usize::MAX);
-        Waiting { per_author, vertices: BTreeMap::new(), slots: BTreeSet::new(), children: BTreeMap::new() }
+    pub(super) fn new(depth: u64, seats: usize) -> Waiting {
+        let per_space = usize::try_from(depth * DEPTHS_PER_SPACE).unwrap_or(usize::MAX);
+        let (vertices, spaces, slots, children) = Default::default();
+        Waiting { per_space, looked_at: 2 * seats, vertices, spaces, slots, children }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -47,49 +73,87 @@ impl Waiting {
     }
 
     pub(super) fn has_slot(&self, round: Round, author: Seat) -> bool {
-        let from = (author, round, VertexId([0; 32]));
-        self.slots.range(from..).next().is_some_and(|slot| (slot.0, slot.1) == (author, round))
+        self.slots.range((round, author, LEAST)..=(round, author, MOST)).next().is_some()
     }
 
-    /// Whether a waiting vertex of another author names this one, or a waiting twin that is itself demanded does.
+    /// Whether a waiting vertex of another author names this one, or one that leads to it, or what is held on demand does.
     pub(super) fn demands(&self, vertex: VertexRef) -> bool {
-        let mut stack = vec![vertex];
-        let mut seen = BTreeSet::new();
+        let mut demanded = false;
+        self.walk_up(vertex, |_| {
+            demanded = true;
+            false
+        });
+        demanded
+    }
+
+    /// Tells `found` every author in whose name this vertex is demanded, until it says to stop.
+    fn walk_up(&self, vertex: VertexRef, mut found: impl FnMut(Seat) -> bool) {
+        let (mut stack, mut seen) = (vec![vertex], BTreeSet::new());
         while let Some(wanted) = stack.pop() {
             for child in self.children.get(&wanted).into_iter().flatten() {
                 let Some(wait) = self.vertices.get(child) else { continue };
-                if wait.vertex.vertex.author != wanted.author {
-                    return true;
+                let (child, space) = (wait.vertex.reference(), wait.space);
+                // What is held on demand hands the demand on, though the vertex where it began may have given way.
+                let begins = child.author != wanted.author;
+                if space.demanded && !found(space.charged) || begins && !found(child.author) {
+                    return;
                 }
-                if seen.insert(*child) {
-                    stack.push(wait.vertex.reference());
+                if seen.insert(child) {
+                    stack.push(child);
                 }
             }
         }
-        false
     }
 
-    /// Takes a vertex that misses at least one parent.
+    /// Takes a vertex that misses at least one parent: into its author's space if it comes `unasked`, or in the name of
+    /// an author whose waiting vertices demand it. Tells whom it is charged to.
     pub(super) fn add(
         &mut self,
         vertex: Arc<SignedVertex>,
         missing: Vec<VertexRef>,
-    ) -> Result<(), WaitingFull> {
+        unasked: bool,
+    ) -> Result<Seat, WaitingFull> {
         let VertexRef { round, author, id } = vertex.reference();
-        let space = (author, Round(0), VertexId([0; 32]))..=(author, Round(u64::MAX), VertexId([255; 32]));
-        if self.slots.range(space.clone()).count() >= self.per_author {
-            let highest = self.slots.range(space).next_back().copied();
-            match highest {
-                Some((_, top, victim)) if top > round => self.forget(&victim),
-                _ => return Err(WaitingFull),
-            }
-        }
+        let space = self.make_room(vertex.reference(), unasked).ok_or(WaitingFull)?;
         for parent in &missing {
             self.children.entry(*parent).or_default().push(id);
         }
-        self.slots.insert((author, round, id));
-        self.vertices.insert(id, Wait { vertex, missing });
-        Ok(())
+        self.spaces.insert((space, round, id));
+        self.slots.insert((round, author, id));
+        self.vertices.insert(id, Wait { vertex, missing, space });
+        Ok(space.charged)
+    }
+
+    /// A space with room for a vertex; if none has any, one that lets go of a higher round for it.
+    fn make_room(&mut self, vertex: VertexRef, unasked: bool) -> Option<Space> {
+        let own = Space { charged: vertex.author, demanded: false };
+        if unasked && self.held(own) < self.per_space {
+            return Some(own);
+        }
+        let mut demanders = SeatSet::default();
+        let mut roomy = None;
+        self.walk_up(vertex, |charged| {
+            let space = Space { charged, demanded: true };
+            if demanders.insert(charged) && self.held(space) < self.per_space {
+                roomy = Some(space);
+            }
+            roomy.is_none()
+        });
+        if roomy.is_some() {
+            return roomy;
+        }
+        let demanded = demanders.iter().map(|charged| Space { charged, demanded: true });
+        let mut full = unasked.then_some(own).into_iter().chain(demanded);
+        let (space, victim) = full.find_map(|space| {
+            let highest = self.spaces.range(within(space)).next_back();
+            highest.filter(|held| held.1 > vertex.round).map(|held| (space, held.2))
+        })?;
+        self.forget(&victim);
+        Some(space)
+    }
+
+    fn held(&self, space: Space) -> usize {
+        self.spaces.range(within(space)).count()
     }
 
     /// A vertex was accepted: returns those that waited for nothing else.
@@ -108,34 +172,30 @@ impl Waiting {
     /// Parents at or below the floor count as accepted; vertices at or below it are let go. Returns those that are
     /// ready now, lowest round first.
     pub(super) fn raise_floor(&mut self, floor: Round) -> Vec<Arc<SignedVertex>> {
-        let below: Vec<VertexId> =
-            self.slots.iter().filter(|slot| slot.1 <= floor).map(|slot| slot.2).collect();
-        below.iter().for_each(|id| self.forget(id));
-        let mut ready_ids = Vec::new();
-        for (id, wait) in &mut self.vertices {
-            let children = &mut self.children;
-            wait.missing.retain(|parent| {
-                let keep = parent.round > floor;
-                if !keep && let Some(list) = children.get_mut(parent) {
-                    list.retain(|child| child != id);
-                    if list.is_empty() {
-                        children.remove(parent);
-                    }
-                }
-                keep
-            });
+        let above = self.slots.split_off(&(floor.next(), Seat(0), LEAST));
+        let below = std::mem::replace(&mut self.slots, above);
+        below.iter().for_each(|(_, _, id)| self.forget(id));
+        let lowest = VertexRef { round: floor.next(), author: Seat(0), id: LEAST };
+        let above = self.children.split_off(&lowest);
+        let passed = std::mem::replace(&mut self.children, above);
+        let waiting: BTreeSet<VertexId> = passed.into_values().flatten().collect();
+        let mut ready = Vec::new();
+        for id in waiting {
+            let Some(wait) = self.vertices.get_mut(&id) else { continue };
+            wait.missing.retain(|parent| parent.round > floor);
             if wait.missing.is_empty() {
-                ready_ids.push(*id);
+                ready.extend(self.remove(&id));
             }
         }
-        let mut ready: Vec<_> = ready_ids.iter().filter_map(|id| self.remove(id)).collect();
         ready.sort_by_key(|vertex| (vertex.vertex.round, vertex.vertex.author));
         ready
     }
 
     fn remove(&mut self, id: &VertexId) -> Option<Arc<SignedVertex>> {
         let wait = self.vertices.remove(id)?;
-        self.slots.remove(&(wait.vertex.vertex.author, wait.vertex.vertex.round, *id));
+        let VertexRef { round, author, .. } = wait.vertex.reference();
+        self.spaces.remove(&(wait.space, round, *id));
+        self.slots.remove(&(round, author, *id));
         Some(wait.vertex)
     }
 
@@ -152,10 +212,24 @@ impl Waiting {
         self.remove(id);
     }
 
-    /// Parents that waiting vertices miss and that are not waiting themselves, at most `most`.
-    pub(super) fn absent(&self, most: usize) -> Vec<VertexRef> {
-        let all = self.vertices.values().flat_map(|wait| &wait.missing);
-        let absent: BTreeSet<VertexRef> = all.filter(|parent| !self.contains(parent)).copied().collect();
-        absent.into_iter().take(most).collect()
+    /// Parents that waiting vertices miss and that are not waiting themselves, with the seat in whose name: at most
+    /// `each` for each space, lowest waiting rounds first. Nobody's junk keeps another's parents from being named.
+    pub(super) fn absent(&self, each: usize) -> Vec<(Seat, VertexRef)> {
+        let mut absent = BTreeSet::new();
+        let mut next = self.spaces.first().map(|held| held.0);
+        while let Some(space) = next {
+            let held = self.spaces.range(within(space)).filter_map(|held| self.vertices.get(&held.2));
+            let missing = held.flat_map(|wait| &wait.missing).take(self.looked_at);
+            let named = missing.filter(|parent| !self.contains(parent)).take(each);
+            absent.extend(named.map(|parent| (space.charged, *parent)));
+            next =
+                self.spaces.range((space, Round(u64::MAX), MOST)..).map(|held| held.0).find(|s| *s != space);
+        }
+        absent.into_iter().collect()
     }
+}
+
+/// Everything in a space, lowest round first.
+fn within(space: Space) -> std::ops::RangeInclusive<(Space, Round, VertexId)> {
+    (space, Round(0), LEAST)..=(space, Round(u64::MAX), MOST)
 }

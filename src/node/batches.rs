@@ -30,11 +30,13 @@ pub(super) struct Held {
     pub check: Check,
     /// What the own latest ack of it said.
     pub acked: Option<Verdict>,
-    /// Who acked it in accepted vertices.
+    /// Who acked it in accepted vertices, and who of them said that it is valid.
     pub acked_by: SeatSet,
-    pub seen: Time,
-    /// The own place among those who verify it.
-    pub rank: usize,
+    pub valid_by: SeatSet,
+    /// When the regular look found that a quorum holds it.
+    pub spread: Option<Time>,
+    /// Who comes before this node among those who verify it.
+    pub before: SeatSet,
     /// When it was last pushed, if it is one's own.
     pub pushed: Time,
     pub settled: bool,
@@ -59,7 +61,7 @@ pub(super) struct Batches {
     slots: BTreeMap<(Seat, Sequence), BatchId>,
     /// Who acked which batch of a slot whose bytes are not here: the first id of each validator, as in settling. So a
     /// liar takes no more room than an honest one: three windows of slots per author, a name per validator in each.
-    named: BTreeMap<(Seat, Sequence), BTreeMap<Seat, BatchId>>,
+    named: BTreeMap<(Seat, Sequence), BTreeMap<Seat, (BatchId, Verdict)>>,
     recent: VecDeque<BatchId>,
     /// Settled batches whose bytes are not here; bounded by the blocks that wait for execution.
     absent: BTreeSet<BatchId>,
@@ -82,13 +84,17 @@ impl Batches {
     }
 
     /// Takes a batch whose form and header were checked.
-    pub(super) fn add(&mut self, batch: Batch, check: Check, rank: usize, now: Time) {
+    pub(super) fn add(&mut self, batch: Batch, check: Check, before: SeatSet, now: Time) {
         let reference = batch.reference();
         let slot = (reference.author, reference.sequence);
         self.slots.entry(slot).or_insert(reference.id);
-        let mut acked_by = SeatSet::default();
-        for (&by, _) in self.named.get(&slot).into_iter().flatten().filter(|named| *named.1 == reference.id) {
+        let (mut acked_by, mut valid_by) = (SeatSet::default(), SeatSet::default());
+        let named = self.named.get(&slot).into_iter().flatten();
+        for (&by, &(_, verdict)) in named.filter(|named| named.1.0 == reference.id) {
             acked_by.insert(by);
+            if verdict == Verdict::Valid {
+                valid_by.insert(by);
+            }
         }
         let settled = self.absent.remove(&reference.id);
         let held = Held {
@@ -97,8 +103,9 @@ impl Batches {
             check,
             acked: None,
             acked_by,
-            seen: now,
-            rank,
+            valid_by,
+            spread: None,
+            before,
             pushed: now,
             settled,
         };
@@ -124,18 +131,24 @@ impl Batches {
         }
     }
 
-    /// An accepted vertex acks a batch of an open slot. Returns who acked it, if its bytes are not here and this ack is
-    /// its sender's first of the slot.
-    pub(super) fn acked_by(&mut self, batch: BatchRef, by: Seat) -> Vec<Seat> {
+    /// An accepted vertex acks a batch of an open slot, `Held` or `Valid`. Returns who acked it, if its bytes are not
+    /// here and this ack is its sender's first of the slot.
+    pub(super) fn acked_by(&mut self, ack: &Ack, by: Seat) -> Vec<Seat> {
+        let Ack { batch, verdict } = *ack;
         if let Some(held) = self.held.get_mut(&batch.id) {
             held.acked_by.insert(by);
+            if verdict == Verdict::Valid {
+                held.valid_by.insert(by);
+            }
             return Vec::new();
         }
         let named = self.named.entry((batch.author, batch.sequence)).or_default();
-        if *named.entry(by).or_insert(batch.id) != batch.id {
+        let said = named.entry(by).or_insert((batch.id, verdict));
+        if said.0 != batch.id {
             return Vec::new();
         }
-        named.iter().filter(|(_, id)| **id == batch.id).map(|(&seat, _)| seat).collect()
+        said.1 = said.1.max(verdict);
+        named.iter().filter(|(_, said)| said.0 == batch.id).map(|(&seat, _)| seat).collect()
     }
 
     /// Acks for the next vertex: of every batch the best verdict that was not said yet. `open` tells whether an ack of

@@ -3,16 +3,17 @@
 use super::batches::{Check, Held};
 use super::jobs::Job;
 use super::{Node, OnDisk, Output};
-use crate::consensus::verify_rank;
+use crate::consensus::verify_before;
 use crate::store::RecordKind;
 use crate::types::params::{ACCOUNTS_AHEAD_MAX, ROWS_MAX, SEAL_AGE_MAX, UNCOMMITTED_BYTES_MAX};
-use crate::types::{Ack, BatchId, BatchRef, Effect, Policy, Seat, Sequence, Time, Verdict};
+use crate::types::{Ack, BatchId, BatchRef, Effect, Policy, Seat, SeatSet, Sequence, Time, Verdict};
 use crate::wire::{Batch, Message};
 use bytes::Bytes;
 
 /// The most batches sent in answer to one request: the rest is asked for again.
 const BATCHES_PER_REQUEST: usize = 16;
-/// After this many message delays without settling, the next validator in the draw verifies too; doubling per step.
+/// So many message delays after a quorum holds a batch that does not settle, the next validator in the draw verifies it
+/// too; doubling per step.
 const WIDEN_AFTER_DELAYS: u32 = 8;
 
 impl Node {
@@ -23,13 +24,14 @@ impl Node {
         self.may_seal().then(|| if full { self.now } else { since + SEAL_AGE_MAX })
     }
 
-    /// An author keeps at most a window of batches outstanding, none beyond what others would count.
+    /// An author keeps at most a window of batches outstanding, none beyond what others would count: that is two windows
+    /// above the highest settled one, of which who lost its records leaves out the first.
     fn may_seal(&self) -> bool {
         let window = self.shared.rules.window;
         let highest = self.consensus.settlement().highest(self.shared.seat).0;
         !self.sealing
             && (self.outstanding.len() as u64) < window
-            && self.next_sequence.0 <= highest + window
+            && self.next_sequence.0 <= highest.saturating_add(2 * window)
             && self.consensus.dag().uncommitted_bytes() <= UNCOMMITTED_BYTES_MAX
     }
 
@@ -74,8 +76,8 @@ impl Node {
     /// Takes a checked batch in and sends it to disk.
     fn keep(&mut self, batch: Batch, check: Check) {
         let (id, bytes) = (batch.id, batch.bytes().clone());
-        let rank = self.rank(batch.header.author, batch.header.sequence);
-        self.batches.add(batch, check, rank, self.now);
+        let before = self.before(batch.header.author, batch.header.sequence);
+        self.batches.add(batch, check, before, self.now);
         self.persist(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
     }
 
@@ -102,7 +104,8 @@ impl Node {
         let taken = self.batches.slot(header.author, header.sequence).is_some();
         let open = self.consensus.settlement().open(header.author, header.sequence);
         let near = header.accounts <= self.chain.accounts.saturating_add(ACCOUNTS_AHEAD_MAX);
-        if header.author == self.shared.seat || !wanted && (taken || !open || !near) {
+        // What carries the own name and is not here is taken only where its loss was found.
+        if !wanted && (header.author == self.shared.seat || taken || !open || !near) {
             return;
         }
         self.checking_batches.insert((from, batch.id));
@@ -124,6 +127,9 @@ impl Node {
         }
         self.want_batches.got(&reference);
         self.stirred = self.now;
+        if author == self.shared.seat && open {
+            self.outstanding.insert(sequence, reference.id);
+        }
         self.keep(batch, Check::No);
         if self.batches.get(&reference.id).is_some_and(|held| self.verifies_at_once(held)) {
             self.verify(&reference.id);
@@ -131,11 +137,19 @@ impl Node {
     }
 
     fn verifies_at_once(&self, held: &Held) -> bool {
-        self.shared.rules.policy == Policy::All || held.rank <= self.shared.committee.faulty_max()
+        self.shared.rules.policy == Policy::All || self.rank(held) <= self.shared.committee.faulty_max()
     }
 
-    pub(super) fn rank(&self, author: Seat, sequence: Sequence) -> usize {
-        verify_rank(&self.draw_seed, &self.shared.committee, author, sequence, self.shared.seat)
+    /// The own place among those who verify a batch. Seats that have been silent for a collection depth are passed
+    /// over.
+    fn rank(&self, held: &Held) -> usize {
+        let dag = self.consensus.dag();
+        let recent = dag.highest().back(self.shared.rules.depth);
+        held.before.iter().filter(|&seat| dag.latest(seat) >= recent).count()
+    }
+
+    pub(super) fn before(&self, author: Seat, sequence: Sequence) -> SeatSet {
+        verify_before(&self.draw_seed, &self.shared.committee, author, sequence, self.shared.seat)
     }
 
     /// Has the signatures of a held batch checked, unless that is done, running, pointless, or too early because the
@@ -162,6 +176,7 @@ impl Node {
         if bad_row.is_some() {
             self.misbehaved(batch.author, "a batch with a bad signature in a row");
         }
+        self.widen();
     }
 
     /// Another validator's accepted vertex acks a batch. What f + 1 validators hold and this one lacks is fetched,
@@ -175,19 +190,35 @@ impl Node {
             return;
         }
         let enough = self.shared.committee.faulty_max() + 1;
-        let holders = self.batches.acked_by(batch, by);
+        let holders = self.batches.acked_by(ack, by);
         if holders.len() == 1 {
             self.stirred = self.now;
         }
         if holders.len() >= enough {
+            if batch.author == self.shared.seat && batch.sequence >= self.next_sequence {
+                self.lost_own();
+            }
             let due = self.now + self.shared.rules.delay() * 4;
-            holders.into_iter().for_each(|holder| self.want_batches.want(batch, holder, due));
+            holders.into_iter().for_each(|holder| self.want_batches.want(batch, batch.author, holder, due));
         }
+    }
+
+    /// A batch of one's own is held by others, and nothing here knows of it: the records were lost, and nobody can say
+    /// which numbers are used. It goes on above all that may be, where others still count; what the others hold comes
+    /// back from them.
+    fn lost_own(&mut self) {
+        let highest = self.consensus.settlement().highest(self.shared.seat).0;
+        let next = Sequence(highest.saturating_add(self.shared.rules.window).saturating_add(1));
+        self.next_sequence = self.next_sequence.max(next);
     }
 
     /// A settled batch that is not here holds up the chain; a push may still be under way.
     pub(super) fn want_settled(&mut self, batch: BatchRef) {
-        self.want_batches.want(batch, batch.author, self.now + self.shared.rules.delay());
+        if batch.author == self.shared.seat && batch.sequence >= self.next_sequence {
+            self.lost_own();
+        }
+        let due = self.now + self.shared.rules.delay();
+        self.want_batches.want(batch, batch.author, batch.author, due);
     }
 
     /// Lets go of what can never settle. Rows of one's own go back to the mempool and are sealed again.
@@ -202,9 +233,8 @@ impl Node {
         self.want_batches.retain(|b| settlement.open(b.author, b.sequence) || absent.is_absent(&b.id));
     }
 
-    /// Pushes own batches again to whom has not acked them, until a quorum has; widens the verification of what does
-    /// not settle.
-    pub(super) fn push_again_and_widen(&mut self) {
+    /// Pushes own batches again to whom has not acked them, until a quorum has.
+    pub(super) fn push_again(&mut self) {
         let delay = self.shared.rules.delay();
         let (me, quorum, now) = (self.shared.seat, self.shared.committee.quorum(), self.now);
         let stale: Vec<BatchId> = self
@@ -221,16 +251,42 @@ impl Node {
             let lacking: Vec<Seat> = self.connected.iter().filter(|&seat| !acked_by.contains(seat)).collect();
             lacking.into_iter().for_each(|seat| self.send(seat, Message::Batch(batch.clone())));
         }
-        let unchecked = self.batches.unsettled().filter(|held| held.check == Check::No && held.durable);
-        let slow: Vec<BatchId> = unchecked
-            .filter(|held| {
-                let step = held.rank.saturating_sub(self.shared.committee.faulty_max() + 1);
-                let doubled = 2u32.saturating_pow(u32::try_from(step).unwrap_or(u32::MAX).min(16));
-                now >= held.seen + delay * WIDEN_AFTER_DELAYS.saturating_mul(doubled)
-            })
+    }
+
+    /// Notes which batches a quorum holds by now, and verifies one that does not settle though its turn is another's:
+    /// one at a time and only while no check runs, so that a queue of late checks does not make everybody verify
+    /// everything and the queue longer.
+    pub(super) fn widen(&mut self) {
+        let (quorum, now) = (self.shared.committee.quorum(), self.now);
+        let unchecked = |held: &&Held| held.check == Check::No && held.durable;
+        let spread: Vec<BatchId> = self
+            .batches
+            .unsettled()
+            .filter(unchecked)
+            .filter(|held| held.spread.is_none() && held.acked_by.count() + 1 >= quorum)
             .map(|held| held.batch.id)
             .collect();
-        slow.iter().for_each(|id| self.verify(id));
+        for id in spread {
+            if let Some(held) = self.batches.get_mut(&id) {
+                held.spread = Some(now);
+            }
+        }
+        if self.batches.unsettled().any(|held| held.check == Check::Running) {
+            return;
+        }
+        let slow = self.batches.unsettled().filter(unchecked).find(|held| self.is_slow(held));
+        if let Some(id) = slow.map(|held| held.batch.id) {
+            self.verify(&id);
+        }
+    }
+
+    /// Whether a batch that a quorum holds should have settled by now, had those verified it who come before this node.
+    fn is_slow(&self, held: &Held) -> bool {
+        let drawn = self.shared.committee.faulty_max() + 1;
+        let step = u32::try_from(self.rank(held).saturating_sub(drawn)).unwrap_or(u32::MAX).min(16);
+        let wait = self.shared.rules.delay() * WIDEN_AFTER_DELAYS.saturating_mul(1 << step);
+        let executed = held.batch.header.accounts <= self.chain.accounts;
+        executed && held.valid_by.count() < drawn && held.spread.is_some_and(|since| self.now >= since + wait)
     }
 
     pub(super) fn serve_batches(&mut self, to: Seat, wanted: &[BatchRef]) {

@@ -4,11 +4,14 @@ use crate::types::{Seat, SeatSet, Time};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The most things wanted at once of one kind. When full, more are not noted: whatever needs them names them again.
-const WANTED_MAX: usize = 4096;
+/// The most things of one kind wanted at once in the name of one seat. When full, more are not noted: whatever needs
+/// them names them again. Each seat has its own share, so that nobody's junk keeps out what another's vertex needs.
+const WANTED_PER_SEAT: usize = 256;
 
 #[derive(Debug)]
 struct Wanted {
+    /// In whose name.
+    charged: Seat,
     /// Who should have it.
     holders: SeatSet,
     asked: u32,
@@ -34,23 +37,29 @@ impl Dice {
 #[derive(Debug)]
 pub(super) struct Fetcher<K> {
     wanted: BTreeMap<K, Wanted>,
+    /// How much is wanted in the name of each seat.
+    shares: BTreeMap<Seat, usize>,
     again: Duration,
 }
 
 impl<K: Ord + Copy> Fetcher<K> {
     /// Asks again after `again`, doubling up to eight times that.
     pub(super) fn new(again: Duration) -> Fetcher<K> {
-        Fetcher { wanted: BTreeMap::new(), again }
+        Fetcher { wanted: BTreeMap::new(), shares: BTreeMap::new(), again }
     }
 
-    /// Wants `key` from `due` on; `holder` should have it. Wanting again adds the holder, and
-    /// hastens what was not asked for yet; what was asked for keeps its timer.
-    pub(super) fn want(&mut self, key: K, holder: Seat, due: Time) {
-        if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(&key) {
-            return;
+    /// Wants `key` from `due` on, in the name of the seat `charged`; `holder` should have it. Wanting again adds the
+    /// holder, and hastens what was not asked for yet; what was asked for keeps its timer.
+    pub(super) fn want(&mut self, key: K, charged: Seat, holder: Seat, due: Time) {
+        if !self.wanted.contains_key(&key) {
+            let share = self.shares.entry(charged).or_default();
+            if *share >= WANTED_PER_SEAT {
+                return;
+            }
+            *share += 1;
         }
-        let wanted =
-            self.wanted.entry(key).or_insert_with(|| Wanted { holders: SeatSet::default(), asked: 0, due });
+        let fresh = || Wanted { charged, holders: SeatSet::default(), asked: 0, due };
+        let wanted = self.wanted.entry(key).or_insert_with(fresh);
         wanted.holders.insert(holder);
         if wanted.asked == 0 {
             wanted.due = wanted.due.min(due);
@@ -59,7 +68,11 @@ impl<K: Ord + Copy> Fetcher<K> {
 
     /// It came, or is no longer needed.
     pub(super) fn got(&mut self, key: &K) {
-        self.wanted.remove(key);
+        if let Some(wanted) = self.wanted.remove(key)
+            && let Some(share) = self.shares.get_mut(&wanted.charged)
+        {
+            *share -= 1;
+        }
     }
 
     /// Whether it is wanted.
@@ -69,7 +82,14 @@ impl<K: Ord + Copy> Fetcher<K> {
 
     /// Lets go of what is no longer needed.
     pub(super) fn retain(&mut self, keep: impl Fn(&K) -> bool) {
-        self.wanted.retain(|key, _| keep(key));
+        let shares = &mut self.shares;
+        self.wanted.retain(|key, wanted| {
+            let kept = keep(key);
+            if !kept && let Some(share) = shares.get_mut(&wanted.charged) {
+                *share -= 1;
+            }
+            kept
+        });
     }
 
     /// Whom to ask now for what: a holder first, from the second time on anybody in turn.
@@ -86,5 +106,30 @@ impl<K: Ord + Copy> Fetcher<K> {
             }
         }
         asks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_seat_has_its_own_share_and_gets_it_back() {
+        let mut fetcher = Fetcher::new(Duration::from_millis(100));
+        for key in 0..9_999 {
+            fetcher.want(key, Seat(1), Seat(1), Time(0));
+        }
+        fetcher.want(10_000, Seat(2), Seat(1), Time(0));
+        assert!(fetcher.wants(&10_000), "another seat's junk does not keep it out");
+        assert_eq!(fetcher.wanted.len(), WANTED_PER_SEAT + 1);
+        fetcher.retain(|&key| key >= 100);
+        fetcher.got(&100);
+        fetcher.got(&100);
+        for key in 20_000..30_000 {
+            fetcher.want(key, Seat(1), Seat(1), Time(0));
+        }
+        assert_eq!(fetcher.wanted.len(), WANTED_PER_SEAT + 1);
+        fetcher.retain(|_| false);
+        assert!(fetcher.shares.values().all(|&share| share == 0));
     }
 }

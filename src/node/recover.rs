@@ -33,8 +33,8 @@ impl Node {
         let mine = reference.author == self.shared.seat;
         // The acks before it in the log made it wanted.
         self.want_batches.got(&reference);
-        let rank = self.rank(reference.author, reference.sequence);
-        self.batches.add(batch, if mine { Check::Valid } else { Check::No }, rank, self.now);
+        let before = self.before(reference.author, reference.sequence);
+        self.batches.add(batch, if mine { Check::Valid } else { Check::No }, before, self.now);
         self.batches.durable(&reference.id, bytes);
         if mine {
             self.outstanding.insert(reference.sequence, reference.id);

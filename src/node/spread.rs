@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// The most vertices pushed in answer to one frontier; the peer shows its next one when it has worked through them.
 const PUSHED_MAX: usize = 512;
 
+/// The most absent parents noted again at a time in the name of each seat; below its share of what is wanted.
+const ABSENT_EACH: usize = 64;
+
 impl Node {
     pub(super) fn on_connected(&mut self, seat: Seat) {
         if seat == self.shared.seat || !self.shared.committee.has(seat) {
@@ -67,10 +70,7 @@ impl Node {
             if latest.0 < 2 || round < latest {
                 continue;
             }
-            let cut_off = dag.first(latest, peer).is_some_and(|last| {
-                last.vertex.strong.iter().all(|p| p.author != author)
-                    && last.vertex.weak.iter().all(|p| p.author != author)
-            });
+            let cut_off = !dag.names(latest, peer, author);
             let pause = self.shared.rules.delay() * 2;
             let lately = self.relayed.get(&(peer, author)).is_some_and(|&at| self.now < at + pause);
             if cut_off && !lately {
@@ -89,7 +89,8 @@ impl Node {
         self.next_sweep = self.now + delay / 2;
         self.want_absent_parents();
         self.ask();
-        self.push_again_and_widen();
+        self.push_again();
+        self.widen();
         let (dag, last_asked) = (self.consensus.dag(), self.asked_frontier);
         let behind = dag.waiting() > 0 && self.now >= last_asked + delay / 2;
         let stuck = self.now >= self.progressed.1 + delay * 2 && self.now >= last_asked + delay * 2;
@@ -113,19 +114,19 @@ impl Node {
     fn want_absent_parents(&mut self) {
         let floor = self.consensus.dag().floor();
         self.want_vertices.retain(|vertex| vertex.round > floor);
-        for parent in self.consensus.dag().absent(REFS_MAX) {
-            self.want_vertices.want(parent, parent.author, self.now);
+        for (charged, parent) in self.consensus.dag().absent(ABSENT_EACH) {
+            self.want_vertices.want(parent, charged, parent.author, self.now);
         }
     }
 
     fn ask(&mut self) {
         let vertices = self.want_vertices.due(self.now, &self.connected, &mut self.dice);
         for (to, wanted) in by_peer(vertices) {
-            self.send(to, Message::WantVertices(wanted));
+            wanted.chunks(REFS_MAX).for_each(|refs| self.send(to, Message::WantVertices(refs.to_vec())));
         }
         let batches = self.want_batches.due(self.now, &self.connected, &mut self.dice);
         for (to, wanted) in by_peer(batches) {
-            self.send(to, Message::WantBatches(wanted));
+            wanted.chunks(REFS_MAX).for_each(|refs| self.send(to, Message::WantBatches(refs.to_vec())));
         }
     }
 }
@@ -133,10 +134,7 @@ impl Node {
 fn by_peer<K>(asks: Vec<(Seat, K)>) -> BTreeMap<Seat, Vec<K>> {
     let mut by_peer: BTreeMap<Seat, Vec<K>> = BTreeMap::new();
     for (seat, key) in asks {
-        let wanted = by_peer.entry(seat).or_default();
-        if wanted.len() < REFS_MAX {
-            wanted.push(key);
-        }
+        by_peer.entry(seat).or_default().push(key);
     }
     by_peer
 }

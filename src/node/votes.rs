@@ -44,8 +44,8 @@ impl Node {
     pub(super) fn offer(&mut self, from: Seat, vertex: Arc<SignedVertex>) {
         match self.consensus.insert(vertex) {
             Insert::Accepted(accepted) => accepted.iter().for_each(|vertex| self.on_accepted(vertex)),
-            Insert::Waiting(absent) => {
-                absent.into_iter().for_each(|p| self.want_vertices.want(p, from, self.now))
+            Insert::Waiting { charged, absent } => {
+                absent.into_iter().for_each(|p| self.want_vertices.want(p, charged, from, self.now))
             }
             Insert::Ignored | Insert::Dropped => {}
         }

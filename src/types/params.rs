@@ -50,6 +50,9 @@ pub const SEAL_AGE_MAX: Duration = Duration::from_millis(50);
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 /// Rounds of vertices kept below the floor for peers that are behind, as a multiple of the collection depth.
 pub const KEPT_DEPTHS: u64 = 10;
+/// A seat whose leader slot was skipped gives way for `n` rounds times two to the number of its skips in a row, which
+/// counts up to this: a silent seat of four costs one slot in 132.
+pub const GIVE_WAY_STEPS_MAX: u32 = 5;
 /// How far above a node's own `accounts` a batch header may name more, to be acked `Held` at all.
 pub const ACCOUNTS_AHEAD_MAX: u32 = 1 << 20;
 

@@ -44,6 +44,11 @@ impl SeatSet {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// How many members it shares with another set.
+    pub fn count_common(&self, other: &SeatSet) -> usize {
+        self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize).sum()
+    }
+
     /// The members in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = Seat> + '_ {
         self.words.iter().enumerate().flat_map(|(index, &word)| {
@@ -64,6 +69,10 @@ mod tests {
         }
         assert_eq!(set.count(), 4);
         assert_eq!(set.iter().map(|s| s.0).collect::<Vec<_>>(), [3, 64, 130, 1023]);
+        let mut other = SeatSet::default();
+        assert_eq!(set.count_common(&other), 0);
+        [64, 65, 3].into_iter().for_each(|seat| _ = other.insert(Seat(seat)));
+        assert_eq!((set.count_common(&other), other.count_common(&set)), (2, 2));
         assert!(!set.insert(Seat(1024)) && !set.contains(Seat(1024)) && set.contains(Seat(64)));
     }
 }

@@ -30,6 +30,10 @@ fn accepted(insert: Insert) -> Vec<VertexRef> {
     }
 }
 
+fn waiting(charged: u16, absent: Vec<VertexRef>) -> Insert {
+    Insert::Waiting { charged: Seat(charged), absent }
+}
+
 /// A reference to a vertex that nobody made.
 fn nobody(round: u64, author: u16) -> VertexRef {
     VertexRef { round: Round(round), author: Seat(author), id: VertexId([0xee; 32]) }
@@ -67,12 +71,12 @@ fn form_is_checked_against_the_committee() {
 fn a_vertex_is_accepted_after_its_parents_and_once() {
     let (mut consensus, all) = (consensus(), full_rounds(N, 2));
     let late = all[1][0].clone();
-    assert_eq!(consensus.insert(late.clone()), Insert::Waiting(refs(&all[0])));
+    assert_eq!(consensus.insert(late.clone()), waiting(0, refs(&all[0])));
     assert_eq!(consensus.insert(late.clone()), Insert::Ignored, "it waits already");
     for v in &all[0][..3] {
         assert_eq!(accepted(consensus.insert(v.clone())), [v.reference()]);
     }
-    assert_eq!(consensus.dag().absent(9), [all[0][3].reference()]);
+    assert_eq!(consensus.dag().absent(9), [(Seat(0), all[0][3].reference())]);
     assert_eq!(accepted(consensus.insert(all[0][3].clone())), [all[0][3].reference(), late.reference()]);
     assert_eq!(consensus.insert(late), Insert::Ignored, "it is known");
     assert_eq!((consensus.dag().waiting(), consensus.dag().absent(9).len()), (0, 0));
@@ -105,7 +109,7 @@ fn what_waits_only_for_what_the_floor_passed_is_let_in() {
     for v in all[..4].iter().flatten().chain(&all[4][..3]) {
         consensus.insert(v.clone());
     }
-    assert_eq!(consensus.insert(odd.clone()), Insert::Waiting(vec![nobody(1, 2)]));
+    assert_eq!(consensus.insert(odd.clone()), waiting(3, vec![nobody(1, 2)]));
     let mut below: Vec<_> = all[4][..3].to_vec();
     let mut let_in = Vec::new();
     for round in 6..=8 {
@@ -134,7 +138,7 @@ fn waiting_space_is_bounded_per_author_and_low_rounds_go_first() {
     for round in (100..100 + space).chain([1 << 40]) {
         let full = round == 1 << 40;
         let insert = consensus.insert(lonely(round));
-        assert_eq!(matches!(insert, Insert::Waiting(_)), !full, "round {round}: {insert:?}");
+        assert_eq!(matches!(insert, Insert::Waiting { .. }), !full, "round {round}: {insert:?}");
         assert_eq!(insert == Insert::Dropped, full);
     }
     for round in 2..30 {
@@ -144,8 +148,10 @@ fn waiting_space_is_bounded_per_author_and_low_rounds_go_first() {
     assert_eq!(consensus.insert(lonely(9)), Insert::Ignored, "the lowest stayed");
     assert_eq!(consensus.insert(lonely(29)), Insert::Dropped, "the highest gave way");
     let other = vertex((50, 2, 0), &[nobody(49, 0), nobody(49, 1), nobody(49, 2)], &[], Vec::new());
-    assert!(matches!(consensus.insert(other), Insert::Waiting(_)), "another author has space of its own");
-    assert!(consensus.dag().absent(5).len() <= 5);
+    assert!(matches!(consensus.insert(other), Insert::Waiting { .. }), "another author has space of its own");
+    let absent = consensus.dag().absent(5);
+    let each = [2, 3].map(|author| absent.iter().filter(|(charged, _)| *charged == Seat(author)).count());
+    assert_eq!(each, [3, 5], "so does what is asked for in its name");
 }
 
 #[test]
@@ -157,10 +163,10 @@ fn a_twin_is_taken_only_when_another_author_names_it() {
     named[3] = twin.reference();
     // Its own author's word is not enough.
     let own = vertex((2, 3, 0), &named, &[], Vec::new());
-    assert_eq!(consensus.insert(own.clone()), Insert::Waiting(vec![twin.reference()]));
+    assert_eq!(consensus.insert(own.clone()), waiting(3, vec![twin.reference()]));
     assert_eq!(consensus.insert(twin.clone()), Insert::Ignored);
     let other = vertex((2, 2, 0), &named, &[], Vec::new());
-    assert_eq!(consensus.insert(other.clone()), Insert::Waiting(vec![twin.reference()]));
+    assert_eq!(consensus.insert(other.clone()), waiting(2, vec![twin.reference()]));
     assert!(consensus.dag().wants(twin.reference()));
     let mut taken = accepted(consensus.insert(twin.clone()));
     taken.sort();
@@ -179,9 +185,9 @@ fn a_demand_reaches_through_demanded_twins_of_one_author() {
     let mut named = refs(&all[1]);
     named[3] = second.reference();
     let honest = vertex((3, 2, 0), &named, &[], Vec::new());
-    assert_eq!(consensus.insert(honest.clone()), Insert::Waiting(vec![second.reference()]));
+    assert_eq!(consensus.insert(honest.clone()), waiting(2, vec![second.reference()]));
     assert_eq!(consensus.insert(first.clone()), Insert::Ignored, "nothing that is here names it yet");
-    assert_eq!(consensus.insert(second.clone()), Insert::Waiting(vec![first.reference()]));
+    assert_eq!(consensus.insert(second.clone()), waiting(2, vec![first.reference()]));
     assert_eq!(
         accepted(consensus.insert(first.clone())),
         [first.reference(), second.reference(), honest.reference()]
@@ -204,10 +210,10 @@ fn an_id_under_a_wrong_round_or_author_is_no_parent_whenever_it_comes() {
             let before: Vec<_> =
                 all.iter().flatten().filter(|v| !late || v.vertex.round.0 == 1).cloned().collect();
             before.into_iter().for_each(|v| _ = consensus.insert(v));
-            assert!(matches!(consensus.insert(odd.clone()), Insert::Waiting(_)));
+            assert!(matches!(consensus.insert(odd.clone()), Insert::Waiting { .. }));
             all.iter().flatten().for_each(|v| _ = consensus.insert(v.clone()));
             assert!(consensus.dag().get(odd.reference()).is_none(), "late: {late}, {false_name:?}");
-            assert_eq!(consensus.dag().absent(9), [false_name]);
+            assert_eq!(consensus.dag().absent(9), [(Seat(3), false_name)]);
         }
     }
 }

@@ -44,3 +44,24 @@ fn a_certificate_that_only_a_weak_parent_reaches_commits() {
 fn a_certificate_outside_of_the_anchors_history_does_not_commit() {
     assert_eq!(leaders(false), [5]);
 }
+
+#[test]
+fn one_lying_clock_does_not_move_the_time_of_a_block() {
+    let mut consensus = Consensus::new(&genesis(4, 10, 4, Policy::Quorum), None);
+    let mut below: Vec<VertexRef> = Vec::new();
+    for round in 1..=12 {
+        let made = (0..4).map(|seat| {
+            let mut v = (*vertex((round, seat, 0), &below, &[], Vec::new())).clone();
+            if seat == 2 {
+                v.vertex.time = Time(if round % 2 == 0 { u64::MAX } else { 0 });
+            }
+            Arc::new(v)
+        });
+        let made: Vec<_> = made.collect();
+        below = made.iter().map(|v| v.reference()).collect();
+        made.into_iter().for_each(|v| _ = consensus.insert(v));
+    }
+    let times: Vec<u64> = emit_all(&mut consensus).iter().map(|emitted| emitted.time.0).collect();
+    assert_eq!(times.len(), 10);
+    assert!(times.is_sorted() && times.last().is_some_and(|last| (1_080..1_100).contains(last)), "{times:?}");
+}

@@ -3,9 +3,9 @@
 
 mod accept;
 mod decide;
-mod oracle;
+mod demand;
 mod pace;
-mod random;
+mod schedule;
 mod settle;
 
 use super::*;
@@ -14,29 +14,6 @@ use crate::types::{
     Sequence, Verdict, Vertex, VertexId,
 };
 use bytes::Bytes;
-
-/// A repeatable source of numbers (splitmix64).
-pub(super) struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides.max(1)
-    }
-
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for end in (1..items.len()).rev() {
-            items.swap(end, self.below(end as u64 + 1) as usize);
-        }
-    }
-}
 
 pub(super) fn genesis(n: u16, depth: u64, window: u64, policy: Policy) -> Genesis {
     let seat = |s| SeatInfo { key: Key([s as u8 + 1; 32]), fee_account: AccountNumber(1) };
@@ -103,4 +80,9 @@ pub(super) fn full_rounds(n: u16, rounds: u64) -> Vec<Vec<Arc<SignedVertex>>> {
 /// Everything that is emitted by now.
 pub(super) fn emit_all(consensus: &mut Consensus) -> Vec<Emitted> {
     std::iter::from_fn(|| consensus.next_emitted()).collect()
+}
+
+/// A schedule of `n` seats before anything is emitted.
+pub(super) fn schedule_of(n: u16) -> super::schedule::Schedule {
+    super::schedule::Schedule::new(genesis(n, 10, 4, Policy::Quorum).committee())
 }

@@ -1,7 +1,7 @@
 //! Batches: acked, repeated, pushed again, verified, refused.
 
 use super::*;
-use crate::consensus::verify_rank;
+use crate::consensus::verify_before;
 use Verdict::{Held, Valid};
 
 #[test]
@@ -59,25 +59,130 @@ fn a_peer_that_connects_is_given_what_it_has_not_acked() {
     assert_eq!(world.pushes(batch.id), [3]);
 }
 
+/// A batch of seat 1 whose draw puts this node at a place, 1 being the first after the author.
+fn batch_of_rank(world: &World, rank: usize) -> Batch {
+    let (committee, seed) = (&world.shared.committee, &world.node.draw_seed);
+    let sequence = (1..=16)
+        .find(|&s| verify_before(seed, committee, Seat(1), Sequence(s), Seat(0)).count() == rank)
+        .expect("each rank is drawn now and then");
+    let nonces = rank as u64 * 8..rank as u64 * 8 + 2;
+    world.batch(1, sequence, &rows(&world.genesis, 2, nonces, None))
+}
+
 #[test]
-fn who_is_not_drawn_verifies_only_what_does_not_settle() {
+fn who_is_not_drawn_verifies_only_what_a_quorum_holds_and_does_not_settle() {
     let mut world = World::new(Policy::Quorum);
-    let committee = world.shared.committee.clone();
     for (rank, delays) in [(1, 0), (2, 8), (3, 16)] {
-        let sequence = (1..=16)
-            .find(|&s| verify_rank(&world.node.draw_seed, &committee, Seat(1), Sequence(s), Seat(0)) == rank)
-            .expect("each rank is drawn now and then");
-        let rows = rows(&world.genesis, 2, rank as u64 * 8..rank as u64 * 8 + 2, None);
-        let batch = world.batch(1, sequence, &rows);
+        let batch = batch_of_rank(&world, rank);
         world.receive(1, Message::Batch(batch.clone()));
         if delays > 0 {
-            world.pass(DELAY * delays - DELAY / 2);
+            world.pass(DELAY * 40);
+            assert!(!world.verified.contains(&batch.id), "rank {rank}: no quorum holds it");
+            world.round(&[1, 2].map(|by| (by, ack(batch.reference(), Held))));
+            world.pass(DELAY * delays - DELAY);
             assert!(!world.verified.contains(&batch.id), "rank {rank}: too early");
-            world.pass(DELAY * 3 / 2);
+            world.pass(DELAY * 2);
         }
         assert!(world.verified.contains(&batch.id), "rank {rank}");
     }
     assert_eq!(world.verified.len(), 3, "each once");
+}
+
+#[test]
+fn widening_waits_for_spare_time_and_ends_when_enough_are_valid() {
+    let mut world = World::new(Policy::Quorum);
+    let late = batch_of_rank(&world, 2);
+    let (first, own) = (batch_of_rank(&world, 3), batch_of_rank(&world, 1));
+    world.round(&[]);
+    world.receive(1, Message::Batch(late.clone()));
+    world.receive(1, Message::Batch(first.clone()));
+    world.round(&[1, 2].map(|by| (by, ack(late.reference(), Held))));
+    // A check that does not end: the machine is busy.
+    let input = Input::Received { from: Seat(1), message: Message::Batch(own.clone()) };
+    world.node.handle(world.now, input);
+    let mut held_back = Vec::new();
+    while let Some(output) = world.node.poll() {
+        match output {
+            Output::Job(Job::VerifyRows(batch)) => held_back.push(batch),
+            Output::Job(job) => {
+                let done = job.run(&world.shared);
+                world.node.handle(world.now, Input::Done(done));
+            }
+            Output::Persist(records) => {
+                for Append { number, bytes, .. } in records {
+                    world.node.handle(world.now, Input::Persisted { number, view: bytes });
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(held_back.len(), 1);
+    world.pass(DELAY * 30);
+    assert!(!world.verified.contains(&late.id), "not while checks run, however late it is");
+    let done = Job::VerifyRows(held_back.remove(0)).run(&world.shared);
+    world.handle(Input::Done(done));
+    assert!(world.verified.contains(&late.id), "at once when there is time");
+    // Two say that the other one is valid; only the order is missing.
+    world.round(&[(1, ack(first.reference(), Valid)), (2, ack(first.reference(), Valid))]);
+    world.pass(DELAY * 60);
+    assert!(!world.verified.contains(&first.id));
+}
+
+#[test]
+fn seats_that_are_silent_for_long_are_passed_over() {
+    let mut world = World::new(Policy::Quorum);
+    let batch = batch_of_rank(&world, 2);
+    let before = verify_before(
+        &world.node.draw_seed,
+        &world.shared.committee,
+        Seat(1),
+        batch.header.sequence,
+        Seat(0),
+    );
+    let silent = before.iter().find(|seat| *seat != Seat(1)).expect("one other comes before");
+    let others: Vec<u16> = (1..4).filter(|&seat| Seat(seat) != silent).collect();
+    for round in 1..12 {
+        let mut parents = world.last.clone();
+        parents.extend(world.own.last().filter(|_| round > 1).map(|v| v.reference()));
+        parents.sort_by_key(|p| p.author);
+        let made: Vec<_> = others.iter().map(|&a| world.vertex((round, a), &parents, &[], round)).collect();
+        world.last = made.iter().map(|v| v.reference()).collect();
+        for v in made {
+            world.receive(v.vertex.author.0, Message::Vertex(v));
+        }
+        world.pass(DELAY * 3);
+    }
+    assert!(world.node.consensus.dag().highest() >= Round(10));
+    world.receive(1, Message::Batch(batch.clone()));
+    assert!(world.verified.contains(&batch.id), "{silent:?} would never do it");
+}
+
+#[test]
+fn an_author_that_lost_its_records_goes_on_above_the_window_and_gets_its_batch_back() {
+    let mut world = World::new(Policy::Quorum);
+    // Sealed in an earlier life of which nothing is left.
+    let slot = (world.shared.committee.epoch, Seat(0), Sequence(3));
+    let taken = rows(&world.genesis, 2, 1..4, None);
+    let lost = seal(&seat_key(0), &world.shared.chain, slot, ACCOUNTS + 1, columns(&taken));
+    world.receive(2, Message::Batch(lost.clone()));
+    assert!(world.node.batches.get(&lost.id).is_none(), "nobody asked for it");
+    world.round(&[1, 2].map(|by| (by, ack(lost.reference(), Held))));
+    world.pass(DELAY * 6);
+    let asked = |world: &World| {
+        let wants = |m: &Message| matches!(m, Message::WantBatches(refs) if refs.contains(&lost.reference()));
+        world.sent.iter().any(|(_, m)| wants(m))
+    };
+    assert!(asked(&world));
+    let window = world.shared.rules.window;
+    let next = world.seal(1, 1..4);
+    assert_eq!(next.sequence, Sequence(window + 1), "above all that may be used, and still counted");
+    world.receive(2, Message::Batch(lost.clone()));
+    world.round(&[1, 2, 3].map(|by| (by, ack(lost.reference(), Valid))));
+    world.round(&[1, 2, 3].map(|by| (by, ack(next, Valid))));
+    world.rounds(8);
+    assert_eq!(world.settled_ok(), 6, "both settle, and the chain does not wait for the bytes");
+    assert_eq!(world.node.progress().outstanding, 0);
+    assert_eq!(world.seal(3, 1..2).sequence, Sequence(window + 2));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! The rules of deciding, ordering and settling once more, as plainly as they can be said, to hold the engine against.
 //! Nothing here calls the engine.
 
-use crate::types::{BatchId, BatchRef, Policy, Round, Seat, Time, Verdict, VertexId};
-use crate::wire::SignedVertex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use throng::types::{BatchId, BatchRef, Policy, Round, Seat, Time, Verdict, VertexId};
+use throng::wire::SignedVertex;
 
 /// What an emitted leader brought, in plain values.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Link {
+pub struct Link {
     pub leader: (Round, Seat, VertexId),
     pub time: Time,
     pub output: Vec<VertexId>,
@@ -23,7 +23,7 @@ enum Slot {
 }
 
 /// A set of accepted vertices and the chain's parameters.
-pub(super) struct Oracle<'a> {
+pub struct Oracle<'a> {
     pub n: usize,
     pub depth: u64,
     pub window: u64,
@@ -32,7 +32,20 @@ pub(super) struct Oracle<'a> {
     pub vertices: &'a BTreeMap<VertexId, Arc<SignedVertex>>,
 }
 
-type Memo = BTreeMap<u64, Slot>;
+/// What became of a slot that the chain has passed.
+#[derive(Clone, Copy)]
+struct Passed {
+    round: u64,
+    leader: u64,
+    committed: bool,
+}
+
+/// The slots up to the last emitted leader, and what is decided above it, as far as it was asked for.
+#[derive(Default)]
+struct Reading {
+    passed: Vec<Passed>,
+    memo: BTreeMap<u64, Slot>,
+}
 
 impl Oracle<'_> {
     fn quorum(&self) -> usize {
@@ -43,8 +56,37 @@ impl Oracle<'_> {
         self.vertices.values().filter(move |v| v.vertex.round.0 == round)
     }
 
-    fn is_leader(&self, v: &SignedVertex) -> bool {
-        u64::from(v.vertex.author.0) == v.vertex.round.0 % self.n as u64
+    /// Who leads a round above the last emitted leader, from what became of the slots up to that one.
+    fn leader(&self, round: u64, passed: &[Passed]) -> u64 {
+        let n = self.n as u64;
+        // Of each seat: its skips in a row, no more than five, and up to which round it gives way for them.
+        let mut away: Vec<(u64, u64, u64)> = Vec::new();
+        for seat in 0..n {
+            let own = passed.iter().rev().filter(|slot| slot.leader == seat);
+            let skips: Vec<u64> = own.take_while(|slot| !slot.committed).map(|slot| slot.round).collect();
+            if let Some(last) = skips.first() {
+                let count = skips.len().min(5) as u64;
+                let until = last + n * 2u64.pow(count as u32);
+                if until >= round {
+                    away.push((count, until, n - seat));
+                }
+            }
+        }
+        // Most skips first, then the longest, then the lowest seat.
+        away.sort();
+        away.reverse();
+        let away: Vec<u64> =
+            away.into_iter().take((self.n - 1) / 3).map(|(.., from_top)| n - from_top).collect();
+        let turn = round % n;
+        if !away.contains(&turn) {
+            return turn;
+        }
+        let here: Vec<u64> = (0..n).filter(|seat| !away.contains(seat)).collect();
+        here[((round / n + turn) % here.len() as u64) as usize]
+    }
+
+    fn is_leader(&self, v: &SignedVertex, reading: &Reading) -> bool {
+        u64::from(v.vertex.author.0) == self.leader(v.vertex.round.0, &reading.passed)
     }
 
     fn highest(&self) -> u64 {
@@ -52,14 +94,14 @@ impl Oracle<'_> {
     }
 
     /// The vertex of the leader slot below that `v` names as a strong parent.
-    fn vote(&self, v: &SignedVertex) -> Option<VertexId> {
+    fn vote(&self, v: &SignedVertex, reading: &Reading) -> Option<VertexId> {
         let parents = v.vertex.strong.iter().filter_map(|p| self.vertices.get(&p.id));
-        parents.into_iter().find(|p| self.is_leader(p)).map(|p| p.id)
+        parents.into_iter().find(|p| self.is_leader(p, reading)).map(|p| p.id)
     }
 
-    fn certifies(&self, v: &SignedVertex, leader: VertexId) -> bool {
+    fn certifies(&self, v: &SignedVertex, leader: VertexId, reading: &Reading) -> bool {
         let parents = v.vertex.strong.iter().filter_map(|p| self.vertices.get(&p.id));
-        parents.filter(|p| self.vote(p) == Some(leader)).count() >= self.quorum()
+        parents.filter(|p| self.vote(p, reading) == Some(leader)).count() >= self.quorum()
     }
 
     fn is_ancestor(&self, of: &SignedVertex, wanted: VertexId, seen: &mut BTreeSet<VertexId>) -> bool {
@@ -70,30 +112,33 @@ impl Oracle<'_> {
         })
     }
 
-    fn decide(&self, round: u64, memo: &mut Memo) -> Slot {
-        if let Some(known) = memo.get(&round) {
+    fn decide(&self, round: u64, reading: &mut Reading) -> Slot {
+        if let Some(known) = reading.memo.get(&round) {
             return *known;
         }
-        let slot = self.decide_anew(round, memo);
-        memo.insert(round, slot);
+        let slot = self.decide_anew(round, reading);
+        reading.memo.insert(round, slot);
         slot
     }
 
-    fn decide_anew(&self, round: u64, memo: &mut Memo) -> Slot {
+    fn decide_anew(&self, round: u64, reading: &mut Reading) -> Slot {
         if round > self.highest() {
             return Slot::Undecided;
         }
-        let blanks: BTreeSet<Seat> =
-            self.of_round(round + 1).filter(|v| self.vote(v).is_none()).map(|v| v.vertex.author).collect();
+        let blanks: BTreeSet<Seat> = self
+            .of_round(round + 1)
+            .filter(|v| self.vote(v, reading).is_none())
+            .map(|v| v.vertex.author)
+            .collect();
         if blanks.len() >= self.quorum() {
             return Slot::Skip;
         }
         let candidates: Vec<&Arc<SignedVertex>> =
-            self.of_round(round).filter(|v| self.is_leader(v)).collect();
+            self.of_round(round).filter(|v| self.is_leader(v, reading)).collect();
         for candidate in &candidates {
             let certifiers: BTreeSet<Seat> = self
                 .of_round(round + 2)
-                .filter(|v| self.certifies(v, candidate.id))
+                .filter(|v| self.certifies(v, candidate.id, reading))
                 .map(|v| v.vertex.author)
                 .collect();
             if certifiers.len() >= self.quorum() {
@@ -101,14 +146,14 @@ impl Oracle<'_> {
             }
         }
         for later in round + 3..=self.highest() {
-            let anchor = match self.decide(later, memo) {
+            let anchor = match self.decide(later, reading) {
                 Slot::Skip => continue,
                 Slot::Undecided => return Slot::Undecided,
                 Slot::Commit(anchor) => &self.vertices[&anchor],
             };
             let certified = candidates.iter().find(|candidate| {
                 self.of_round(round + 2).any(|v| {
-                    self.certifies(v, candidate.id)
+                    self.certifies(v, candidate.id, reading)
                         && (v.id == anchor.id || self.is_ancestor(anchor, v.id, &mut BTreeSet::new()))
                 })
             });
@@ -138,15 +183,25 @@ impl Oracle<'_> {
 
     /// The whole chain.
     pub fn chain(&self) -> Vec<Link> {
-        let (mut memo, mut links) = (Memo::new(), Vec::<Link>::new());
+        let (mut reading, mut links) = (Reading::default(), Vec::<Link>::new());
+        let mut skipped: Vec<Passed> = Vec::new();
         let mut spoken: BTreeSet<(Round, Seat)> = BTreeSet::new();
         let mut counting = Counting::new(self);
         for round in 1..=self.highest() {
-            let leader = match self.decide(round, &mut memo) {
+            let passed = |committed| Passed { round, leader: self.leader(round, &reading.passed), committed };
+            let (skip, commit) = (passed(false), passed(true));
+            let leader = match self.decide(round, &mut reading) {
                 Slot::Undecided => break,
-                Slot::Skip => continue,
+                Slot::Skip => {
+                    skipped.push(skip);
+                    continue;
+                }
                 Slot::Commit(id) => self.vertices[&id].clone(),
             };
+            // Only now do they count, and all above is read anew.
+            reading.passed.append(&mut skipped);
+            reading.passed.push(commit);
+            reading.memo.clear();
             let mut history = BTreeMap::new();
             self.history(&leader, round.saturating_sub(self.depth), &mut history);
             let mut slots: BTreeMap<(Round, Seat), Arc<SignedVertex>> = BTreeMap::new();
@@ -171,7 +226,7 @@ impl Oracle<'_> {
 type Counted = (Seat, (Seat, u64), BatchId, Verdict);
 
 /// Settling by going through everything counted so far, every time.
-pub(super) struct Counting {
+pub struct Counting {
     window: i128,
     quorum: usize,
     valid: usize,

@@ -1,9 +1,87 @@
 //! Thousands of random DAGs with equivocation, gaps and late parents, in several orders of arrival, against the plain
 //! rules.
 
-use super::oracle::{Link, Oracle};
-use super::*;
+mod oracle;
+
+use bytes::Bytes;
+use oracle::{Link, Oracle};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use throng::consensus::{Consensus, Insert};
+use throng::types::{
+    AccountNumber, Ack, BatchId, BatchRef, Epoch, Genesis, GenesisAccount, Key, Parent, Policy, Round, Rules,
+    Seat, SeatInfo, Sequence, Time, Verdict, Vertex, VertexId, VertexRef,
+};
+use throng::wire::SignedVertex;
+
+/// A repeatable source of numbers (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides.max(1)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for end in (1..items.len()).rev() {
+            items.swap(end, self.below(end as u64 + 1) as usize);
+        }
+    }
+}
+
+fn genesis(n: u16, depth: u64, window: u64, policy: Policy) -> Genesis {
+    let seat = |s| SeatInfo { key: Key([s as u8 + 1; 32]), fee_account: AccountNumber(1) };
+    Genesis {
+        name: "test".into(),
+        time: Time(1_000),
+        rules: Rules { depth, window, policy, ..Rules::default() },
+        seats: (0..n).map(seat).collect(),
+        accounts: vec![GenesisAccount { key: [1; 32], balance: 1 }],
+    }
+}
+
+/// A vertex of this slot; `face` tells twins apart.
+fn vertex(
+    (round, author, face): (u64, u16, u8),
+    strong: &[VertexRef],
+    weak: &[VertexRef],
+    acks: Vec<Ack>,
+) -> Arc<SignedVertex> {
+    let mut id = [face; 32];
+    // Faces differ in the first byte, so that the order of ids is not the order of faces.
+    id[0] = (round as u8).wrapping_mul(31) ^ (author as u8).wrapping_mul(57) ^ face.wrapping_mul(101);
+    id[1..9].copy_from_slice(&round.to_le_bytes());
+    id[9..11].copy_from_slice(&author.to_le_bytes());
+    let vertex = Vertex {
+        epoch: Epoch(0),
+        round: Round(round),
+        author: Seat(author),
+        time: Time(1_000 + round * 10 + u64::from(author)),
+        strong: strong.iter().map(|p| Parent { author: p.author, id: p.id }).collect(),
+        weak: weak.to_vec(),
+        acks,
+        parts: Vec::new(),
+    };
+    Arc::new(SignedVertex {
+        vertex,
+        id: VertexId(id),
+        signature: [0; 64],
+        bytes: Bytes::from_static(&[0; 100]),
+    })
+}
+
+fn ack(author: u16, sequence: u64, id: u8, verdict: Verdict) -> Ack {
+    let batch = BatchRef { author: Seat(author), sequence: Sequence(sequence), id: BatchId([id; 32]) };
+    Ack { batch, verdict }
+}
 
 /// A world: every vertex that anybody made.
 struct World {
@@ -39,7 +117,9 @@ impl World {
             twin: dice.below(70),
         };
         let mut world = World { genesis, byzantine, rounds: Vec::new() };
-        for round in 1..=12 + dice.below(14) {
+        // Some are long enough for seats that gave way to lead again.
+        let rounds = if dice.chance(10) { 60 + dice.below(60) } else { 12 + dice.below(14) };
+        for round in 1..=rounds {
             world.add_round(round, &taste, &mut dice);
         }
         world
@@ -137,7 +217,11 @@ impl World {
 enum Arrival {
     InOrder,
     Backwards,
-    Shuffled { emit_percent: u64 },
+    Shuffled {
+        emit_percent: u64,
+    },
+    /// A node that catches up: it has everything before it emits anything.
+    AllAtOnce,
 }
 
 /// What a node saw.
@@ -181,7 +265,7 @@ fn play(world: &World, arrival: Arrival, dice: &mut Dice) -> Seen {
     let mut vain = 0;
     while vain < 6 {
         match arrival {
-            Arrival::InOrder => {}
+            Arrival::InOrder | Arrival::AllAtOnce => {}
             Arrival::Backwards => offered.reverse(),
             Arrival::Shuffled { .. } => dice.shuffle(&mut offered),
         }
@@ -191,7 +275,12 @@ fn play(world: &World, arrival: Arrival, dice: &mut Dice) -> Seen {
             if let Insert::Accepted(accepted) = seen.consensus.insert(v.clone()) {
                 seen.note(accepted);
             }
-            if !matches!(arrival, Arrival::Shuffled { emit_percent } if !dice.chance(emit_percent)) {
+            let emits = match arrival {
+                Arrival::Shuffled { emit_percent } => dice.chance(emit_percent),
+                Arrival::AllAtOnce => false,
+                Arrival::InOrder | Arrival::Backwards => true,
+            };
+            if emits {
                 seen.emit();
             }
         }
@@ -204,7 +293,9 @@ fn play(world: &World, arrival: Arrival, dice: &mut Dice) -> Seen {
     seen
 }
 
-fn check(seed: u64) -> (usize, usize) {
+/// Plays one world: how many links its chain has, how many of them by a seat whose turn it was not, and how many batches
+/// settle.
+fn check(seed: u64) -> [usize; 3] {
     let world = World::new(seed);
     let mut dice = Dice(seed ^ 0xd1ce);
     let arrivals = [
@@ -212,6 +303,7 @@ fn check(seed: u64) -> (usize, usize) {
         Arrival::Backwards,
         Arrival::Shuffled { emit_percent: 100 },
         Arrival::Shuffled { emit_percent: 5 },
+        Arrival::AllAtOnce,
     ];
     let needed = world.honest_history();
     let mut longest: Vec<Link> = Vec::new();
@@ -242,16 +334,31 @@ fn check(seed: u64) -> (usize, usize) {
         }
     }
     let settled = longest.iter().map(|link| link.settled.len()).sum();
-    (longest.len(), settled)
+    let committee = world.genesis.committee();
+    let stood_in = longest.iter().filter(|link| committee.leader(link.leader.0) != link.leader.1).count();
+    [longest.len(), stood_in, settled]
+}
+
+/// How many worlds to play: `THRONG_DAGS`, or some hundreds.
+fn worlds() -> u64 {
+    std::env::var("THRONG_DAGS").map_or(600, |count| count.parse().expect("THRONG_DAGS is a number"))
 }
 
 #[test]
 fn random_worlds_give_the_chain_of_the_plain_rules_in_any_order_of_arrival() {
-    let (mut links, mut settled) = (0, 0);
-    for seed in 0..1_200 {
-        let (l, s) = check(seed);
-        links += l;
-        settled += s;
+    let mut sums = [0; 3];
+    let count = worlds();
+    for seed in 0..count {
+        for (sum, more) in sums.iter_mut().zip(check(seed)) {
+            *sum += more as u64;
+        }
+        if count > 10_000 && seed % 10_000 == 9_999 {
+            println!("{} worlds: links, of stand-ins, batches settled: {sums:?}", seed + 1);
+        }
     }
-    assert!(links > 5_000 && settled > 600, "the worlds are not empty: {links} links, {settled} settled");
+    let [links, stood_in, settled] = sums;
+    assert!(
+        links > count * 4 && stood_in > count / 10 && settled > count / 2,
+        "not empty: {sums:?} of {count}"
+    );
 }
