@@ -238,6 +238,10 @@ pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
 fn prepare(args: &Args) -> Result<Plans, SimError> {
     let plans = args.plans()?;
     plans.plan(0).check()?;
+    if !args.keep.is_dir() {
+        let reason = "is no directory that plans could be kept in".to_owned();
+        return Err(SimError::File { path: args.keep.clone(), reason });
+    }
     if let Some(path) = &args.write_plan {
         write_plan(path, &plans.plan(0))?;
     }

@@ -88,7 +88,7 @@ fn f_silent_nodes_are_tolerated_and_regions_cost_their_distance() {
 fn what_cannot_go_on_is_called_no_progress_with_the_reason() {
     // Everything is lost until long after the bound.
     let cut = What::Loss { from: None, to: None, per_mille: 1000 };
-    let mut plan = calm(config(4, 1)).with(vec![fault(500, 1_000, cut)]);
+    let mut plan = calm(config(4, 1)).with(vec![fault(500, 60_000, cut)]);
     plan.check().unwrap();
     let mut world = world::World::new(plan.clone()).unwrap();
     world.run(&|now| now > Duration::from_millis(1_200)).unwrap_err();

@@ -36,11 +36,14 @@ impl World {
             return self.network.consumed(&flight);
         }
         let Some(ready) = self.network.arrive(&flight, self.now) else { return };
+        let seat = flight.to;
         let place = &mut self.places[to];
         place.inbox_bytes += flight.parcel.bytes();
-        let seat = flight.to;
         place.inbox.push_back((ready, flight));
-        self.plan_turn(seat);
+        if !place.disk.is_behind() {
+            let at = ready.max(place.cpu.loop_free_at());
+            self.plan_turn_at(seat, at);
+        }
     }
 
     /// A node's loop takes everything that waits, does what it says, and is done when the modelled time is over.

@@ -171,7 +171,8 @@ impl World {
         let place = &mut self.places[usize::from(seat)];
         if place.machine.is_some() {
             place.inputs.push_back(input);
-            self.plan_turn(seat);
+            let at = place.cpu.loop_free_at().max(self.now);
+            self.plan_turn_at(seat, at);
         }
     }
 
@@ -179,7 +180,14 @@ impl World {
     pub(super) fn plan_turn(&mut self, seat: u16) {
         let now = self.now;
         let place = &mut self.places[usize::from(seat)];
-        let Some(at) = place.next_turn(now) else { return };
+        if let Some(at) = place.next_turn(now) {
+            self.plan_turn_at(seat, at);
+        }
+    }
+
+    /// The same when it is known that there is something to do at `at`.
+    pub(super) fn plan_turn_at(&mut self, seat: u16, at: Nanos) {
+        let place = &mut self.places[usize::from(seat)];
         if place.turn_at.is_none_or(|planned| planned > at) {
             place.turn_at = Some(at);
             self.queue.push(at, Event::Turn { seat, life: place.life });

@@ -4,7 +4,7 @@
 use crate::types::{BatchId, Block, Genesis, Policy, SeatSet, Verdict};
 use crate::wire::{Batch, SignedVertex};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 struct Known {
@@ -18,24 +18,33 @@ pub struct HeldCheck {
     nodes: usize,
     policy: Policy,
     batches: BTreeMap<BatchId, Known>,
+    /// What was judged: nothing more is remembered of it.
+    settled: BTreeSet<BatchId>,
 }
 
 impl HeldCheck {
     /// Nothing is held.
     pub fn new(genesis: &Genesis) -> HeldCheck {
-        HeldCheck { nodes: genesis.seats.len(), policy: genesis.rules.policy, batches: BTreeMap::new() }
+        HeldCheck {
+            nodes: genesis.seats.len(),
+            policy: genesis.rules.policy,
+            batches: BTreeMap::new(),
+            settled: BTreeSet::new(),
+        }
     }
 
     /// A batch is durable on a node.
     pub fn durable(&mut self, node: u16, bytes: &Bytes) {
-        if let Ok(batch) = Batch::decode(bytes.clone()) {
+        if let Ok(batch) = Batch::decode(bytes.clone())
+            && !self.settled.contains(&batch.id)
+        {
             self.batches.entry(batch.id).or_default().durable.insert(crate::types::Seat(node));
         }
     }
 
     /// A vertex was sent for the first time: what its author says in it.
     pub fn vertex(&mut self, vertex: &SignedVertex) {
-        for ack in &vertex.vertex.acks {
+        for ack in vertex.vertex.acks.iter().filter(|ack| !self.settled.contains(&ack.batch.id)) {
             let known = self.batches.entry(ack.batch.id).or_default();
             if ack.verdict != Verdict::Invalid {
                 known.held.insert(vertex.vertex.author);
@@ -73,6 +82,8 @@ impl HeldCheck {
                     ));
                 }
             }
+            self.batches.remove(&settled.id);
+            self.settled.insert(settled.id);
         }
         Ok(())
     }
