@@ -233,10 +233,10 @@ impl World {
                     let (out, into) = (side.contains(&sender), side.contains(&receiver));
                     trouble.cut |= out && !into || !one_way && into && !out;
                 }
-                What::Loss { from, to, per_mille } => {
-                    if from.is_none_or(|from| from == sender) && to.is_none_or(|to| to == receiver) {
-                        trouble.loss_per_mille = trouble.loss_per_mille.max((*per_mille).into());
-                    }
+                What::Loss { from, to, per_mille }
+                    if from.is_none_or(|from| from == sender) && to.is_none_or(|to| to == receiver) =>
+                {
+                    trouble.loss_per_mille = trouble.loss_per_mille.max((*per_mille).into());
                 }
                 What::Duplicate { per_mille } => {
                     trouble.duplicate_per_mille = trouble.duplicate_per_mille.max((*per_mille).into());

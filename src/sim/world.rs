@@ -26,7 +26,7 @@ const FIRST_DIALS: Nanos = 20 * MS;
 /// Blocks from checkpoint to checkpoint: often, since runs are short.
 const CHECKPOINT_BLOCKS: u64 = 16;
 /// Events between two looks at whether the run is to end.
-const LOOK: u64 = 1 << 12;
+const LOOK: u64 = 1 << 8;
 /// The purposes of draws.
 const SEAT_KEY: u64 = 1;
 pub(super) const NODE_SEED: u64 = 2;

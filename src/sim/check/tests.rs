@@ -15,8 +15,8 @@ fn key(number: u8) -> SigningKey {
 }
 
 fn genesis() -> Genesis {
-    let seat = |s| SeatInfo { key: Key(public_key(&key(100 + s))), fee_account: AccountNumber(1) };
-    let account = |a| GenesisAccount { key: public_key(&key(a)), balance: 1_000 };
+    let seat = |s: u8| SeatInfo { key: Key(public_key(&key(100 + s))), fee_account: AccountNumber(1) };
+    let account = |a: u8| GenesisAccount { key: public_key(&key(a)), balance: 1_000 };
     let genesis = Genesis {
         name: "checked".into(),
         time: Time(1),
