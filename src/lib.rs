@@ -14,6 +14,7 @@
 //! | [`store`] | segment files, recovery, memory-mapped reads |
 //! | [`node`] | the machine without I/O that wires the above |
 //! | [`net`] | the driver: mio, connections, threads, clock |
+//! | [`sim`] | the virtual world: the same machines under faults, reproducible from a seed |
 //! | [`lab`] | workloads, clusters, measuring |
 //! | [`cli`] | commands |
 #![warn(missing_docs)]
@@ -27,6 +28,7 @@ pub mod mempool;
 pub mod metrics;
 pub mod net;
 pub mod node;
+pub mod sim;
 pub mod store;
 pub mod types;
 pub mod wire;

@@ -26,7 +26,7 @@ fn refusal(flags: &[&str]) -> String {
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
-    let cases: [(&[&str], &str); 27] = [
+    let cases: [(&[&str], &str); 46] = [
         (&["bench", "--nodes", "0"], "1 to 1024"),
         (&["bench", "--nodes", "1,0"], "1 to 1024"),
         (&["bench", "--nodes", "2000", "--accounts", "5000"], "1 to 1024"),
@@ -54,6 +54,25 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["stress", "--kind", "rude"], "idle, garbage, forged"),
         (&["stress", "--nodes", "0"], "--nodes 0"),
         (&["stress", "--duration", "0ms"], "--duration"),
+        (&["sim", "--nodes", "0"], "--nodes 0"),
+        (&["sim", "--nodes", "5000"], "1 and 1024"),
+        (&["sim", "--nodes", "99999999"], "1 and 1024"),
+        (&["sim", "--seed", "-1"], "whole number"),
+        (&["sim", "--seeds", "5..5"], "0..200"),
+        (&["sim", "--seeds", "0..9", "--seed", "1"], "--seed"),
+        (&["sim", "--duration", "1ms"], "--duration"),
+        (&["sim", "--load", "2000000"], "--load"),
+        (&["sim", "--accounts", "3"], "--accounts 3"),
+        (&["sim", "--faults", "comet"], "no fault `comet`"),
+        (&["sim", "--faults", "none,crash"], "no fault `none`"),
+        (&["sim", "--regions", "tokyo,atlantis"], "no region `atlantis`"),
+        (&["sim", "--bandwidth", "fast"], "100mbit"),
+        (&["sim", "--cores", "0"], "--cores"),
+        (&["sim", "--verify", "nobody"], "all, quorum"),
+        (&["sim", "--plan", "/nowhere/plan.json"], "/nowhere/plan.json"),
+        (&["sim", "--plan", "x.json", "--nodes", "4"], "--plan"),
+        (&["sim", "--calibration", "/nowhere/costs.json"], "/nowhere/costs.json"),
+        (&["sim", "--keep", "/nowhere/at/all"], "/nowhere/at/all"),
     ];
     for (flags, hint) in cases {
         let line = refusal(flags);
@@ -182,4 +201,67 @@ fn forged_rows_are_seen_through_and_the_chain_goes_on() {
     assert!(rows("peers_seen_through_rows") > 0, "{document}");
     assert!(rows("peers_seen_through_rows") <= rows("peers_forged_rows"), "{document}");
     assert!(!document["exceeded"].to_string().contains("forged"), "{document}");
+}
+
+/// Writes a plan of a short world to a file and returns its text.
+fn written_plan(path: &str) -> String {
+    let output =
+        throng(&["sim", "--duration", "1s", "--accounts", "20", "--faults", "crash", "--write-plan", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+    std::fs::read_to_string(path).expect("the plan was written")
+}
+
+#[test]
+fn a_malformed_or_impossible_plan_is_refused_with_its_file() {
+    let dir = tempfile::tempdir().expect("a directory for the test");
+    let path = dir.path().join("plan.json");
+    let path = path.to_str().expect("a path in UTF-8");
+    let good = written_plan(path);
+    let mut cases = vec![
+        (String::new(), "EOF"),
+        ("[]".to_owned(), "plan.json"),
+        (good.replacen("\"version\": 1", "\"version\": 2", 1), "version 2"),
+        (good.replacen("\"nodes\": 4", "\"nodes\": 0", 1), "--nodes 0"),
+        (good.replacen("\"seed\"", "\"sead\"", 1), "sead"),
+        (good.replace("\"crash\"", "\"comet\""), "comet"),
+    ];
+    let crash = |node: u32| {
+        let what = format!(
+            "{{\"kind\": \"crash\", \"node\": {node}, \"while_syncing\": false, \"tail\": \"torn\"}}"
+        );
+        format!("\"faults\": [{{\"at_us\": 1, \"for_us\": 1, \"what\": {what}}}]")
+    };
+    let start = good.find("\"faults\"").expect("a plan has faults");
+    cases.push((format!("{}{}}}", &good[..start], crash(9)), "there is no node 9"));
+    for (text, hint) in cases {
+        std::fs::write(path, text).expect("written");
+        let line = refusal(&["sim", "--plan", path]);
+        assert!(line.contains(path) && line.contains(hint), "{hint}: {line}");
+    }
+    std::fs::write(path, format!("{}{}}}", &good[..start], crash(2))).expect("written");
+    assert_eq!(throng(&["sim", "--plan", path]).status.code(), Some(0));
+}
+
+#[test]
+fn a_world_prints_its_nodes_and_verdict_and_repeats_in_another_process() {
+    let flags =
+        ["sim", "--nodes", "4", "--seed", "7", "--duration", "2s", "--accounts", "50", "--faults", "all"];
+    let output = throng(&flags);
+    let out = said(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{out} {}", said(&output.stderr));
+    for words in ["node", "height", "n=4 seed 7: agreed", "Trace ", "three message delays"] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    let run = || {
+        let output = throng(&[&flags[..], &["--json"]].concat());
+        let document: Value = serde_json::from_str(said(&output.stdout)).expect("one JSON document");
+        document["runs"][0].clone()
+    };
+    let (first, again) = (run(), run());
+    assert_eq!(first, again);
+    assert_eq!(first["verdict"], "agreed");
+    assert!(out.contains(first["trace_hash"].as_str().expect("a hash")), "{out}");
+    let many = throng(&["sim", "--nodes", "1", "--seeds", "0..3", "--duration", "500ms", "--json"]);
+    let document: Value = serde_json::from_str(said(&many.stdout)).expect("one JSON document");
+    assert_eq!(document["runs"].as_array().map(Vec::len), Some(3));
 }

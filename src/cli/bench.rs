@@ -47,11 +47,21 @@ pub struct Args {
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
-enum Verify {
+pub(super) enum Verify {
     /// Every node: n checks per transaction
     All,
     /// The author and f others: f + 1 checks per transaction
     Quorum,
+}
+
+impl Verify {
+    /// The rule of the chain that it stands for.
+    pub fn policy(self) -> Policy {
+        match self {
+            Verify::All => Policy::All,
+            Verify::Quorum => Policy::Quorum,
+        }
+    }
 }
 
 impl Args {
@@ -81,10 +91,7 @@ impl Args {
             accounts: self.accounts,
             rate: self.rate,
             in_flight: self.in_flight,
-            verify: match self.verify {
-                Verify::All => Policy::All,
-                Verify::Quorum => Policy::Quorum,
-            },
+            verify: self.verify.policy(),
             seed: self.seed,
             dir: self.dir.clone(),
         }

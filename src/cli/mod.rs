@@ -11,6 +11,8 @@
 
 mod bench;
 mod live;
+mod sim;
+mod sim_table;
 mod stress;
 mod table;
 mod value;
@@ -62,6 +64,12 @@ enum Command {
     /// what the chain did before, during and after. It passes when all nodes agree, throughput during is at least half of
     /// before and after at least 80 % of it, and the peers' descriptors are closed again.
     Stress(stress::Args),
+    /// A virtual world: the same nodes under crashes, partitions and losses, reproducible from a seed
+    ///
+    /// Plays one world per seed in virtual time: network, disks, cores and clocks are modelled, the nodes are the real
+    /// ones. Checkers watch every block. A run that fails is made smaller by leaving out faults, kept as a plan, and
+    /// repeated by the command that is printed.
+    Sim(sim::Args),
 }
 
 /// Runs the command line.
@@ -78,6 +86,7 @@ pub fn main() -> ExitCode {
     let status = match cli.command {
         Some(Command::Bench(args)) => bench::run(&args, &interrupt, cli.verbose > 0),
         Some(Command::Stress(args)) => stress::run(&args, &interrupt, cli.verbose > 0),
+        Some(Command::Sim(args)) => sim::run(&args, &interrupt, cli.verbose > 0),
         None => {
             eprintln!(
                 "throng: no command: a short bench of 1 and 4 nodes; `throng bench` takes longer and tells more, \

@@ -45,6 +45,26 @@ pub fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// Bits per second, such as `1gbit`, `100mbit` or `500kbit`.
+pub fn bandwidth(text: &str) -> Result<u64, String> {
+    let units = [("gbit", 1e9), ("mbit", 1e6), ("kbit", 1e3)];
+    let found = units.into_iter().find_map(|(name, bits)| Some((text.strip_suffix(name)?, bits)));
+    let bits = found.and_then(|(number, bits)| Some(number.parse::<f64>().ok()? * bits));
+    match bits {
+        Some(bits) if (1_000.0..=1e12).contains(&bits) => Ok(bits as u64),
+        _ => Err(format!("`{text}` is not a bandwidth: write it like 1gbit, 100mbit or 500kbit")),
+    }
+}
+
+/// Seeds `A..B`, without `B`.
+pub fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(from, until)| Some(from.parse().ok()?..until.parse().ok()?));
+    match range {
+        Some(range) if range.start < range.end => Ok(range),
+        _ => Err(format!("`{text}` is not a range of seeds: write it like 0..200, the end not included")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +92,19 @@ mod tests {
         assert_eq!(rate("2500"), Ok(Rate::PerSecond(2500.0)));
         for text in ["0", "-5", "NaN", "inf", "fast", ""] {
             assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bandwidths_and_ranges_of_seeds_are_read() {
+        assert_eq!(bandwidth("1gbit"), Ok(1_000_000_000));
+        assert_eq!(bandwidth("2.5mbit"), Ok(2_500_000));
+        for text in ["1", "0gbit", "-1gbit", "fastgbit", "NaNmbit", "infgbit", ""] {
+            assert!(bandwidth(text).is_err_and(|words| words.contains("100mbit")), "{text}");
+        }
+        assert_eq!(seeds("3..7"), Ok(3..7));
+        for text in ["3", "7..3", "3..3", "a..b", "..", "-1..4"] {
+            assert!(seeds(text).is_err_and(|words| words.contains("0..200")), "{text}");
         }
     }
 }

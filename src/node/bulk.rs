@@ -10,8 +10,9 @@ use crate::types::{Ack, BatchId, BatchRef, Effect, Policy, Seat, SeatSet, Sequen
 use crate::wire::{Batch, Message};
 use bytes::Bytes;
 
-/// The most batches sent in answer to one request: the rest is asked for again.
-const BATCHES_PER_REQUEST: usize = 16;
+/// The most bytes of batches sent in answer to one request, beside the first: the rest is asked for again. By bytes and
+/// not by number: who was away lacks many small ones, and would get them more slowly than new ones come.
+const REPLY_BYTES_MAX: usize = 4 << 20;
 /// So many message delays after a quorum holds a batch that does not settle, the next validator in the draw verifies it
 /// too; doubling per step.
 const WIDEN_AFTER_DELAYS: u32 = 8;
@@ -291,7 +292,13 @@ impl Node {
 
     pub(super) fn serve_batches(&mut self, to: Seat, wanted: &[BatchRef]) {
         let found = wanted.iter().filter_map(|b| self.batches.get(&b.id)).filter(|held| held.durable);
-        let batches: Vec<Batch> = found.take(BATCHES_PER_REQUEST).map(|held| held.batch.clone()).collect();
+        let mut room = REPLY_BYTES_MAX;
+        let fits = found.map(|held| held.batch.clone()).take_while(|batch| {
+            let before = room;
+            room = room.saturating_sub(batch.bytes().len());
+            before > 0
+        });
+        let batches: Vec<Batch> = fits.collect();
         batches.into_iter().for_each(|batch| self.send(to, Message::Batch(batch)));
     }
 }

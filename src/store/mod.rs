@@ -31,6 +31,7 @@ mod config;
 mod error;
 mod format;
 mod handle;
+mod image;
 mod map;
 mod recover;
 mod segment;
@@ -43,6 +44,7 @@ mod tests;
 pub use config::{ConfigError, StoreConfig};
 pub use error::{AppendError, Damage, StoreError};
 pub use handle::{OnSynced, Opened, Store, StoreMeter};
+pub use image::surviving;
 pub use recover::{Recovered, TornTail};
 pub use walk::RecordIter;
 

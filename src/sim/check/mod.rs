@@ -1,0 +1,113 @@
+//! The checkers: each restates a rule of the protocol by itself, from what leaves the nodes, and never asks the code
+//! under test whether it did right. They share the parser and the hashes with it, nothing else.
+//!
+//! | checker | holds |
+//! | --- | --- |
+//! | [`chain`] | one block hash per height over all nodes and restarts, each block on the one before |
+//! | [`rows`] | every block's rows replayed on a plain model: each nonce once, the outcome codes, constant supply |
+//! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants |
+//! | [`slots`] | never two vertices of one author and round, or two batches of one author and number |
+//! | [`memory`] | whatever waits stays under its bound |
+//!
+//! Progress after the faults is judged at the end of a run ([`super::verdict`]).
+
+pub mod chain;
+pub mod held;
+pub mod memory;
+pub mod rows;
+pub mod slots;
+
+#[cfg(test)]
+mod tests;
+
+use crate::store::RecordKind;
+use crate::types::{Block, Genesis};
+use crate::wire::{Batch, SignedVertex};
+use bytes::Bytes;
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The checker that saw it.
+    pub checker: &'static str,
+    /// What it saw.
+    pub words: String,
+}
+
+/// All checkers.
+pub struct Checks {
+    chain: chain::ChainCheck,
+    rows: rows::RowsCheck,
+    held: held::HeldCheck,
+    slots: slots::SlotsCheck,
+}
+
+/// A block that no node had before, and what its rows used.
+pub struct NewBlock {
+    /// The block.
+    pub block: Block,
+    /// Account and nonce of every row that used one.
+    pub used: Vec<(u32, u64)>,
+    /// Rows that moved something.
+    pub ok: u64,
+}
+
+impl Checks {
+    /// Checkers at the genesis.
+    pub fn new(genesis: &Genesis) -> Checks {
+        Checks {
+            chain: chain::ChainCheck::new(genesis),
+            rows: rows::RowsCheck::new(genesis),
+            held: held::HeldCheck::new(genesis),
+            slots: slots::SlotsCheck::default(),
+        }
+    }
+
+    /// A node sends a vertex, its own or another's.
+    pub fn vertex_sent(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), Violation> {
+        if self.slots.vertex(node, vertex).map_err(as_violation("slots"))? {
+            self.held.vertex(vertex);
+        }
+        Ok(())
+    }
+
+    /// A node sends a batch, its own or another's.
+    pub fn batch_sent(&mut self, node: u16, batch: &Batch) -> Result<(), Violation> {
+        self.slots.batch(node, batch).map_err(as_violation("slots"))
+    }
+
+    /// A node writes a record; the block in it, if no node wrote one of its height before.
+    pub fn written(
+        &mut self,
+        node: u16,
+        kind: RecordKind,
+        bytes: &Bytes,
+    ) -> Result<Option<NewBlock>, Violation> {
+        match kind {
+            RecordKind::Batch => {
+                self.rows.batch(bytes);
+                Ok(None)
+            }
+            RecordKind::Vertex => Ok(None),
+            RecordKind::Block => {
+                let Some(block) = self.chain.block(node, bytes).map_err(as_violation("chain"))? else {
+                    return Ok(None);
+                };
+                self.held.block(&block).map_err(as_violation("held"))?;
+                let (used, ok) = self.rows.block(&block).map_err(as_violation("rows"))?;
+                Ok(Some(NewBlock { block, used, ok }))
+            }
+        }
+    }
+
+    /// A record is durable on a node's disk.
+    pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) {
+        if kind == RecordKind::Batch {
+            self.held.durable(node, bytes);
+        }
+    }
+}
+
+fn as_violation(checker: &'static str) -> impl Fn(String) -> Violation {
+    move |words| Violation { checker, words }
+}

@@ -1,0 +1,186 @@
+//! Each checker catches the rule that it is for: good input passes, and with one thing wrong it does not.
+
+use super::*;
+use crate::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
+use crate::types::{
+    AccountNumber, Ack, BlockHash, Effect, Epoch, GenesisAccount, Height, Key, LeaderRef, Outcome, Round,
+    Rules, Seat, SeatInfo, Sequence, Time, Verdict, Vertex, VertexId, Witness,
+};
+use crate::wire::{
+    Rows, block_hash, chain_id, encode_block, outcomes_hash, seal, sign_vertex, transaction_digest,
+};
+
+fn key(number: u8) -> SigningKey {
+    signing_key_from_seed([number; 32])
+}
+
+fn genesis() -> Genesis {
+    let seat = |s: u8| SeatInfo { key: Key(public_key(&key(100 + s))), fee_account: AccountNumber(1) };
+    let account = |a: u8| GenesisAccount { key: public_key(&key(a)), balance: 1_000 };
+    let genesis = Genesis {
+        name: "checked".into(),
+        time: Time(1),
+        rules: Rules::default(),
+        seats: (0..4).map(seat).collect(),
+        accounts: (1..=4).map(account).collect(),
+    };
+    genesis.check().unwrap();
+    genesis
+}
+
+fn batch(author: u16, sequence: u64, effects: &[Effect]) -> Batch {
+    let genesis = genesis();
+    let chain = chain_id(&genesis);
+    let account = |number: u32| public_key(&key(number as u8));
+    let witness = |effect: &Effect| {
+        let digest =
+            transaction_digest(&chain, effect, &account(effect.from.get()), &account(effect.to.get()));
+        Witness(sign(&key(effect.from.get() as u8), &digest))
+    };
+    let witnesses: Vec<_> = effects.iter().map(witness).collect();
+    let rows = Rows { effects, keys: &[], witnesses: &witnesses };
+    seal(&key(100 + author as u8), &chain, (Epoch(0), Seat(author), Sequence(sequence)), 5, rows)
+}
+
+fn block(height: u64, previous: BlockHash, settled: &[&Batch], outcomes: &[Outcome]) -> Block {
+    let codes: Vec<u8> = outcomes.iter().map(|outcome| *outcome as u8).collect();
+    Block {
+        epoch: Epoch(0),
+        height: Height(height),
+        previous,
+        leader: LeaderRef { round: Round(height), author: Seat(0), id: VertexId([1; 32]) },
+        time: Time(height),
+        accounts: 5,
+        settled: settled.iter().map(|batch| batch.reference()).collect(),
+        outcomes: outcomes_hash(&codes),
+        roots: Vec::new(),
+    }
+}
+
+fn vertex(author: u16, round: u64, acks: Vec<Ack>) -> SignedVertex {
+    let chain = chain_id(&genesis());
+    let vertex = Vertex {
+        epoch: Epoch(0),
+        round: Round(round),
+        author: Seat(author),
+        time: Time(acks.len() as u64),
+        strong: Vec::new(),
+        weak: Vec::new(),
+        acks,
+        parts: Vec::new(),
+    };
+    sign_vertex(&key(100 + author as u8), &chain, vertex)
+}
+
+#[test]
+fn a_second_block_of_a_height_and_a_broken_link_are_caught() {
+    let genesis = genesis();
+    let start = BlockHash(chain_id(&genesis).0);
+    let first = encode_block(&block(1, start, &[], &[]));
+    let second = encode_block(&block(2, block_hash(&first), &[], &[]));
+    let mut check = chain::ChainCheck::new(&genesis);
+    assert!(check.block(0, &first).unwrap().is_some());
+    assert!(check.block(1, &first).unwrap().is_none());
+    assert!(check.block(1, &second).unwrap().is_some());
+    assert_eq!(check.height(), 2);
+    let fork = encode_block(&Block { time: Time(77), ..block(2, block_hash(&first), &[], &[]) });
+    assert!(check.block(2, &fork).unwrap_err().starts_with("at height 2 node 1 has"));
+    let torn = encode_block(&block(3, start, &[], &[]));
+    assert!(check.block(2, &torn).unwrap_err().contains("as the one before"));
+    let ahead = encode_block(&block(5, block_hash(&second), &[], &[]));
+    assert!(check.block(2, &ahead).unwrap_err().contains("the last written anywhere is 2"));
+    let leader = LeaderRef { round: Round(2), author: Seat(0), id: VertexId([1; 32]) };
+    let again = encode_block(&Block { leader, ..block(3, block_hash(&second), &[], &[]) });
+    assert!(check.block(2, &again).unwrap_err().contains("leader of round 2"));
+    assert!(check.block(2, &first[1..]).is_err());
+}
+
+#[test]
+fn outcomes_that_the_plain_model_does_not_give_are_caught() {
+    use Outcome::{AmountNotCovered, BadNonce, FeeNotCovered, Ok as Done, UnknownAccount};
+    let rows = [
+        (Effect::transfer(2, 3, 10, 1, 1), Done),
+        (Effect::transfer(2, 3, 10, 1, 1), BadNonce),
+        (Effect::transfer(2, 3, 10, 66, 1), BadNonce),
+        (Effect::transfer(2, 3, 10, 65, 1), Done),
+        (Effect::transfer(2, 4, 10, 1 + 64 - 63, 1), Done),
+        (Effect::transfer(3, 4, 5_000, 1, 1), AmountNotCovered),
+        (Effect::transfer(3, 4, 1, 2, 1_000), FeeNotCovered),
+        (Effect::transfer(3, 4, 999, 3, 0), Done),
+        (Effect::transfer(9, 4, 1, 3, 1), UnknownAccount),
+        (Effect::transfer(1, 9, 1, 3, 1), UnknownAccount),
+    ];
+    let mut effects: Vec<Effect> = rows.iter().map(|(effect, _)| *effect).collect();
+    effects.retain(|effect| effect.from.get() != 9 && effect.to.get() != 9);
+    let outcomes: Vec<Outcome> = rows.iter().map(|(_, outcome)| *outcome).collect();
+    let batch = batch(0, 1, &effects);
+    let known: Vec<Outcome> = outcomes[..effects.len()].to_vec();
+    let start = BlockHash(chain_id(&genesis()).0);
+    let run = |block: &Block| {
+        let mut check = rows::RowsCheck::new(&genesis());
+        check.batch(batch.bytes());
+        check.block(block)
+    };
+    let good = block(1, start, &[&batch], &known);
+    let (used, ok) = run(&good).unwrap();
+    assert_eq!((used.len(), ok), (5, 4));
+    let mut wrong = known.clone();
+    wrong[1] = Done; // a nonce used twice
+    assert!(run(&block(1, start, &[&batch], &wrong)).unwrap_err().contains("other outcomes"));
+    assert!(run(&Block { accounts: 6, ..good.clone() }).unwrap_err().contains("counts 6 accounts"));
+    assert!(run(&block(1, start, &[&batch, &batch], &known)).unwrap_err().contains("once more"));
+    let unseen = rows::RowsCheck::new(&genesis()).block(&good).unwrap_err();
+    assert!(unseen.contains("which nobody wrote"), "{unseen}");
+}
+
+#[test]
+fn a_settled_batch_without_enough_copies_or_acks_is_caught() {
+    let batch = batch(0, 1, &[Effect::transfer(2, 3, 1, 1, 1)]);
+    let block = block(1, BlockHash([0; 32]), &[&batch], &[Outcome::Ok]);
+    let run = |durable: u16, held: u16, valid: u16| {
+        let mut check = held::HeldCheck::new(&genesis());
+        (0..durable).for_each(|node| check.durable(node, batch.bytes()));
+        for author in 0..held {
+            let verdict = if author < valid { Verdict::Valid } else { Verdict::Held };
+            let ack = Ack { batch: batch.reference(), verdict };
+            check.vertex(&vertex(author, 1, vec![ack]));
+        }
+        check.block(&block)
+    };
+    assert_eq!(run(2, 3, 2), Ok(()));
+    assert!(run(1, 3, 2).unwrap_err().contains("durable on 1 nodes instead of 2"));
+    assert!(run(2, 2, 2).unwrap_err().contains("acked by 2 nodes instead of 3"));
+    assert!(run(2, 3, 1).unwrap_err().contains("verified by 1 nodes instead of 2"));
+}
+
+#[test]
+fn two_vertices_or_batches_of_one_slot_are_caught_whoever_sends_them() {
+    let mut check = slots::SlotsCheck::default();
+    let ack =
+        Ack { batch: batch(0, 1, &[Effect::transfer(2, 3, 1, 1, 1)]).reference(), verdict: Verdict::Held };
+    assert_eq!(check.vertex(1, &vertex(1, 7, vec![])), Ok(true));
+    assert_eq!(check.vertex(2, &vertex(1, 7, vec![])), Ok(false));
+    assert_eq!(check.vertex(2, &vertex(1, 8, vec![ack])), Ok(true));
+    assert!(check.vertex(3, &vertex(1, 7, vec![ack])).unwrap_err().contains("node 1 for round 7"));
+    let other = batch(0, 1, &[Effect::transfer(2, 3, 2, 1, 1)]);
+    assert_eq!(check.batch(0, &batch(0, 1, &[Effect::transfer(2, 3, 1, 1, 1)])), Ok(()));
+    assert_eq!(check.batch(0, &batch(0, 2, &[Effect::transfer(2, 3, 1, 1, 1)])), Ok(()));
+    assert!(check.batch(3, &other).unwrap_err().contains("second batch 1 of node 0"));
+}
+
+#[test]
+fn whatever_is_above_its_bound_is_caught() {
+    let rules = Rules::default();
+    let holds = memory::Holds { mempool: (5, 5), ..memory::Holds::default() };
+    assert_eq!(memory::check(0, 4, &rules, &holds), Ok(()));
+    let with = |change: fn(&mut memory::Holds)| {
+        let mut holds = holds;
+        change(&mut holds);
+        memory::check(0, 4, &rules, &holds).unwrap_err()
+    };
+    assert!(with(|h| h.progress.waiting_blocks = 1025).contains("blocks"));
+    assert!(with(|h| h.progress.waiting_vertices = 401).contains("vertices"));
+    assert!(with(|h| h.progress.outstanding = 17).contains("outstanding"));
+    assert!(with(|h| h.mempool.0 = 6).contains("mempool"));
+    assert!(with(|h| h.inbox_bytes = usize::MAX).contains("unread"));
+}

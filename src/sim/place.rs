@@ -1,0 +1,126 @@
+//! One node's place in the world: its machine, its disk, its cores, its clock, and what waits to be read.
+
+use super::config::SimConfig;
+use super::cpu::Cpu;
+use super::disk::Disk;
+use super::net::Flight;
+use super::queue::{Nanos, US};
+use crate::node::{Input, Node, Progress, Shared};
+use crate::types::Time;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The world begins at this time by every good clock, in microseconds: far enough from zero that a clock which runs
+/// late does not reach it.
+const EPOCH_US: u64 = 10_000_000_000;
+/// A node's timer fires this much later than now at the earliest: no clock is finer.
+const TIMER_LEAST: Nanos = 100 * US;
+
+/// What a node did in all its lives.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Times that it stopped.
+    pub crashes: u64,
+    /// Messages that it read.
+    pub messages: u64,
+    /// What it accused others of.
+    pub accusations: u64,
+    /// Replays at starts, in records.
+    pub replayed: u64,
+}
+
+/// One node.
+pub struct Place {
+    /// The machine while it runs.
+    pub machine: Option<(Node, Arc<Shared>)>,
+    /// Counts starts.
+    pub life: u32,
+    /// When each earlier life ended.
+    pub ends: Vec<Nanos>,
+    /// It does not start before this.
+    pub down_until: Nanos,
+    /// It never starts.
+    pub silent: bool,
+    pub disk: Disk,
+    /// How many times as long the disk takes.
+    pub disk_factor: u64,
+    /// The node dies at its next write.
+    pub disk_full: bool,
+    /// The fault that crashes it at its next sync.
+    pub crash_at_sync: Option<usize>,
+    pub cpu: Cpu,
+    /// By how much its clock is off, in microseconds.
+    pub skew_us: i64,
+    /// What its own threads report.
+    pub inputs: VecDeque<Input>,
+    /// Messages, with the time from which they can be read; ascending.
+    pub inbox: VecDeque<(Nanos, Flight)>,
+    pub inbox_bytes: usize,
+    /// The turn that is planned.
+    pub turn_at: Option<Nanos>,
+    /// Whom its machine believes to be connected to.
+    pub knows: Vec<bool>,
+    /// Where it stood when it last ran.
+    pub progress: Progress,
+    /// The highest block that it told to be durable, over all lives.
+    pub told: u64,
+    pub tally: Tally,
+}
+
+impl Place {
+    /// A place whose node has not started.
+    pub fn new(config: &SimConfig, silent: bool) -> Place {
+        Place {
+            machine: None,
+            life: 0,
+            ends: Vec::new(),
+            down_until: 0,
+            silent,
+            disk: Disk::default(),
+            disk_factor: 1,
+            disk_full: false,
+            crash_at_sync: None,
+            cpu: Cpu::new(config.cores),
+            skew_us: 0,
+            inputs: VecDeque::new(),
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            turn_at: None,
+            knows: vec![false; config.nodes.into()],
+            progress: Progress::default(),
+            told: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The time by the node's clock.
+    pub fn clock(&self, now: Nanos) -> Time {
+        Time((EPOCH_US + now / US).saturating_add_signed(self.skew_us))
+    }
+
+    /// When the node's clock will show `time`, later than `now`.
+    fn when(&self, time: Time, now: Nanos) -> Nanos {
+        let us = time.0.saturating_add_signed(self.skew_us.saturating_neg()).saturating_sub(EPOCH_US);
+        us.saturating_mul(US).max(now + TIMER_LEAST)
+    }
+
+    /// When the node's loop has something to do next.
+    pub fn next_turn(&mut self, now: Nanos) -> Option<Nanos> {
+        let deadline = self.machine.as_mut()?.0.deadline();
+        let free = self.cpu.loop_free_at().max(now);
+        let reported = (!self.inputs.is_empty()).then_some(now);
+        let message = self.inbox.front().filter(|_| !self.disk.is_behind()).map(|(ready, _)| *ready);
+        let deadline = deadline.map(|time| self.when(time, now));
+        [reported, message, deadline].into_iter().flatten().min().map(|at| at.max(free))
+    }
+
+    /// Whether a message of an earlier life of its sender left before that life ended.
+    pub fn had_sent(&self, life: u32, departed: Nanos) -> bool {
+        self.ends.get(life as usize).is_none_or(|end| departed <= *end)
+    }
+
+    /// The time of the genesis: the world's beginning.
+    pub fn genesis_time() -> Time {
+        Time(EPOCH_US)
+    }
+}

@@ -1,0 +1,115 @@
+//! Whole worlds: that they repeat, that they agree, that checkers and shrinking bite.
+
+use super::*;
+use crate::types::Policy;
+
+fn config(nodes: u16, seed: u64) -> SimConfig {
+    SimConfig { nodes, seed, duration_ms: 2_000, load: 100, accounts: 40, ..SimConfig::default() }
+}
+
+fn calm(config: SimConfig) -> Plan {
+    Plan { version: PLAN_VERSION, config, faults: Vec::new() }
+}
+
+fn play(plan: &Plan) -> RunReport {
+    run(plan.clone(), &|_| false).expect("it can be played")
+}
+
+fn fault(at_ms: u64, for_ms: u64, what: What) -> Fault {
+    Fault { at_us: at_ms * 1000, for_us: for_ms * 1000, what }
+}
+
+#[test]
+fn a_calm_world_agrees_and_settles_what_clients_send() {
+    for (nodes, verify) in [(1, Policy::Quorum), (2, Policy::All), (4, Policy::Quorum), (5, Policy::All)] {
+        let report = play(&calm(SimConfig { verify, ..config(nodes, 3) }));
+        assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "n={nodes}");
+        assert!(report.settled >= 120, "n={nodes}: {} of {} rows", report.settled, report.sent);
+        assert_eq!(report.refused, 0, "n={nodes}");
+        assert!(report.latency_ms.is_some_and(|latency| latency.p50 < 500.0), "n={nodes}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
+    let kinds = Kinds::read(&["all".into()]).unwrap();
+    let plan = |seed| Plan::draw(SimConfig { duration_ms: 4_000, ..config(4, seed) }, &kinds);
+    let (first, again, other) = (play(&plan(5)), play(&plan(5)), play(&plan(6)));
+    assert_eq!(first, again);
+    assert_ne!(first.trace_hash, other.trace_hash);
+}
+
+#[test]
+fn cached_verdicts_change_nothing_but_the_time_that_a_run_takes() {
+    let real = play(&calm(config(4, 9)));
+    let cached = play(&calm(SimConfig { crypto: Crypto::Cached, ..config(4, 9) }));
+    assert_eq!(real.trace_hash, cached.trace_hash);
+}
+
+#[test]
+fn a_world_goes_on_after_every_kind_of_fault() {
+    let whats = [
+        What::Crash { node: 1, while_syncing: true, tail: Tail::Torn },
+        What::Crash { node: 2, while_syncing: false, tail: Tail::Lost },
+        What::Partition { side: vec![0, 1], one_way: false, reconnect: true },
+        What::Partition { side: vec![3], one_way: true, reconnect: false },
+        What::Loss { from: None, to: Some(2), per_mille: 300 },
+        What::Duplicate { per_mille: 300 },
+        What::Reorder { extra_us: 100_000 },
+        What::Reset { node: 0, peer: 3 },
+        What::Slow { node: 2, factor: 20 },
+        What::Skew { node: 1, offset_us: -2_000_000 },
+        What::SlowDisk { node: 0, factor: 100 },
+        What::FullDisk { node: 3 },
+    ];
+    for what in whats {
+        let plan = calm(config(4, 11)).with(vec![fault(400, 600, what.clone())]);
+        let report = play(&plan);
+        assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "{what:?}");
+        let crashes: u64 = report.places.iter().map(|place| place.crashes).sum();
+        let dies = matches!(what, What::Crash { .. } | What::FullDisk { .. });
+        assert_eq!(crashes, u64::from(dies), "{what:?}");
+    }
+}
+
+#[test]
+fn f_silent_nodes_are_tolerated_and_regions_cost_their_distance() {
+    let silent = Plan::draw(config(4, 2), &Kinds::read(&["silent".into()]).unwrap());
+    let report = play(&silent);
+    assert_eq!(report.verdict, Verdict::Agreed, "{:?}", report.reason);
+    assert_eq!(report.places[3].state, "silent");
+    let far = ["virginia", "frankfurt", "tokyo", "sydney"].map(str::to_owned).to_vec();
+    let far = play(&calm(SimConfig { regions: far, ..config(4, 2) }));
+    assert_eq!(far.verdict, Verdict::Agreed, "{:?}", far.reason);
+    assert!(far.leader_ms.unwrap().p50 >= far.ideal_ms * 0.8 && far.ideal_ms > 150.0, "{far:?}");
+}
+
+#[test]
+fn what_cannot_go_on_is_called_no_progress_with_the_reason() {
+    // Everything is lost until long after the bound.
+    let cut = What::Loss { from: None, to: None, per_mille: 1000 };
+    let mut plan = calm(config(4, 1)).with(vec![fault(500, 60_000, cut)]);
+    plan.check().unwrap();
+    let mut world = world::World::new(plan.clone()).unwrap();
+    world.run(&|now| now > Duration::from_millis(1_200)).unwrap_err();
+    let (verdict, reason) = world.verdict();
+    assert_eq!(verdict, Verdict::NoProgress);
+    assert!(reason.unwrap().contains("after the faults"));
+    // A quorum that never runs, for a plan that does not say so.
+    plan.faults = vec![fault(1, 1, What::Silent { node: 0 }), fault(1, 1, What::Silent { node: 1 })];
+    assert!(matches!(run(plan, &|_| false), Err(RunError::BadInput(SimError::Plan { number: 2, .. }))));
+}
+
+#[test]
+fn an_interrupt_ends_a_run() {
+    assert_eq!(run(calm(config(1, 1)), &|_| true), Err(RunError::Interrupted));
+}
+
+#[test]
+fn many_worlds_at_once_give_what_each_gives_alone() {
+    let plan = |number: usize| calm(config(1 + number as u16 % 2, number as u64));
+    let (reports, error) = many(6, 3, &|number| run(plan(number), &|_| false), &|_| ());
+    assert_eq!(error, None);
+    let alone: Vec<RunReport> = (0..6).map(|number| play(&plan(number))).collect();
+    assert_eq!(reports, alone);
+}
