@@ -5,9 +5,11 @@
 mod common;
 mod dags;
 
-use common::{Link, Pump, genesis, transfers};
+use common::{Link, Pump, genesis, seat_key, transfers};
 use std::time::Duration;
-use throng::types::Policy;
+use throng::store::RecordKind;
+use throng::types::{Content, Epoch, Policy, Seat, Sequence};
+use throng::wire::{Batch, Blobs, Gathered, Message, chain_id, seal_blobs};
 
 /// The kind of a frame that carries a vertex.
 const VERTEX_KIND: u8 = 1;
@@ -210,4 +212,48 @@ fn the_same_seed_plays_the_same() {
         (pump.now, pump.sent, pump.blocks(0))
     };
     assert_eq!(play(), play());
+}
+
+#[test]
+fn blobs_settle_with_a_quorum_that_holds_them_and_nobody_verifies_anything() {
+    let mut genesis = genesis(4, 4, Policy::Quorum);
+    genesis.rules.content = Content::Opaque;
+    let mut pump = Pump::new(genesis, 5);
+    let blobs = |tag: u8| Blobs::pack(50, vec![tag; 50 * 300]).unwrap();
+    // Seat 3 is cut off: what the other three hold settles.
+    for other in 0..3 {
+        pump.cut.extend([(3, other), (other, 3)]);
+    }
+    for seat in 0..3 {
+        assert!(pump.submit_blobs(seat, &blobs(seat as u8)));
+    }
+    let settled = |pump: &Pump, seats: std::ops::Range<usize>| {
+        seats.into_iter().all(|seat| pump.settled_ok(seat) == 900)
+    };
+    assert!(pump.run(Duration::from_secs(20), |pump| settled(pump, 0..3)));
+    pump.cut.clear();
+    assert!(pump.run(Duration::from_secs(60), |pump| settled(pump, 0..4)), "who was away catches up");
+    pump.assert_agreed();
+    assert_eq!(pump.misbehaved, []);
+    // Rows do not enter a chain of blobs through a peer either.
+    let log = pump.log(0).to_vec();
+    let batches = log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);
+    let contents = batches.map(|(_, bytes)| Batch::decode(bytes.clone()).unwrap().header.content);
+    assert!(contents.into_iter().all(|content| content == Content::Opaque));
+    // A restart replays the log to the same chain.
+    let tip = pump.node(1).unwrap().tip();
+    assert_eq!(pump.reopen(1, pump.log(1).len()).unwrap().tip(), tip);
+}
+
+#[test]
+fn a_chain_of_rows_refuses_blobs_of_a_peer() {
+    let mut pump = Pump::new(genesis(4, 4, Policy::Quorum), 6);
+    let mut gathered = Gathered::new(10);
+    gathered.gather(&[7; 100]);
+    let slot = (Epoch(0), Seat(2), Sequence(1));
+    let batch = seal_blobs(&seat_key(2), &chain_id(&pump.genesis), slot, gathered);
+    pump.inject(2, 0, Message::Batch(batch));
+    pump.run(Duration::from_secs(2), |_| false);
+    assert_eq!(pump.misbehaved, [(Seat(2), "content that this chain does not carry")]);
+    assert!(pump.log(0).iter().all(|(kind, _)| *kind != RecordKind::Batch));
 }

@@ -26,7 +26,7 @@ fn refusal(flags: &[&str]) -> String {
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
-    let cases: [(&[&str], &str); 46] = [
+    let cases: [(&[&str], &str); 50] = [
         (&["bench", "--nodes", "0"], "1 to 1024"),
         (&["bench", "--nodes", "1,0"], "1 to 1024"),
         (&["bench", "--nodes", "2000", "--accounts", "5000"], "1 to 1024"),
@@ -46,6 +46,10 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["bench", "--rate", "0"], "rate"),
         (&["bench", "--rate", "lots"], "max"),
         (&["bench", "--in-flight", "0"], "--in-flight"),
+        (&["bench", "--payload", "blobs"], "opaque:512"),
+        (&["bench", "--payload", "opaque:many"], "opaque:512"),
+        (&["bench", "--payload", "opaque:7"], "between 8 and 16384"),
+        (&["bench", "--payload", "opaque:16385"], "between 8 and 16384"),
         (&["bench", "--verify", "nobody"], "all, quorum"),
         (&["bench", "--no-such-flag"], "--no-such-flag"),
         (&["bench", "--seed", "1", "--seed", "2"], "--seed"),
@@ -158,6 +162,27 @@ fn a_short_bench_settles_agrees_and_prints_one_document_and_nothing_else() {
     // A second run into the same directory would overwrite it: refused.
     let line = refusal(&["bench", "--nodes", "1", "--dir", dir]);
     assert!(line.contains("not empty"), "{line}");
+}
+
+#[test]
+fn a_bench_of_blobs_settles_them_and_says_that_nothing_was_executed() {
+    let flags =
+        ["bench", "--payload", "opaque:100", "--nodes", "4", "--duration", "500ms", "--warmup", "300ms"];
+    let output = throng(&[&flags[..], &["--rate", "3000", "--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(document["config"]["payload"], "opaque:100");
+    assert_eq!(document["config"]["executed"], false);
+    let run = &document["runs"][0];
+    assert_eq!((&run["verdict"], &run["checks_per_tx"]), (&"agreed".into(), &0.into()), "{run}");
+    assert!(run["tps"].as_f64().is_some_and(|tps| tps > 0.0), "{run}");
+    assert!(run["payload_mb_per_s"].as_f64().is_some_and(|mb| mb > 0.0), "{run}");
+    assert!(run["latency_ms"]["count"].as_u64().is_some_and(|count| count > 0), "{run}");
+    assert!(run["bytes_per_tx"]["stored"].as_f64().is_some_and(|bytes| bytes >= 100.0), "{run}");
+
+    let output = throng(&[&flags[..], &["--rate", "3000"]].concat());
+    let table = said(&output.stdout);
+    assert!(table.contains("ordered, not executed") && table.contains("MB/s"), "{table}");
 }
 
 #[cfg(unix)]

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use throng::crypto::signing_key_from_seed;
 use throng::types::*;
 use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
-use throng::wire::{Batch, Message, Rows, SignedVertex, encode_block, frame_header, seal, sign_vertex};
+use throng::wire::{
+    Batch, Blobs, Gathered, Message, Rows, SignedVertex, encode_block, frame_header, seal, seal_blobs,
+    sign_vertex,
+};
 
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
@@ -42,6 +45,12 @@ fn rows<R>(count: u32, opens: u32, read: impl FnOnce(Rows<'_>) -> R) -> R {
 fn batch(count: u32, opens: u32) -> Batch {
     let key = signing_key_from_seed([1; 32]);
     rows(count, opens, |rows| seal(&key, &CHAIN, (Epoch(0), Seat(2), Sequence(7)), 4, rows))
+}
+
+fn opaque_batch(blob_bytes: u32, count: u8) -> Batch {
+    let mut gathered = Gathered::new(blob_bytes);
+    (0..count).for_each(|tag| _ = gathered.gather(&vec![tag; blob_bytes as usize]));
+    seal_blobs(&signing_key_from_seed([1; 32]), &CHAIN, (Epoch(0), Seat(2), Sequence(7)), gathered)
 }
 
 fn reference(tag: u8) -> BatchRef {
@@ -104,6 +113,7 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
     let requests = [
         Request::Hello,
         Request::Submit { id: 1, rows },
+        Request::SubmitBlobs { id: 2, blobs: Blobs::pack(3, vec![5; 6]).expect("two blobs") },
         Request::Subscribe,
         Request::Status,
         Request::Account(AccountNumber(2)),
@@ -114,6 +124,7 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Reply::Submitted { id: 1, accepted: 2, refused: vec![(1, Refusal::BadNonce)] },
         Reply::Block(BlockNotice { height, hash, durable, batches: 1, rows: 2, ok: 1 }),
         Reply::Status(Status { height, hash, accounts: 4, pending: 5, peers: 3 }),
+        Reply::Taken { id: 2, accepted: 2 },
         Reply::Account(AccountNumber(2), None),
         Reply::Account(AccountNumber(2), Some(Account::new([5; 32], 70))),
     ];
@@ -187,6 +198,7 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut seeds = vec![
         ("batch", "transfer", batch(1, 0).bytes().to_vec()),
         ("batch", "opens", batch(2, 3).bytes().to_vec()),
+        ("batch", "blobs", opaque_batch(24, 3).bytes().to_vec()),
         ("block", "empty", block(0, false)),
         ("block", "settles", block(2, false)),
         ("block", "checkpoint", block(1, true)),

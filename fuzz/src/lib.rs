@@ -12,10 +12,11 @@ use bytes::Bytes;
 use throng::crypto::signing_key_from_seed;
 use throng::ledger::Ledger;
 use throng::types::params::{
-    ACKS_MAX, BATCH_BYTES_MAX, PARTS_BYTES_MAX, ROWS_MAX, SEATS_MAX, SETTLED_MAX, VERSION,
+    ACKS_MAX, BATCH_BYTES_MAX, BLOB_BYTES_MAX, OPAQUE_BYTES_MAX, PARTS_BYTES_MAX, ROWS_MAX, SEATS_MAX,
+    SETTLED_MAX, VERSION,
 };
-use throng::types::{Account, AccountNumber, ChainId, Rules};
-use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_ROWS_MAX};
+use throng::types::{Account, AccountNumber, ChainId, Content, Rules};
+use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use throng::wire::{
     Batch, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX, REFS_MAX, SignedVertex, WireError,
     decode_block, encode_block, frame_header, sign_vertex, vertex_bytes_max,
@@ -32,15 +33,27 @@ pub fn block(bytes: &[u8]) -> bool {
     true
 }
 
-/// The bytes of a batch: form, columns, rows, and execution, which takes whatever rows come.
+/// The bytes of a batch: form, columns, rows or blobs, and execution, which takes whatever rows come.
 pub fn batch(bytes: &[u8]) -> bool {
     let Ok(batch) = Batch::decode(Bytes::copy_from_slice(bytes)) else { return false };
     let (header, rows) = (&batch.header, batch.rows());
-    assert!(bytes.len() <= BATCH_BYTES_MAX && (1..=ROWS_MAX).contains(&header.rows));
+    assert!(bytes.len() <= BATCH_BYTES_MAX && header.rows >= 1);
     assert!(header.keys <= header.rows && header.author.index() < SEATS_MAX && header.sequence.0 >= 1);
-    assert_eq!((rows.len(), rows.keys.len()), (header.rows as usize, header.keys as usize));
     assert_eq!(encode_batch(&batch), bytes);
     batch.roots_match();
+    let count = header.rows as usize;
+    match header.content {
+        Content::Rows => {
+            assert!(count <= ROWS_MAX as usize && batch.blobs().is_empty());
+            assert_eq!((rows.len(), rows.keys.len()), (count, header.keys as usize));
+        }
+        Content::Opaque => {
+            let (column, size) = (batch.blobs(), header.blob_bytes as usize);
+            assert!(rows.is_empty() && rows.keys.is_empty() && rows.witnesses.is_empty());
+            assert!((1..=BLOB_BYTES_MAX as usize).contains(&size) && column.len() == count * size);
+            assert!(column.len() <= OPAQUE_BYTES_MAX);
+        }
+    }
 
     if rows.check(&Rules::default(), header.accounts).is_ok() {
         assert_eq!(rows.iter().filter(|row| row.key.is_some()).count(), rows.keys.len());
@@ -57,11 +70,12 @@ pub fn batch(bytes: &[u8]) -> bool {
 /// The layout of a batch, written out once more.
 fn encode_batch(batch: &Batch) -> Vec<u8> {
     let header = &batch.header;
-    let mut out = vec![VERSION, 0];
+    let mut out = vec![VERSION, u8::from(header.content == Content::Opaque)];
     out.extend(header.author.0.to_le_bytes());
     out.extend(header.epoch.0.to_le_bytes());
     out.extend(header.sequence.0.to_le_bytes());
-    [header.accounts, header.rows, header.keys, 0].iter().for_each(|word| out.extend(word.to_le_bytes()));
+    let words = [header.accounts, header.rows, header.keys, header.blob_bytes];
+    words.iter().for_each(|word| out.extend(word.to_le_bytes()));
     out.extend(header.roots.concat());
     out.extend(header.signature);
     for effect in batch.rows().effects {
@@ -73,6 +87,7 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
     }
     out.extend(batch.rows().keys.concat());
     batch.rows().witnesses.iter().for_each(|witness| out.extend(witness.0));
+    out.extend(batch.blobs());
     out
 }
 
@@ -149,8 +164,14 @@ fn messages(frame: Frame) -> bool {
     if let Ok(request) = Request::decode(frame.clone()) {
         assert_eq!(request.encode(), (frame.kind, frame.payload.to_vec()));
         decoded = true;
-        if let Request::Submit { rows, .. } = request {
-            assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len()));
+        match request {
+            Request::Submit { rows, .. } => assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len())),
+            Request::SubmitBlobs { blobs, .. } => {
+                let bytes = blobs.column().len();
+                assert!((1..=SUBMIT_BLOB_BYTES_MAX).contains(&bytes));
+                assert_eq!(blobs.len() * blobs.blob_bytes() as usize, bytes);
+            }
+            _ => {}
         }
     }
     if let Ok(reply) = Reply::decode(&frame) {

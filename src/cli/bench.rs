@@ -4,6 +4,7 @@ use super::live::Live;
 use super::{AGAINST, AGREED, BAD_INPUT, INTERRUPTED, table, value};
 use crate::lab::Interrupt;
 use crate::lab::bench::{self, BenchConfig, Outcome, Rate};
+use crate::lab::payload::Payload;
 use crate::lab::results::Document;
 use crate::lab::session::SessionError;
 use crate::types::Policy;
@@ -23,15 +24,19 @@ pub struct Args {
     /// Load before the window
     #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true, default_value = "3s")]
     warmup: Duration,
-    /// Accounts; they take turns
+    /// What clients send: transfers; opaque:SIZE sends blobs of SIZE bytes, ordered and stored but not executed
+    #[arg(long, value_name = "transfers|opaque:SIZE", value_parser = value::payload, default_value = "transfers")]
+    payload: Payload,
+    /// Accounts; they take turns (with transfers)
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 100_000)]
     accounts: u64,
     /// max: keep bounded queues full; N: so many transactions per second in all, on a schedule
     #[arg(long, value_name = "max|N", value_parser = value::rate, allow_negative_numbers = true, default_value = "max")]
     rate: Rate,
-    /// With --rate max: rows sent and not yet settled; fewer give shorter queues and less throughput
-    #[arg(long, value_name = "ROWS", value_parser = value::count, allow_negative_numbers = true, default_value_t = BenchConfig::default().in_flight)]
-    in_flight: u64,
+    /// With --rate max: rows sent and not yet settled, 16384 transfers or 16 MiB of blobs unless given; fewer give shorter
+    /// queues and less throughput
+    #[arg(long, value_name = "ROWS", value_parser = value::count, allow_negative_numbers = true)]
+    in_flight: Option<u64>,
     /// Who checks a transaction's signature
     #[arg(long, value_enum, default_value_t = Verify::Quorum)]
     verify: Verify,
@@ -67,11 +72,12 @@ impl Verify {
 impl Args {
     /// What `throng` without a command runs.
     pub fn short() -> Args {
-        let BenchConfig { accounts, rate, in_flight, seed, .. } = BenchConfig::default();
+        let BenchConfig { payload, accounts, rate, in_flight, seed, .. } = BenchConfig::default();
         Args {
             nodes: vec![1, 4],
             duration: Duration::from_secs(5),
             warmup: Duration::from_secs(2),
+            payload,
             accounts,
             rate,
             in_flight,
@@ -88,6 +94,7 @@ impl Args {
             nodes: self.nodes.clone(),
             duration: self.duration,
             warmup: self.warmup,
+            payload: self.payload,
             accounts: self.accounts,
             rate: self.rate,
             in_flight: self.in_flight,

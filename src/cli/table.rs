@@ -54,8 +54,16 @@ pub fn bench(document: &Document) -> String {
         "limited\nby",
         "verdict",
     ];
-    let mut out = frame(&header, 7, document.runs.iter().map(row)).to_string();
-    out.push('\n');
+    let mut out = String::new();
+    if !document.config.executed {
+        let _ = writeln!(
+            out,
+            "{}: blobs ordered, not executed: no signatures, no execution. tx/s counts blobs that are settled and \
+             durable on a quorum.",
+            document.config.payload
+        ); // a String takes everything
+    }
+    let _ = writeln!(out, "{}", frame(&header, 7, document.runs.iter().map(row)));
     for run in &document.runs {
         if let Some(reason) = &run.reason {
             let _ = writeln!(out, "n={}: {}: {reason}", run.nodes, run.verdict); // a String takes everything
@@ -107,7 +115,11 @@ fn notes(document: &Document) -> Vec<String> {
     }
     let each = |of: &dyn Fn(&Run) -> String| runs.iter().map(of).collect::<Vec<_>>().join(", ");
     let measured: Vec<_> = runs.iter().filter_map(|run| Some((run, run.cpu_us_per_tx?))).collect();
-    if !runs.is_empty() {
+    if !document.config.executed {
+        let speed = |run: &Run| format!("n={} {:.1}", run.nodes, run.payload_mb_per_s.unwrap_or(0.0));
+        notes.push(format!("Blobs settled, MB/s: {}.", each(&speed)));
+    }
+    if !runs.is_empty() && document.config.executed {
         notes.push(format!(
             "Faulty nodes tolerated, signature checks per transaction in the whole chain: {}.",
             each(&|run| format!("n={} {}, {}", run.nodes, run.faulty_max, run.checks_per_tx))

@@ -1,6 +1,7 @@
 //! Values of flags that take more than a number.
 
 use crate::lab::bench::Rate;
+use crate::lab::payload::Payload;
 use std::time::Duration;
 
 /// The longest span that a flag takes: a day.
@@ -65,6 +66,16 @@ pub fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
     }
 }
 
+/// `transfers`, or `opaque:` and the bytes of a blob; their limits are checked where they are known.
+pub fn payload(text: &str) -> Result<Payload, String> {
+    let size = text.strip_prefix("opaque:").and_then(|bytes| bytes.parse().ok());
+    match (text, size) {
+        ("transfers", _) => Ok(Payload::Transfers),
+        (_, Some(bytes)) => Ok(Payload::Opaque(bytes)),
+        _ => Err(format!("`{text}` is not a payload: write transfers, or opaque:512 for blobs of 512 bytes")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +95,15 @@ mod tests {
             assert!(span(text).is_err_and(|words| words.contains(text)), "{text}");
         }
         assert!(span("25h").is_err_and(|words| words.contains("24h")));
+    }
+
+    #[test]
+    fn payloads_are_transfers_or_blobs_of_a_size() {
+        assert_eq!(payload("transfers"), Ok(Payload::Transfers));
+        assert_eq!(payload("opaque:512"), Ok(Payload::Opaque(512)));
+        for text in ["", "opaque", "opaque:", "opaque:big", "opaque:-1", "opaque:5000000000", "blobs:5"] {
+            assert!(payload(text).is_err_and(|words| words.contains("opaque:512")), "{text}");
+        }
     }
 
     #[test]

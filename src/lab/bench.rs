@@ -1,10 +1,11 @@
 //! Throughput as nodes are added: one chain after the other, each measured in the same way.
 
 use super::figures::{self, Latencies, Mark};
-use super::generator::{FRAME_ROWS, IN_FLIGHT_ROWS, Pace};
+use super::generator::{self, Pace};
 use super::history;
 use super::lane::Lane;
 use super::observe::{Settled, on_quorum};
+use super::payload::{BLOB_BYTES_MIN, Payload};
 use super::preflight::{self, Needs};
 use super::results::{Config, Document, Engine, Latency, Memory, Refused, Run, SCHEMA};
 use super::session::{Ended, Session, SessionError, Woke};
@@ -12,7 +13,8 @@ use super::verdict::{self, Verdict};
 use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
 use crate::node::Progress;
-use crate::types::{Policy, Time};
+use crate::types::params::BLOB_BYTES_MAX;
+use crate::types::{Content, Policy, Time};
 use parking_lot::Mutex;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -36,12 +38,14 @@ pub struct BenchConfig {
     pub duration: Duration,
     /// Load before the window.
     pub warmup: Duration,
-    /// Accounts.
+    /// What clients send.
+    pub payload: Payload,
+    /// Accounts; blobs need none but the nodes' own.
     pub accounts: u64,
     /// Load.
     pub rate: Rate,
-    /// At [`Rate::Max`]: rows sent and not yet settled, in the whole chain.
-    pub in_flight: u64,
+    /// At [`Rate::Max`]: rows sent and not yet settled, in the whole chain; as the payload needs if `None`.
+    pub in_flight: Option<u64>,
     /// Who verifies.
     pub verify: Policy,
     /// From which everything is drawn.
@@ -56,9 +60,10 @@ impl Default for BenchConfig {
             nodes: vec![1, 2, 4, 8],
             duration: Duration::from_secs(10),
             warmup: Duration::from_secs(3),
+            payload: Payload::Transfers,
             accounts: 100_000,
             rate: Rate::Max,
-            in_flight: IN_FLIGHT_ROWS,
+            in_flight: None,
             verify: Policy::Quorum,
             seed: 1,
             dir: None,
@@ -86,20 +91,30 @@ const REMOVALS_MAX: u32 = 5;
 const DRAIN_INTERRUPTED: Duration = Duration::from_secs(2);
 /// For the preflight of a saturating run: what a core signs, and so could check, in a second.
 const ROWS_PER_CORE_MAX: u64 = 50_000;
+/// The same for bytes of blobs, which every node of the chain takes in.
+const BLOB_BYTES_PER_CORE_MAX: u64 = 300_000_000;
+/// And for blobs, whatever their size.
+const BLOBS_PER_CORE_MAX: u64 = 2_000_000;
 
 impl BenchConfig {
     /// Refuses what cannot be run; makes the directory if there is one.
     pub fn check(&self) -> Result<(), BadInput> {
-        if !IN_FLIGHT_RANGE.contains(&self.in_flight) {
+        if let Some(found) = self.in_flight.filter(|rows| !IN_FLIGHT_RANGE.contains(rows)) {
             let (least, most) = IN_FLIGHT_RANGE.into_inner();
-            return Err(BadInput::InFlight { found: self.in_flight, least, most });
+            return Err(BadInput::InFlight { found, least, most });
         }
-        preflight::check_shape(&self.nodes, self.accounts, self.duration)?;
+        if let Some(found) = self.payload.blob_bytes().filter(|&bytes| !Payload::allows(bytes)) {
+            let (least, most) = (BLOB_BYTES_MIN, BLOB_BYTES_MAX);
+            return Err(BadInput::BlobBytes { found, least, most });
+        }
+        preflight::check_shape(&self.nodes, self.accounts(), self.duration)?;
         if matches!(self.rate, Rate::PerSecond(rate) if !(rate > 0.0 && rate.is_finite())) {
             return Err(BadInput::NoRate);
         }
         let nodes = self.nodes.iter().copied().max().unwrap_or(1);
-        let needs = Needs { nodes, accounts: self.accounts, rows: self.rows_expected(nodes), connections: 0 };
+        let rows = self.rows_expected(nodes);
+        let blob_bytes = self.payload.blob_bytes().unwrap_or(0);
+        let needs = Needs { nodes, accounts: self.accounts(), rows, blob_bytes, connections: 0 };
         match &self.dir {
             Some(dir) => {
                 needs.check(preflight::existing(dir))?;
@@ -116,10 +131,27 @@ impl BenchConfig {
         let seconds = (self.duration + self.warmup).as_secs_f64();
         let rate = match self.rate {
             Rate::PerSecond(rate) => rate,
+            Rate::Max if self.payload.content() == Content::Opaque => {
+                let bytes = u64::from(self.payload.blob_bytes().unwrap_or(1));
+                let per_core = (BLOB_BYTES_PER_CORE_MAX / bytes.max(1)).min(BLOBS_PER_CORE_MAX);
+                (per_core * machine::cores() as u64 / nodes.max(1) as u64) as f64
+            }
             // Every row is checked by f + 1 nodes at least.
             Rate::Max => (ROWS_PER_CORE_MAX * machine::cores() as u64 / ((nodes as u64 - 1) / 3 + 1)) as f64,
         };
         (rate * seconds) as u64
+    }
+
+    /// Accounts of the chain: blobs have no senders, but fees have receivers.
+    fn accounts(&self) -> u64 {
+        match self.payload {
+            Payload::Transfers => self.accounts,
+            Payload::Opaque(_) => self.nodes.iter().copied().max().unwrap_or(1).max(2) as u64,
+        }
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.in_flight.unwrap_or_else(|| generator::in_flight_default(self.payload))
     }
 
     fn describe(&self) -> Config {
@@ -127,7 +159,9 @@ impl BenchConfig {
             nodes: self.nodes.clone(),
             duration_s: self.duration.as_secs_f64(),
             warmup_s: self.warmup.as_secs_f64(),
-            accounts: self.accounts as u32,
+            payload: self.payload.to_string(),
+            executed: self.payload == Payload::Transfers,
+            accounts: self.accounts() as u32,
             rate: match self.rate {
                 Rate::Max => "max".to_owned(),
                 Rate::PerSecond(rate) => rate.to_string(),
@@ -135,8 +169,8 @@ impl BenchConfig {
             verify: self.verify,
             seed: self.seed,
             dir: self.dir.clone(),
-            frame_rows: FRAME_ROWS,
-            in_flight_rows: self.in_flight,
+            frame_rows: generator::frame_rows(self.payload),
+            in_flight_rows: self.in_flight(),
         }
     }
 }
@@ -175,8 +209,9 @@ fn run_all(
 ) -> Result<(), SessionError> {
     config.check()?;
     watch(config.nodes[0], Step::Keys);
-    let wallet = Wallet::derive_unless(config.seed, config.accounts as u32, interrupt)
-        .ok_or(SessionError::Interrupted)?;
+    let wallet = Wallet::derive_unless(config.seed, config.accounts() as u32, interrupt)
+        .ok_or(SessionError::Interrupted)?
+        .sending(config.payload);
     for &nodes in &config.nodes {
         if interrupt.is_raised() {
             return Err(SessionError::Interrupted);
@@ -282,11 +317,14 @@ fn prepare(
     interrupt: &Interrupt,
     watch: Watch<'_>,
 ) -> Result<(), SessionError> {
+    if config.payload != Payload::Transfers {
+        return Ok(()); // blobs are made when they are sent
+    }
     let nodes = session.cluster().size();
     let tell = |done, total| watch(nodes, Step::Signing(done, total));
     let per_lane = |rows: f64| (rows / nodes as f64).ceil() as u64;
     let seconds = (config.warmup + config.duration).as_secs_f64();
-    let in_flight_max = config.in_flight;
+    let in_flight_max = config.in_flight();
     let rows = match config.rate {
         Rate::PerSecond(rate) => rate * seconds * SCHEDULED_SHARE,
         Rate::Max => {
@@ -298,7 +336,7 @@ fn prepare(
             rate * seconds * SIGNED_SHARE + in_flight_max as f64
         }
     };
-    let needs = Needs { nodes: 0, accounts: 0, rows: rows as u64, connections: 0 };
+    let needs = Needs { nodes: 0, accounts: 0, rows: rows as u64, blob_bytes: 0, connections: 0 };
     needs.check(Path::new("."))?;
     session.stock_up(per_lane(rows), interrupt, &tell);
     session.drain(DRAIN_MAX, interrupt);
@@ -312,7 +350,7 @@ fn measure(
     watch: Watch<'_>,
 ) -> Result<Window, SessionError> {
     let nodes = session.cluster().size();
-    let in_flight_max = config.in_flight;
+    let in_flight_max = config.in_flight();
     session.go(|start| match config.rate {
         Rate::Max => Pace::Saturate { in_flight_max },
         Rate::PerSecond(per_second) => Pace::Rate { start, per_second },
@@ -377,9 +415,14 @@ fn summarize(
     Run {
         nodes,
         faulty_max,
-        checks_per_tx: if config.verify == Policy::All { nodes } else { faulty_max + 1 },
+        checks_per_tx: match (config.payload, config.verify) {
+            (Payload::Opaque(_), _) => 0,
+            (Payload::Transfers, Policy::All) => nodes,
+            (Payload::Transfers, Policy::Quorum) => faulty_max + 1,
+        },
         window_s: span.as_secs_f64(),
         tps,
+        payload_mb_per_s: config.payload.blob_bytes().map(|bytes| tps * f64::from(bytes) / 1e6),
         offered_tps: scheduled.unwrap_or_else(|| rate(|counts| counts.fresh)),
         sent_tps: rate(|counts| counts.sent),
         accepted_tps: rate(|counts| counts.accepted),
@@ -420,7 +463,7 @@ pub(super) fn latency(
     let times = ended.lanes.iter().map(Lane::times).collect();
     let mut latencies = Latencies::new(ended.partition, times, window, settled);
     let Some(dir) = ended.directories.first() else { return Ok(None) };
-    history::replay(dir, &ended.chain, |height, from, nonce| latencies.row(height, from, nonce))
+    history::replay(dir, &ended.chain, |height, batch| latencies.batch(height, batch))
         .map_err(|error| format!("the block files of node 0 cannot be read back: {error}"))?;
     Ok(latencies.finish())
 }

@@ -2,9 +2,11 @@
 
 use super::flow::Counts;
 use super::observe::Settled;
+use super::payload;
 use super::results::{ByteCost, CoresBusy, CpuCost, Latency};
 use super::workload::Partition;
 use crate::types::{Height, Time};
+use crate::wire::Batch;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -90,9 +92,26 @@ impl<'a> Latencies<'a> {
         }
     }
 
+    /// A batch of a block: its rows or blobs.
+    pub fn batch(&mut self, height: Height, batch: &Batch) {
+        for effect in batch.rows().effects {
+            self.row(height, effect.from.get(), effect.nonce.get());
+        }
+        for blob in batch.blobs().chunks(batch.header.blob_bytes.max(1) as usize) {
+            if let Some((node, index)) = payload::name_of(blob) {
+                self.note(height, node, index);
+            }
+        }
+    }
+
     /// A row of a block; rows that no client here signed, or whose height no quorum had, are passed over.
     pub fn row(&mut self, height: Height, from: u32, nonce: u64) {
-        let Some((node, index)) = self.partition.place(from, nonce) else { return };
+        if let Some((node, index)) = self.partition.place(from, nonce) {
+            self.note(height, node, index);
+        }
+    }
+
+    fn note(&mut self, height: Height, node: usize, index: u64) {
         let Some(&meant) = self.times.get(node).and_then(|times| times.get(index as usize)) else { return };
         let Some(&settled) = self.settled_at.get(&height.0) else { return };
         if (self.window.0..self.window.1).contains(&meant) {

@@ -28,6 +28,8 @@ pub struct Flow {
 pub(super) enum Event {
     /// The node's answer to a submission.
     Reply { id: u64, accepted: u32, refused: Vec<(u32, Refusal)> },
+    /// The node's answer to a submission of blobs.
+    Taken { id: u64, accepted: u32 },
     /// The node has ended the connection.
     Closed(String),
     /// Something has settled, or the lane is to stop.

@@ -13,10 +13,11 @@
 
 use super::clock::Clock;
 use super::flow::{CpuMeter, Event, Flow};
-use super::lane::{Again, Lane};
+use super::lane::{Again, Lane, Parcel};
 use super::observe::{Link, frame};
+use super::payload::{FRAME_BYTES, Payload};
 use crate::types::Time;
-use crate::wire::client::{Refusal, Reply, Request, Submission};
+use crate::wire::client::{Refusal, Reply, Submission};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -33,6 +34,12 @@ pub const UNACKED_ROWS_MAX: usize = 8192;
 /// In a closed loop, unless it is set: the most rows that are sent and not settled, in the whole chain
 /// together. Fewer leave verification with small batches, more only wait longer.
 pub const IN_FLIGHT_ROWS: u64 = 16_384;
+/// The same for blobs, in bytes: half of what the nodes' windows of unsettled batches hold at n = 4.
+const IN_FLIGHT_BYTES: u64 = 16 << 20;
+/// The most blobs in flight, unless it is set.
+const IN_FLIGHT_BLOBS_MAX: u64 = 1 << 19;
+/// The most bytes of a lane's blobs that wait for the node's reply; when full the lane waits.
+const UNACKED_BYTES_MAX: usize = 1 << 20;
 /// How long a refused row waits before it is sent again.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// After so many refusals a row is let go.
@@ -45,6 +52,19 @@ const LOOK_ABOUT: Duration = Duration::from_millis(20);
 const TURN_MIN: Duration = Duration::from_millis(2);
 /// How long a lane that was stopped waits for the replies to what it has sent.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+/// In a closed loop, unless it is set: how many rows or blobs are sent and not settled.
+pub fn in_flight_default(payload: Payload) -> u64 {
+    match payload {
+        Payload::Transfers => IN_FLIGHT_ROWS,
+        Payload::Opaque(bytes) => (IN_FLIGHT_BYTES / u64::from(bytes.max(1))).min(IN_FLIGHT_BLOBS_MAX),
+    }
+}
+
+/// The most rows in one submission of this payload.
+pub fn frame_rows(payload: Payload) -> usize {
+    payload.blob_bytes().map_or(FRAME_ROWS, |bytes| (FRAME_BYTES / bytes.max(1) as usize).max(1))
+}
 
 /// When rows are sent.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -85,7 +105,13 @@ impl Running {
             let (node, reader_flow) = (lane.node, flow.clone());
             let reader = thread::Builder::new().name(format!("client-read-{node}"));
             reader.spawn(move || read_replies(link, &events, &reader_flow))?;
+            let frame_rows = lane.frame_rows();
+            // At least two frames, so that the next one is on its way while the first is answered.
+            let frames = (UNACKED_ROWS_MAX / FRAME_ROWS).min(UNACKED_BYTES_MAX / FRAME_BYTES);
+            let unacked_max = if frame_rows == FRAME_ROWS { UNACKED_ROWS_MAX } else { frames * frame_rows };
             let sender = LaneSender {
+                frame_rows,
+                unacked_max,
                 lane,
                 stream,
                 inbox,
@@ -132,6 +158,7 @@ fn read_replies(mut link: Link, events: &Sender<Event>, flow: &Flow) {
     loop {
         let event = match link.receive() {
             Ok(Some(Reply::Submitted { id, accepted, refused })) => Event::Reply { id, accepted, refused },
+            Ok(Some(Reply::Taken { id, accepted })) => Event::Taken { id, accepted },
             Ok(Some(_)) => continue,
             Ok(None) => Event::Closed("closed by the node".to_owned()),
             Err(error) => Event::Closed(error.to_string()),
@@ -152,13 +179,25 @@ struct LaneSender {
     clock: Clock,
     pace: Pace,
     lanes: u64,
-    unacked: BTreeMap<u64, (Submission, u16)>,
+    /// The most rows of one submission.
+    frame_rows: usize,
+    /// The most rows without a reply.
+    unacked_max: usize,
+    unacked: BTreeMap<u64, Unacked>,
     unacked_rows: usize,
     next_id: u64,
     scheduled: u64,
     retry_at: Time,
     /// In a closed loop: rows that the lane may still send before it lets the others go first.
     quota: u64,
+}
+
+/// A submission without a reply.
+enum Unacked {
+    /// Rows, which may have to be sent again, and how often they were sent.
+    Rows(Submission, u16),
+    /// So many blobs: they are taken or let go.
+    Blobs(usize),
 }
 
 impl LaneSender {
@@ -180,7 +219,7 @@ impl LaneSender {
             self.take_events()?;
             let now = self.clock.now();
             match self.next(now) {
-                Some((submission, tries)) => self.submit(submission, tries)?,
+                Some((parcel, tries)) => self.submit(parcel, tries)?,
                 None => {
                     meter.tick();
                     self.share();
@@ -197,7 +236,7 @@ impl LaneSender {
     fn share(&mut self) {
         if let Pace::Saturate { in_flight_max } = self.pace {
             let room = in_flight_max.saturating_sub(self.flow.in_flight());
-            self.quota = (room / self.lanes).max(FRAME_ROWS as u64);
+            self.quota = (room / self.lanes).max(self.frame_rows as u64);
         }
     }
 
@@ -212,23 +251,24 @@ impl LaneSender {
     }
 
     /// What to send now, and how often its rows were sent before.
-    fn next(&mut self, now: Time) -> Option<(Submission, u16)> {
-        if self.unacked_rows + FRAME_ROWS > UNACKED_ROWS_MAX {
+    fn next(&mut self, now: Time) -> Option<(Parcel, u16)> {
+        let frame = self.frame_rows as u64;
+        if self.unacked_rows + self.frame_rows > self.unacked_max {
             return None;
         }
         if !self.lane.retry.is_empty() && now >= self.retry_at {
-            return self.lane.take_retries();
+            return self.lane.take_retries().map(|(rows, tries)| (Parcel::Rows(rows), tries));
         }
         let (pace, lanes, node) = (self.pace, self.lanes, self.lane.node as u64);
         let fresh = match pace {
             Pace::Saturate { in_flight_max } => {
                 let in_flight = self.flow.in_flight();
-                let full = in_flight > 0 && in_flight + FRAME_ROWS as u64 > in_flight_max;
+                let full = in_flight > 0 && in_flight + frame > in_flight_max;
                 if full || self.quota == 0 {
                     return None;
                 }
-                self.quota = self.quota.saturating_sub(FRAME_ROWS as u64);
-                self.lane.take(FRAME_ROWS, |_| now)
+                self.quota = self.quota.saturating_sub(frame);
+                self.lane.take(self.frame_rows, |_| now)
             }
             Pace::Rate { start, per_second } => {
                 let elapsed = now.since(start).as_secs_f64();
@@ -237,17 +277,17 @@ impl LaneSender {
                     return None;
                 }
                 let first = self.scheduled;
-                let most = due.min(FRAME_ROWS as u64) as usize;
+                let most = due.min(frame) as usize;
                 let fresh = self.lane.take(most, |row| start + offset(first + row, per_second, lanes, node));
-                self.scheduled += fresh.as_ref().map_or(0, |rows| rows.rows().len() as u64);
+                self.scheduled += fresh.as_ref().map_or(0, |parcel| parcel.len() as u64);
                 fresh
             }
         };
         match &fresh {
-            Some(submission) => self.flow.fresh.fetch_add(submission.rows().len() as u64, Relaxed),
+            Some(parcel) => self.flow.fresh.fetch_add(parcel.len() as u64, Relaxed),
             None => u64::from(self.flow.dry.swap(true, Relaxed)),
         };
-        fresh.map(|submission| (submission, 0))
+        fresh.map(|parcel| (parcel, 0))
     }
 
     /// How long nothing will be due, unless something comes in.
@@ -255,8 +295,8 @@ impl LaneSender {
         let retry = if self.lane.retry.is_empty() { LOOK_ABOUT } else { self.retry_at.since(now) };
         let due = match self.pace {
             Pace::Saturate { in_flight_max }
-                if self.flow.in_flight() + (FRAME_ROWS as u64) < in_flight_max
-                    && self.unacked_rows + FRAME_ROWS <= UNACKED_ROWS_MAX =>
+                if self.flow.in_flight() + (self.frame_rows as u64) < in_flight_max
+                    && self.unacked_rows + self.frame_rows <= self.unacked_max =>
             {
                 TURN_MIN // there is room, but it is the others' turn
             }
@@ -268,12 +308,16 @@ impl LaneSender {
         retry.min(due).clamp(TURN_MIN, LOOK_ABOUT)
     }
 
-    fn submit(&mut self, rows: Submission, tries: u16) -> Result<(), String> {
+    fn submit(&mut self, parcel: Parcel, tries: u16) -> Result<(), String> {
         let id = self.next_id;
         self.next_id += 1;
-        let count = rows.rows().len();
-        let bytes = frame(&Request::Submit { id, rows: rows.clone() });
-        self.unacked.insert(id, (rows, tries));
+        let count = parcel.len();
+        let unacked = match &parcel {
+            Parcel::Rows(rows) => Unacked::Rows(rows.clone(), tries),
+            Parcel::Blobs(_) => Unacked::Blobs(count),
+        };
+        let bytes = frame(&parcel.request(id));
+        self.unacked.insert(id, unacked);
         self.unacked_rows += count;
         self.flow.sent.fetch_add(count as u64, Relaxed);
         let mut rest = &bytes[..];
@@ -307,9 +351,17 @@ impl LaneSender {
             Event::Wake => return Ok(()),
             Event::Closed(reason) => return Err(reason),
             Event::Reply { id, accepted, refused } => (id, accepted, refused),
+            Event::Taken { id, accepted } => (id, accepted, Vec::new()),
         };
-        let Some((submission, tries)) = self.unacked.remove(&id) else {
-            return Err(format!("it answered submission {id}, which does not wait for an answer"));
+        let (submission, tries) = match self.unacked.remove(&id) {
+            Some(Unacked::Rows(submission, tries)) => (submission, tries),
+            Some(Unacked::Blobs(count)) => {
+                self.unacked_rows -= count;
+                self.flow.accepted.fetch_add(accepted.into(), Relaxed);
+                self.flow.for_good.fetch_add((count as u64).saturating_sub(accepted.into()), Relaxed);
+                return Ok(());
+            }
+            None => return Err(format!("it answered submission {id}, which does not wait for an answer")),
         };
         let rows = submission.rows();
         self.unacked_rows -= rows.len();

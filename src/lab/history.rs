@@ -22,16 +22,16 @@ pub enum HistoryError {
     Missing(Height),
 }
 
-/// Calls `row` with the height, sender and nonce of every row of every block in the directory, in the chain's order.
+/// Calls `settled` with the height and every batch of every block in the directory, in the chain's order.
 /// Holds only the batches that are not settled yet.
-pub fn replay(dir: &Path, chain: &ChainId, row: impl FnMut(Height, u32, u64)) -> Result<(), HistoryError> {
+pub fn replay(dir: &Path, chain: &ChainId, settled: impl FnMut(Height, &Batch)) -> Result<(), HistoryError> {
     let records = Store::records(dir, Some(&chain.0))?;
-    walk(records.map(|record| record.map_err(HistoryError::from)), row)
+    walk(records.map(|record| record.map_err(HistoryError::from)), settled)
 }
 
 fn walk(
     records: impl Iterator<Item = Result<(RecordKind, Bytes), HistoryError>>,
-    mut row: impl FnMut(Height, u32, u64),
+    mut tell: impl FnMut(Height, &Batch),
 ) -> Result<(), HistoryError> {
     let mut waiting: BTreeMap<BatchId, Batch> = BTreeMap::new();
     for record in records {
@@ -46,9 +46,7 @@ fn walk(
                 let block = decode_block(&bytes)?;
                 for settled in &block.settled {
                     let batch = waiting.remove(&settled.id).ok_or(HistoryError::Missing(block.height))?;
-                    for effect in batch.rows().effects {
-                        row(block.height, effect.from.get(), effect.nonce.get());
-                    }
+                    tell(block.height, &batch);
                 }
             }
         }
@@ -99,14 +97,18 @@ mod tests {
             (RecordKind::Block, block(2, &[&first, &second])),
         ];
         let mut rows = Vec::new();
-        walk(records.into_iter().map(Ok), |height, from, nonce| rows.push((height.0, from, nonce))).unwrap();
+        walk(records.into_iter().map(Ok), |height, batch| {
+            let effects = batch.rows().effects.iter();
+            rows.extend(effects.map(|effect| (height.0, effect.from.get(), effect.nonce.get())));
+        })
+        .unwrap();
         assert_eq!(rows, [(2, 5, 1), (2, 5, 2), (2, 5, 3), (2, 5, 4), (2, 5, 5)]);
     }
 
     #[test]
     fn a_block_that_settles_a_missing_batch_is_an_error() {
         let lost = batch(1, 1..3);
-        let result = walk([Ok((RecordKind::Block, block(1, &[&lost])))].into_iter(), |_, _, _| ());
+        let result = walk([Ok((RecordKind::Block, block(1, &[&lost])))].into_iter(), |_, _| ());
         assert!(matches!(result, Err(HistoryError::Missing(Height(1)))));
     }
 }

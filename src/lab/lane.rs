@@ -1,10 +1,11 @@
 //! One node's rows in the client's hands.
 
 use super::generator::FRAME_ROWS;
+use super::payload::{BlobSource, Payload};
 use super::workload::Chunk;
 use crate::types::{Effect, Time, Witness};
-use crate::wire::Rows;
-use crate::wire::client::Submission;
+use crate::wire::client::{Request, Submission};
+use crate::wire::{Blobs, Rows};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -13,7 +14,35 @@ pub const ROW_BYTES: u64 = (size_of::<Effect>() + size_of::<Witness>()) as u64;
 /// Memory of the time of a row that was sent.
 pub const TIME_BYTES: u64 = size_of::<Time>() as u64;
 
-/// One node's rows: signed ones that wait, and when the others were meant to be sent.
+/// What a lane sends in one submission.
+#[derive(Clone, Debug)]
+pub(super) enum Parcel {
+    /// Signed transfers.
+    Rows(Submission),
+    /// Blobs.
+    Blobs(Blobs),
+}
+
+impl Parcel {
+    /// Rows or blobs in it.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Parcel::Rows(rows) => rows.rows().len(),
+            Parcel::Blobs(blobs) => blobs.len(),
+        }
+    }
+
+    /// What a node is asked.
+    pub(super) fn request(self, id: u64) -> Request {
+        match self {
+            Parcel::Rows(rows) => Request::Submit { id, rows },
+            Parcel::Blobs(blobs) => Request::SubmitBlobs { id, blobs },
+        }
+    }
+}
+
+/// One node's rows: signed ones that wait, and when the others were meant to be sent. Blobs are made when they are sent,
+/// and count as rows.
 #[derive(Debug)]
 pub struct Lane {
     pub(super) node: usize,
@@ -22,6 +51,7 @@ pub struct Lane {
     offset: usize,
     pub(super) retry: VecDeque<Again>,
     times: Vec<Time>,
+    blobs: Option<BlobSource>,
 }
 
 /// A row that was refused and is sent again.
@@ -39,7 +69,18 @@ impl Lane {
     /// A lane to a node that listens there.
     pub fn new(node: usize, address: SocketAddr) -> Lane {
         let (chunks, retry, times) = Default::default();
-        Lane { node, address, chunks, offset: 0, retry, times }
+        Lane { node, address, chunks, offset: 0, retry, times, blobs: None }
+    }
+
+    /// The same, for a payload.
+    pub fn sending(self, payload: Payload) -> Lane {
+        let blobs = payload.blob_bytes().map(|bytes| BlobSource::new(bytes, self.node));
+        Lane { blobs, ..self }
+    }
+
+    /// The most rows of one submission.
+    pub(super) fn frame_rows(&self) -> usize {
+        self.blobs.as_ref().map_or(FRAME_ROWS, BlobSource::frame_blobs)
     }
 
     /// Signed rows that were never sent.
@@ -69,7 +110,14 @@ impl Lane {
     }
 
     /// Takes up to `most` fresh rows that stand together; stamps them with their times.
-    pub(super) fn take(&mut self, most: usize, time_of: impl Fn(u64) -> Time) -> Option<Submission> {
+    pub(super) fn take(&mut self, most: usize, time_of: impl Fn(u64) -> Time) -> Option<Parcel> {
+        if let Some(source) = &mut self.blobs {
+            let (first, count) = (self.times.len() as u64, most.min(source.frame_blobs()));
+            let mut column = Vec::new();
+            source.draw(first, count, &mut column);
+            self.times.extend((0..count as u64).map(time_of));
+            return Blobs::pack(source.blob_bytes(), column).ok().map(Parcel::Blobs);
+        }
         let chunk = self.chunks.front()?;
         let until = chunk.len().min(self.offset + most);
         let submission = Submission::pack(chunk.rows(self.offset, until))?;
@@ -79,7 +127,7 @@ impl Lane {
             self.chunks.pop_front();
             self.offset = 0;
         }
-        Some(submission)
+        Some(Parcel::Rows(submission))
     }
 
     /// Takes up to a frame of refused rows, and how often one of them was sent at most.
@@ -99,13 +147,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_lane_of_blobs_never_runs_dry_and_keeps_their_times() {
+        let mut lane = Lane::new(2, ([127, 0, 0, 1], 1).into()).sending(Payload::Opaque(100));
+        for turn in 0..3 {
+            let parcel = lane.take(5, |row| Time(5 * turn + row)).unwrap();
+            assert_eq!(parcel.len(), 5);
+            let Parcel::Blobs(blobs) = parcel else { panic!("blobs were asked for") };
+            assert_eq!(crate::lab::payload::name_of(blobs.column()), Some((2, 5 * turn)));
+        }
+        assert_eq!(lane.times().iter().map(|time| time.0).collect::<Vec<_>>(), (0..15).collect::<Vec<_>>());
+        assert_eq!((lane.stock(), lane.frame_rows()), (0, 655));
+    }
+
+    #[test]
     fn a_lane_hands_out_its_rows_once_in_order_and_keeps_their_times() {
         let row = |nonce| (Effect::transfer(1, 2, 1, nonce, 1), Witness([0; 64]));
         let mut lane = Lane::new(0, ([127, 0, 0, 1], 1).into());
         lane.supply(vec![(0..300).map(row).collect(), (300..310).map(row).collect()]);
         assert_eq!((lane.stock(), lane.next_index()), (310, 310));
         let mut nonces = Vec::new();
-        while let Some(submission) = lane.take(FRAME_ROWS, |row| Time(nonces.len() as u64 + row)) {
+        while let Some(Parcel::Rows(submission)) =
+            lane.take(FRAME_ROWS, |row| Time(nonces.len() as u64 + row))
+        {
             nonces.extend(submission.rows().effects.iter().map(|effect| effect.nonce.get()));
         }
         assert_eq!(nonces, (0..310).collect::<Vec<_>>());

@@ -29,6 +29,7 @@ pub mod interrupt;
 pub mod lane;
 pub mod machine;
 pub mod observe;
+pub mod payload;
 pub mod peers;
 pub mod preflight;
 pub mod results;

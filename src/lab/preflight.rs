@@ -48,6 +48,16 @@ pub enum BadInput {
         /// The most that works.
         most: u64,
     },
+    /// Blobs too short to name themselves, or longer than a chain takes.
+    #[error("--payload opaque:{found}: a blob has between {least} and {most} bytes")]
+    BlobBytes {
+        /// What was asked for.
+        found: u32,
+        /// The least that works.
+        least: u32,
+        /// The most that works.
+        most: u32,
+    },
     /// Too few peers to stress with.
     #[error("--peers {found}: give between 1 and {most}")]
     Peers {
@@ -123,6 +133,8 @@ pub struct Needs {
     pub accounts: u64,
     /// Transactions to sign and to store, as far as known beforehand.
     pub rows: u64,
+    /// Bytes of each blob, where such are sent instead; 0 with transfers.
+    pub blob_bytes: u32,
     /// Connections besides those of the nodes and of their load.
     pub connections: u64,
 }
@@ -141,6 +153,10 @@ const ACCOUNT_BYTES: u64 = 384;
 const WALLET_BYTES: u64 = 64;
 /// Memory of a signed row that waits, and of its time.
 const ROW_BYTES: u64 = 104;
+/// Memory of the time of a blob that was sent: blobs are made when they are sent.
+const TIME_BYTES: u64 = 8;
+/// A blob's share of headers and vertices on disk.
+const BLOB_SHARE_BYTES: u64 = 2;
 /// What a node keeps on disk of a transaction, its share of headers and vertices included.
 const STORED_BYTES: u64 = 140;
 /// What a node sets aside on disk before anything is stored: a segment in use and one being prepared.
@@ -159,13 +175,18 @@ impl Needs {
     /// Memory in bytes, roughly.
     pub fn memory(&self) -> u64 {
         let nodes = self.nodes as u64;
+        let row_bytes = if self.blob_bytes > 0 { TIME_BYTES } else { ROW_BYTES };
         let of_accounts = self.accounts.saturating_mul(nodes * ACCOUNT_BYTES + WALLET_BYTES);
-        of_accounts.saturating_add(nodes * NODE_BYTES).saturating_add(self.rows.saturating_mul(ROW_BYTES))
+        of_accounts.saturating_add(nodes * NODE_BYTES).saturating_add(self.rows.saturating_mul(row_bytes))
     }
 
     /// Space on disk in bytes, roughly.
     pub fn disk(&self) -> u64 {
-        let stored = self.rows.saturating_mul(STORED_BYTES);
+        let row_bytes = match self.blob_bytes {
+            0 => STORED_BYTES,
+            blob_bytes => u64::from(blob_bytes) + BLOB_SHARE_BYTES,
+        };
+        let stored = self.rows.saturating_mul(row_bytes);
         (self.nodes as u64).saturating_mul(stored.saturating_add(NODE_DISK_BYTES))
     }
 
@@ -282,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_this_machine_cannot_carry_is_refused() {
-        let needs = Needs { nodes: 64, accounts: 1_000_000, rows: 1_000_000, connections: 0 };
+        let needs = Needs { nodes: 64, accounts: 1_000_000, rows: 1_000_000, blob_bytes: 0, connections: 0 };
         let here = Path::new(".");
         let check = |descriptors, memory, disk| needs.check_against(descriptors, memory, disk, here);
         assert!(matches!(check(Some(1024), None, None), Err(BadInput::Descriptors { nodes: 64, .. })));

@@ -71,6 +71,11 @@ pub struct Config {
     pub duration_s: f64,
     /// Load before the window in seconds.
     pub warmup_s: f64,
+    /// What clients sent: `transfers`, or `opaque:` and the bytes of each blob.
+    pub payload: String,
+    /// Whether transactions were signed, verified and executed. If not, blobs were ordered and stored, no more, and
+    /// figures per transaction are per blob.
+    pub executed: bool,
     /// Accounts, used in turn.
     pub accounts: u32,
     /// `"max"`, or transactions per second in all.
@@ -98,8 +103,10 @@ pub struct Run {
     pub checks_per_tx: usize,
     /// Length of the window that was measured, in seconds.
     pub window_s: f64,
-    /// Transactions per second: settled `ok`, executed and durable on a quorum.
+    /// Transactions per second: settled `ok`, executed and durable on a quorum. With blobs: settled and durable.
     pub tps: f64,
+    /// Blobs' bytes settled, in millions per second.
+    pub payload_mb_per_s: Option<f64>,
     /// Transactions per second that were meant to be sent.
     pub offered_tps: f64,
     /// Rows per second written to the nodes' sockets, those sent again included.

@@ -116,8 +116,8 @@ impl<'a> Session<'a> {
         let flow = Arc::new(Flow::default());
         let addresses: Vec<_> = (0..nodes).map(|node| cluster.client_address(node)).collect();
         let observers = Observers::start(&addresses, &flow).map_err(SessionError::Clients)?;
-        let lanes =
-            addresses.into_iter().enumerate().map(|(node, address)| Lane::new(node, address)).collect();
+        let lane = |(node, address)| Lane::new(node, address).sending(wallet.payload());
+        let lanes = addresses.into_iter().enumerate().map(lane).collect();
         Ok(Session {
             running: None,
             observers,

@@ -143,7 +143,7 @@ impl StressConfig {
             return Err(BadInput::Peers { found: self.peers, most: PEERS_MAX });
         }
         let connections = self.peers as u64;
-        let needs = Needs { nodes: self.nodes, accounts: self.accounts, rows: 0, connections };
+        let needs = Needs { nodes: self.nodes, accounts: self.accounts, rows: 0, blob_bytes: 0, connections };
         preflight::check_temporary(&std::env::temp_dir())?;
         needs.check(&std::env::temp_dir())
     }
@@ -313,7 +313,8 @@ fn prepare(
     let load = session.probe(IN_FLIGHT_ROWS, interrupt)?.map_or(LOAD_UNKNOWN, |rate| rate * LOAD_SHARE);
     let seconds = (config.duration * 3 + SETTLE_MAX).as_secs_f64() + 1.0;
     let rows = load * seconds;
-    Needs { nodes: 0, accounts: 0, rows: rows as u64, connections: 0 }.check(&std::env::temp_dir())?;
+    Needs { nodes: 0, accounts: 0, rows: rows as u64, blob_bytes: 0, connections: 0 }
+        .check(&std::env::temp_dir())?;
     session.stock_up((rows / config.nodes as f64).ceil() as u64, interrupt, &tell);
     session.drain(DRAIN_MAX, interrupt);
     if interrupt.is_raised() { Err(SessionError::Interrupted) } else { Ok(load) }

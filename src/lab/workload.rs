@@ -5,6 +5,7 @@
 //! a block leads back to the moment when it was meant to be sent.
 
 use super::Interrupt;
+use super::payload::Payload;
 use crate::crypto::{self, ExposedKey, SigningKey};
 use crate::types::{
     AccountNumber, ChainId, Effect, Genesis, GenesisAccount, Key, Policy, Rules, SeatInfo, Time, Witness,
@@ -22,6 +23,7 @@ const CHUNK_ROWS: usize = 4096;
 /// The keys of all accounts. A published seed gives them, so they are no secrets, and may sign in bulk.
 pub struct Wallet {
     seed: u64,
+    payload: Payload,
     keys: Vec<ExposedKey>,
 }
 
@@ -67,7 +69,17 @@ impl Wallet {
             go_on.then(|| ExposedKey::from_seed(derive(seed, b'a', u64::from(account), 0)))
         };
         let keys = (0..accounts).into_par_iter().map(key).collect::<Option<Vec<_>>>()?;
-        Some(Wallet { seed, keys })
+        Some(Wallet { seed, payload: Payload::Transfers, keys })
+    }
+
+    /// The same wallet for clients that send something else than its transfers.
+    pub fn sending(self, payload: Payload) -> Wallet {
+        Wallet { payload, ..self }
+    }
+
+    /// What its clients send.
+    pub fn payload(&self) -> Payload {
+        self.payload
     }
 
     /// How many accounts there are.
@@ -84,7 +96,7 @@ impl Wallet {
         let genesis = Genesis {
             name: format!("bench {nodes} {}", self.seed),
             time: GENESIS_TIME,
-            rules: Rules { policy, ..Rules::default() },
+            rules: Rules { policy, content: self.payload.content(), ..Rules::default() },
             seats: seats
                 .map(|(key, number)| SeatInfo {
                     key: Key(crypto::public_key(key)),

@@ -12,6 +12,7 @@
 //! - Upon an executed batch ([`Mempool::release`]), and whenever a row is let go: its nonce and fee are free again.
 //! - Upon a dead batch ([`Mempool::put_back`]): its rows wait again, before all others.
 //! - When full: refuse. A row that waits is not displaced by a higher fee.
+//! - Where the chain carries blobs instead ([`BlobQueue`]): they wait in order of arrival, bounded by bytes.
 //!
 //! Why that is safe: acceptable nonces span 128 (63 below the highest used one to 64 above), so two that are
 //! acceptable at one time never share a place in the ring. A row whose nonce fell out of the window while it is
@@ -19,8 +20,11 @@
 //! which costs a retry and never admits a row twice. Fees are reserved so that an account cannot fill the mempool
 //! with rows that it cannot pay for.
 
+mod blobs;
 #[cfg(test)]
 mod tests;
+
+pub use blobs::{BlobQueue, GATHERED_MAX};
 
 use crate::types::params::ACCOUNTS_MAX;
 use crate::types::{Effect, Kind, Witness};

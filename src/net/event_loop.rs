@@ -11,7 +11,8 @@ use crate::net::clock::Clock;
 use crate::node::ingress::Admission;
 use crate::node::jobs::Job;
 use crate::node::{Input, Node, Output, Shared};
-use crate::types::{Height, Time};
+use crate::types::{Content, Height, Time};
+use crate::wire::Blobs;
 use crate::wire::client::{Refusal, Reply, Request, Status};
 use crossbeam::channel::Receiver;
 use mio::{Events, Poll, Token};
@@ -117,14 +118,13 @@ impl EventLoop {
     /// What may be read: nothing while the disk is behind, and rows as far as the mempool has room for all that are
     /// read already.
     fn gate(&self) -> Gate {
+        let behind = self.executor.is_behind();
         let [all, newcomers, suspects] = self.verifiers.rows_in_flight();
-        let room = match self.executor.is_behind() {
-            true => 0,
-            false => self.shared.mempool.room().saturating_sub(all),
-        };
+        let room = if behind { 0 } else { self.shared.mempool.room().saturating_sub(all) };
+        let blobs = if behind { 0 } else { self.shared.blobs.room() };
         let (newcomers, suspects) =
             (NEWCOMERS_ROOM.saturating_sub(newcomers), SUSPECTS_ROOM.saturating_sub(suspects));
-        Gate { peers: !self.disk.is_behind(), rows: [room, newcomers, suspects] }
+        Gate { peers: !self.disk.is_behind(), rows: [room, newcomers, suspects], blobs }
     }
 
     fn wait(&mut self, polled: &mut Events) -> Result<(), End> {
@@ -219,9 +219,16 @@ impl EventLoop {
                 seats: self.shared.committee.size() as u16,
             },
             Request::Submit { id, rows } => {
-                Metrics::add(&self.metrics.rows_submitted, rows.rows().len() as u64);
-                return self.verifiers.submit(client, id, rows);
+                let count = rows.rows().len();
+                Metrics::add(&self.metrics.rows_submitted, count as u64);
+                if self.shared.rules.content == Content::Rows {
+                    return self.verifiers.submit(client, id, rows);
+                }
+                let refused = (0..count as u32).map(|index| (index, Refusal::Malformed)).collect();
+                let reply = Reply::Submitted { id, accepted: 0, refused };
+                return self.sockets.reply(client, &reply, count, now, &mut self.events);
             }
+            Request::SubmitBlobs { id, blobs } => Reply::Taken { id, accepted: self.take_blobs(&blobs) },
             Request::Subscribe => return self.sockets.subscribe(client),
             Request::Status => {
                 let (height, hash) = self.node.tip();
@@ -232,6 +239,18 @@ impl EventLoop {
             Request::Account(number) => Reply::Account(number, self.shared.ledger.account(number)),
         };
         self.sockets.reply(client, &reply, 0, now, &mut self.events);
+    }
+
+    /// Queues a client's blobs; how many were taken.
+    fn take_blobs(&mut self, blobs: &Blobs) -> u32 {
+        let count = blobs.len() as u64;
+        Metrics::add(&self.metrics.rows_submitted, count);
+        let taken = self.shared.rules.content == Content::Opaque && self.shared.blobs.push(blobs);
+        Metrics::add(if taken { &self.metrics.rows_admitted } else { &self.metrics.rows_refused }, count);
+        if taken && !matches!(self.inputs.back(), Some(Input::Rows)) {
+            self.inputs.push_back(Input::Rows);
+        }
+        if taken { count as u32 } else { 0 }
     }
 
     /// Feeds the node and does what it says, until it has nothing more to say.

@@ -12,7 +12,7 @@ use super::turns::{STANDINGS, Standing};
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
 use crate::wire::Message;
-use crate::wire::client::Request;
+use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::collections::VecDeque;
@@ -52,13 +52,16 @@ pub struct Gate {
     pub peers: bool,
     /// Rows that still find room, by the standing of the client that brings them; all of them take from the first.
     pub rows: [usize; 3],
+    /// Bytes of clients' blobs that still find room.
+    pub blobs: usize,
 }
 
 impl Gate {
-    /// Whether rows of clients of this standing may be read.
+    /// Whether submissions of clients of this standing may be read. A chain carries rows or blobs: the other's room is
+    /// never used up.
     fn open(&self, standing: Standing) -> bool {
         let room = self.rows[0].min(self.rows[standing as usize]);
-        self.peers && room >= crate::wire::client::SUBMIT_ROWS_MAX
+        self.peers && room >= SUBMIT_ROWS_MAX && self.blobs >= SUBMIT_BLOB_BYTES_MAX
     }
 
     fn take(&mut self, standing: Standing, rows: usize) {
@@ -255,8 +258,8 @@ impl Sockets {
         served: &mut Vec<Token>,
         events: &mut Vec<Event>,
     ) {
-        let (rows, is_peer) = match self.conns.get(token) {
-            Some(conn) => (gate.rows[0], matches!(conn.link, Link::Peer(_))),
+        let (room, is_peer) = match self.conns.get(token) {
+            Some(conn) => ((gate.rows[0], gate.blobs), matches!(conn.link, Link::Peer(_))),
             None => return,
         };
         let turn = if is_peer {
@@ -269,7 +272,7 @@ impl Sockets {
             Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
             Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => match is_peer {
                 true => self.waiting_peers.push(token),
-                false if gate.rows[0] < rows => served.push(token),
+                false if (gate.rows[0], gate.blobs) != room => served.push(token),
                 false => self.await_room(token),
             },
             Ok(Turn::Wait | Turn::Done) => {}
@@ -349,7 +352,7 @@ impl Sockets {
                 };
                 match &request {
                     Request::Hello => self.silent_clients -= 1,
-                    Request::Submit { .. } if !gate.open(link.standing) => {
+                    Request::Submit { .. } | Request::SubmitBlobs { .. } if !gate.open(link.standing) => {
                         link.postpone(request);
                         return Ok(Turn::Wait);
                     }
@@ -357,6 +360,8 @@ impl Sockets {
                         gate.take(link.standing, rows.rows().len());
                         link.rows_waiting += rows.rows().len();
                     }
+                    // Answered in this very turn: nothing of it waits.
+                    Request::SubmitBlobs { blobs, .. } => gate.blobs -= blobs.column().len(),
                     _ => {}
                 }
                 events.push(Event::Request { client: token, request });

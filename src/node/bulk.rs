@@ -6,7 +6,7 @@ use super::{Node, OnDisk, Output};
 use crate::consensus::verify_before;
 use crate::store::RecordKind;
 use crate::types::params::{ACCOUNTS_AHEAD_MAX, ROWS_MAX, SEAL_AGE_MAX, UNCOMMITTED_BYTES_MAX};
-use crate::types::{Ack, BatchId, BatchRef, Effect, Policy, Seat, SeatSet, Sequence, Time, Verdict};
+use crate::types::{Ack, BatchId, BatchRef, Content, Effect, Policy, Seat, SeatSet, Sequence, Time, Verdict};
 use crate::wire::{Batch, Message};
 use bytes::Bytes;
 
@@ -21,7 +21,10 @@ impl Node {
     /// When rows must be sealed, if there are any and they may be.
     pub(super) fn seal_due(&self) -> Option<Time> {
         let since = self.rows_since?;
-        let full = self.shared.mempool.len() >= ROWS_MAX as usize;
+        let full = match self.shared.rules.content {
+            Content::Rows => self.shared.mempool.len() >= ROWS_MAX as usize,
+            Content::Opaque => self.shared.blobs.is_full(),
+        };
         self.may_seal().then(|| if full { self.now } else { since + SEAL_AGE_MAX })
     }
 
@@ -37,7 +40,7 @@ impl Node {
     }
 
     pub(super) fn seal_if_due(&mut self) {
-        if self.shared.mempool.is_empty() {
+        if self.nothing_to_seal() {
             self.rows_since = None;
             return;
         }
@@ -45,6 +48,28 @@ impl Node {
         if self.seal_due().is_none_or(|due| due > self.now) {
             return;
         }
+        match self.shared.rules.content {
+            Content::Rows => self.seal_rows(),
+            Content::Opaque => self.seal_blobs(),
+        }
+        self.rows_since = (!self.nothing_to_seal()).then_some(self.now);
+    }
+
+    fn nothing_to_seal(&self) -> bool {
+        match self.shared.rules.content {
+            Content::Rows => self.shared.mempool.is_empty(),
+            Content::Opaque => self.shared.blobs.is_empty(),
+        }
+    }
+
+    fn seal_blobs(&mut self) {
+        if let Some(blobs) = self.shared.blobs.take() {
+            let sequence = self.begin_seal();
+            self.outputs.push_back(Output::Job(Job::SealBlobs { sequence, blobs }));
+        }
+    }
+
+    fn seal_rows(&mut self) {
         let ledger = &self.shared.ledger;
         let rows = ledger.read(|accounts| {
             let keep = |effect: &Effect| {
@@ -55,16 +80,20 @@ impl Node {
             };
             self.shared.mempool.take(ROWS_MAX as usize, &keep)
         });
-        self.rows_since = (!self.shared.mempool.is_empty()).then_some(self.now);
         if rows.effects.is_empty() {
             return;
         }
         // Read after the rows were taken: every account that they name exists by now.
         let accounts = self.shared.ledger.len();
+        let sequence = self.begin_seal();
+        self.outputs.push_back(Output::Job(Job::Seal { sequence, accounts, rows }));
+    }
+
+    fn begin_seal(&mut self) -> Sequence {
         let sequence = self.next_sequence;
         self.next_sequence = Sequence(sequence.0 + 1);
         self.sealing = true;
-        self.outputs.push_back(Output::Job(Job::Seal { sequence, accounts, rows }));
+        sequence
     }
 
     pub(super) fn on_sealed(&mut self, batch: Batch) {
@@ -228,7 +257,10 @@ impl Node {
         let dead = self.batches.forget(|author, sequence| settlement.dead(author, sequence));
         for batch in dead.iter().filter(|batch| batch.header.author == self.shared.seat) {
             self.outstanding.remove(&batch.header.sequence);
-            self.shared.mempool.put_back(batch.rows());
+            match batch.header.content {
+                Content::Rows => self.shared.mempool.put_back(batch.rows()),
+                Content::Opaque => self.shared.blobs.put_back(batch),
+            }
         }
         let (settlement, absent) = (self.consensus.settlement(), &self.batches);
         self.want_batches.retain(|b| settlement.open(b.author, b.sequence) || absent.is_absent(&b.id));

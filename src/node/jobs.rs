@@ -4,8 +4,8 @@ use super::Shared;
 use crate::crypto;
 use crate::mempool::Taken;
 use crate::metrics::Stage;
-use crate::types::{BatchRef, Height, Kind, Root, Seat, Sequence};
-use crate::wire::{self, Batch, Row, Rows, SignedVertex};
+use crate::types::{BatchRef, Content, Height, Kind, Root, Seat, Sequence};
+use crate::wire::{self, Batch, Gathered, Row, Rows, SignedVertex};
 use std::iter::once;
 use std::sync::Arc;
 
@@ -36,6 +36,13 @@ pub enum Job {
         accounts: u32,
         /// The rows.
         rows: Taken,
+    },
+    /// Seal blobs into a batch.
+    SealBlobs {
+        /// The number of the batch.
+        sequence: Sequence,
+        /// The blobs, at least one.
+        blobs: Gathered,
     },
 }
 
@@ -91,9 +98,9 @@ pub struct Executed {
     pub height: Height,
     /// Hash of the outcome codes.
     pub outcomes: [u8; 32],
-    /// Rows executed.
+    /// Rows executed, or blobs, which are only counted.
     pub rows: u32,
-    /// Rows with the outcome `ok`.
+    /// Rows with the outcome `ok`, or blobs.
     pub ok: u32,
     /// Accounts in the table afterwards.
     pub accounts: u32,
@@ -110,7 +117,7 @@ impl Job {
     /// Where its CPU time belongs.
     pub fn stage(&self) -> Stage {
         match self {
-            Job::Seal { .. } => Stage::Consensus,
+            Job::Seal { .. } | Job::SealBlobs { .. } => Stage::Consensus,
             _ => Stage::Verify,
         }
     }
@@ -155,6 +162,10 @@ impl Job {
                 let slot = (shared.committee.epoch, shared.seat, sequence);
                 Done::Sealed(wire::seal(&shared.key, &shared.chain, slot, accounts, columns))
             }
+            Job::SealBlobs { sequence, blobs } => {
+                let slot = (shared.committee.epoch, shared.seat, sequence);
+                Done::Sealed(wire::seal_blobs(&shared.key, &shared.chain, slot, blobs))
+            }
         }
     }
 }
@@ -163,7 +174,8 @@ impl ExecuteJob {
     /// Where its CPU time belongs.
     pub const STAGE: Stage = Stage::Execute;
 
-    /// Executes the block on the node's ledger and lets go of what its mempool had reserved.
+    /// Executes the block on the node's ledger and lets go of what its mempool had reserved. Blobs are not executed:
+    /// that the block names their batches is all that becomes of them; they have no outcome codes.
     pub fn run(self, shared: &Shared) -> Executed {
         let ledger = &shared.ledger;
         let parts: Vec<_> = self
@@ -175,11 +187,13 @@ impl ExecuteJob {
         for batch in self.batches.iter().filter(|batch| batch.header.author == shared.seat) {
             shared.mempool.release(batch.rows().effects);
         }
+        let opaque = self.batches.iter().filter(|batch| batch.header.content == Content::Opaque);
+        let blobs = opaque.map(|batch| batch.header.rows).fold(0, u32::saturating_add);
         Executed {
             height: self.height,
             outcomes: wire::outcomes_hash(&codes),
-            rows: codes.len() as u32,
-            ok,
+            rows: (codes.len() as u32).saturating_add(blobs),
+            ok: ok.saturating_add(blobs),
             accounts: ledger.len(),
             root: self.checkpoint.then(|| ledger.root()),
         }
@@ -200,6 +214,9 @@ fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), &'static str> {
     let author = batch.header.author;
     if !shared.committee.has(author) {
         return Err("author without a seat");
+    }
+    if batch.header.content != shared.rules.content {
+        return Err("content that this chain does not carry");
     }
     if !batch.roots_match() {
         return Err("columns do not match the roots");

@@ -3,7 +3,7 @@
 use super::Setup;
 use crate::crypto::{KeySet, PreparedKey, SigningKey};
 use crate::ledger::Ledger;
-use crate::mempool::Mempool;
+use crate::mempool::{BlobQueue, Mempool};
 use crate::types::{ChainId, Committee, Rules, Seat};
 use crate::wire::chain_id;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub struct Shared {
     pub ledger: Ledger,
     /// The mempool.
     pub mempool: Mempool,
+    /// What waits instead of rows where the chain carries blobs.
+    pub blobs: BlobQueue,
     /// The keys of the seats, in their order.
     pub seat_keys: Arc<KeySet>,
 }
@@ -40,6 +42,7 @@ impl Shared {
             key: setup.key.clone(),
             ledger: Ledger::new(genesis.table()),
             mempool: Mempool::new(setup.config.mempool_rows_max),
+            blobs: BlobQueue::default(),
             seat_keys: Arc::new(KeySet::new(genesis.seats.iter().map(|seat| &seat.key.0))),
         }
     }

@@ -31,6 +31,7 @@ pub fn job_cost(job: &Job, calibration: &Calibration) -> u64 {
         Job::CheckBatch { batch, .. } => calibration.verify_single_ns + calibration.hash(batch.bytes().len()),
         Job::VerifyRows(batch) => rows_cost(batch.rows().len(), calibration),
         Job::Seal { rows, .. } => calibration.sign_ns + calibration.hash(rows.effects.len() * 96),
+        Job::SealBlobs { blobs, .. } => calibration.sign_ns + calibration.hash(blobs.column().len()),
     }
 }
 
@@ -75,7 +76,7 @@ impl Verdicts {
         self.known(&job).unwrap_or_else(|| {
             let bytes = match &job {
                 Job::CheckBatch { batch, .. } | Job::VerifyRows(batch) => Some(batch.bytes().clone()),
-                Job::CheckVertex { .. } | Job::Seal { .. } => None,
+                Job::CheckVertex { .. } | Job::Seal { .. } | Job::SealBlobs { .. } => None,
             };
             let done = job.run(shared);
             self.remember(&done, bytes);
@@ -96,7 +97,7 @@ impl Verdicts {
             Job::VerifyRows(batch) => {
                 Some(Done::Verified { batch: batch.reference(), bad_row: verdict(&self.rows, batch)? })
             }
-            Job::Seal { .. } => None,
+            Job::Seal { .. } | Job::SealBlobs { .. } => None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! configuration. The constants below are limits of form (the same for every chain of this rule version) and
 //! defaults of a node's own conduct.
 
+use super::Content;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -36,6 +37,11 @@ pub const BATCH_HEADER_BYTES: usize = 192;
 /// The most bytes of a batch: header, effects, witnesses and a key for every row.
 pub const BATCH_BYTES_MAX: usize =
     BATCH_HEADER_BYTES + ROWS_MAX as usize * (EFFECT_BYTES + KEY_BYTES + WITNESS_BYTES);
+/// The most bytes of a blob, 16 KiB.
+pub const BLOB_BYTES_MAX: u32 = 16 << 10;
+/// The most bytes of the column of blobs in a batch, 512 KiB: as much as a full batch of rows without its header.
+pub const OPAQUE_BYTES_MAX: usize = 512 << 10;
+const _: () = assert!(BATCH_HEADER_BYTES + OPAQUE_BYTES_MAX <= BATCH_BYTES_MAX);
 
 /// The least time between two of a node's own vertices, for any `n`; each further seat adds
 /// [`ROUND_INTERVAL_PER_SEAT`], because a round costs every node `n` vertices.
@@ -85,6 +91,8 @@ pub struct Rules {
     pub fee_open: u32,
     /// Blocks from checkpoint to checkpoint.
     pub checkpoint_blocks: u64,
+    /// What batches carry. A chain of rows takes no blobs, which nobody signs or pays for; a chain of blobs no rows.
+    pub content: Content,
 }
 
 impl Default for Rules {
@@ -97,6 +105,7 @@ impl Default for Rules {
             fee_min: 1,
             fee_open: 100,
             checkpoint_blocks: 64,
+            content: Content::Rows,
         }
     }
 }

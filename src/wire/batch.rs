@@ -1,15 +1,21 @@
-//! Batches: a fixed header and three columns, viewed in place.
+//! Batches: a fixed header and its columns, viewed in place.
 //!
 //! ```text
-//! version u8 · content u8 · author u16 · epoch u32 · sequence u64 · accounts u32 · rows u32 · keys u32 · zero u32
+//! version u8 · content u8 · author u16 · epoch u32 · sequence u64 · accounts u32 · rows u32 · keys u32 · blob bytes u32
 //! root of E · root of K · root of W · signature            192 bytes in all
 //! E: rows × 32 · K: keys × 32 · W: rows × 64
 //! ```
+//!
+//! Where the content is opaque, `rows` counts blobs of `blob bytes` each, which are the only column; accounts, keys and
+//! the second and third root are zero. Where it is rows, the blob bytes are zero.
 
 use super::WireError;
+use super::blobs::{Gathered, check_blobs};
 use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, DomainHasher, SigningKey};
-use crate::types::params::{BATCH_HEADER_BYTES, EFFECT_BYTES, KEY_BYTES, ROWS_MAX, VERSION, WITNESS_BYTES};
+use crate::types::params::{
+    BATCH_HEADER_BYTES, EFFECT_BYTES, KEY_BYTES, OPAQUE_BYTES_MAX, ROWS_MAX, VERSION, WITNESS_BYTES,
+};
 use crate::types::{
     BatchHeader, BatchId, BatchRef, ChainId, Content, Effect, Epoch, Kind, Rules, Seat, Sequence, Witness,
 };
@@ -66,9 +72,12 @@ impl Batch {
     /// Views `bytes` as a batch. Checks the form of the header and every length; not the rows, roots or signature.
     pub fn decode(bytes: Bytes) -> Result<Batch, WireError> {
         let header = decode_header(&bytes)?;
-        let expected = BATCH_HEADER_BYTES
-            + header.rows as usize * (EFFECT_BYTES + WITNESS_BYTES)
-            + header.keys as usize * KEY_BYTES;
+        let row_bytes = match header.content {
+            Content::Rows => EFFECT_BYTES + WITNESS_BYTES,
+            Content::Opaque => header.blob_bytes as usize,
+        };
+        let expected =
+            BATCH_HEADER_BYTES + header.rows as usize * row_bytes + header.keys as usize * KEY_BYTES;
         match bytes.len() {
             found if found < expected => Err(WireError::Short("batch")),
             found if found > expected => Err(WireError::Trailing("batch")),
@@ -97,10 +106,18 @@ impl Batch {
         BatchRef { author: self.header.author, sequence: self.header.sequence, id: self.id }
     }
 
-    /// The columns.
+    /// The columns of rows; empty where the content is opaque.
     pub fn rows(&self) -> Rows<'_> {
+        if self.header.content == Content::Opaque {
+            return Rows { effects: &[], keys: &[], witnesses: &[] };
+        }
         Rows::view(&self.bytes[BATCH_HEADER_BYTES..], self.header.rows as usize, self.header.keys as usize)
             .expect("lengths were checked when the batch was decoded")
+    }
+
+    /// The column of blobs; empty where the content is rows.
+    pub fn blobs(&self) -> &[u8] {
+        if self.header.content == Content::Opaque { &self.bytes[BATCH_HEADER_BYTES..] } else { &[] }
     }
 
     /// The digest under the author's signature.
@@ -110,7 +127,11 @@ impl Batch {
 
     /// Whether the columns have the roots that the header names.
     pub fn roots_match(&self) -> bool {
-        self.rows().roots() == self.header.roots
+        match self.header.content {
+            Content::Rows => self.rows().roots() == self.header.roots,
+            // The other two are zero, or it would not have decoded.
+            Content::Opaque => crypto::plain(self.blobs()) == self.header.roots[0],
+        }
     }
 }
 
@@ -239,55 +260,118 @@ pub fn seal(
         epoch,
         author,
         sequence,
+        content: Content::Rows,
         accounts,
         rows: rows.len() as u32,
         keys: rows.keys.len() as u32,
+        blob_bytes: 0,
         roots: rows.roots(),
         signature: [0; 64],
     };
     let columns = [rows.effects.as_bytes(), rows.keys.as_bytes(), rows.witnesses.as_bytes()];
     let mut bytes = Vec::with_capacity(BATCH_HEADER_BYTES + columns.iter().map(|c| c.len()).sum::<usize>());
-    encode_header(&header, &mut bytes);
-    let signed = &bytes[..SIGNED_BYTES];
-    let id = BatchId(crypto::hash(Domain::BatchId, &[signed]));
-    header.signature = crypto::sign(key, &crypto::hash(Domain::BatchHeader, &[&chain.0, signed]));
-    bytes[SIGNED_BYTES..].copy_from_slice(&header.signature);
+    let id = sign_header(key, chain, &mut header, &mut bytes);
     for column in columns {
         bytes.put(column);
     }
     Batch { header, id, bytes: Bytes::from(bytes) }
 }
 
+/// Seals gathered blobs into a signed batch, in the bytes in which they lie.
+///
+/// # Panics
+/// If there is no blob.
+pub fn seal_blobs(
+    key: &SigningKey,
+    chain: &ChainId,
+    (epoch, author, sequence): (Epoch, Seat, Sequence),
+    blobs: Gathered,
+) -> Batch {
+    assert!(!blobs.is_empty(), "a batch has a blob at least");
+    let mut header = BatchHeader {
+        epoch,
+        author,
+        sequence,
+        content: Content::Opaque,
+        accounts: 0,
+        rows: blobs.len() as u32,
+        keys: 0,
+        blob_bytes: blobs.blob_bytes(),
+        roots: [crypto::plain(blobs.column()), [0; 32], [0; 32]],
+        signature: [0; 64],
+    };
+    let mut head = Vec::with_capacity(BATCH_HEADER_BYTES);
+    let id = sign_header(key, chain, &mut header, &mut head);
+    Batch { header, id, bytes: blobs.finish(&head).into() }
+}
+
+/// Signs a header that is whole but for its signature and appends its bytes to `out`, which is empty; the batch' id.
+fn sign_header(key: &SigningKey, chain: &ChainId, header: &mut BatchHeader, out: &mut Vec<u8>) -> BatchId {
+    encode_header(header, out);
+    let signed = &out[..SIGNED_BYTES];
+    let id = BatchId(crypto::hash(Domain::BatchId, &[signed]));
+    header.signature = crypto::sign(key, &crypto::hash(Domain::BatchHeader, &[&chain.0, signed]));
+    out[SIGNED_BYTES..].copy_from_slice(&header.signature);
+    id
+}
+
+/// The content that a byte stands for.
+pub(super) fn content(byte: u8) -> Result<Content, WireError> {
+    match byte {
+        0 => Ok(Content::Rows),
+        1 => Ok(Content::Opaque),
+        _ => Err(WireError::Value("content")),
+    }
+}
+
 pub(super) fn encode_header(header: &BatchHeader, out: &mut Vec<u8>) {
-    out.put_u8(VERSION).put_u8(Content::Rows as u8).put_u16(header.author.0).put_u32(header.epoch.0);
+    out.put_u8(VERSION).put_u8(header.content as u8).put_u16(header.author.0).put_u32(header.epoch.0);
     out.put_u64(header.sequence.0)
         .put_u32(header.accounts)
         .put_u32(header.rows)
         .put_u32(header.keys)
-        .put_u32(0);
+        .put_u32(header.blob_bytes);
     out.put(header.roots.as_bytes()).put(&header.signature);
 }
 
 fn decode_header(bytes: &[u8]) -> Result<BatchHeader, WireError> {
     let mut reader = Reader::new("batch header", bytes);
     reader.version()?;
-    if reader.u8()? != Content::Rows as u8 {
-        return Err(WireError::Value("batch content"));
-    }
+    let content = content(reader.u8()?)?;
     let author = reader.seat()?;
     let epoch = Epoch(reader.u32()?);
     let sequence = Sequence(reader.u64()?);
     let (accounts, rows, keys) = (reader.u32()?, reader.u32()?, reader.u32()?);
-    if reader.u32()? != 0 {
-        return Err(WireError::Value("batch reserved field"));
+    let blob_bytes = reader.u32()?;
+    let roots = [reader.array()?, reader.array()?, reader.array()?];
+    let signature = reader.array()?;
+    let header =
+        BatchHeader { epoch, author, sequence, content, accounts, rows, keys, blob_bytes, roots, signature };
+    if rows == 0 || sequence.0 == 0 {
+        return Err(WireError::Value("batch without rows or sequence"));
+    }
+    match content {
+        Content::Rows => check_rows_header(&header)?,
+        Content::Opaque => check_opaque_header(&header)?,
+    }
+    Ok(header)
+}
+
+fn check_rows_header(header: &BatchHeader) -> Result<(), WireError> {
+    let &BatchHeader { rows, keys, blob_bytes, .. } = header;
+    if blob_bytes != 0 {
+        return Err(WireError::Value("blob bytes of a batch of rows"));
     }
     if rows > ROWS_MAX || keys > rows {
         let (found, most) = if rows > ROWS_MAX { (rows, ROWS_MAX) } else { (keys, rows) };
         return Err(WireError::Limit { what: "batch rows", found: found.into(), most: most.into() });
     }
-    if rows == 0 || sequence.0 == 0 {
-        return Err(WireError::Value("batch without rows or sequence"));
-    }
-    let roots = [reader.array()?, reader.array()?, reader.array()?];
-    Ok(BatchHeader { epoch, author, sequence, accounts, rows, keys, roots, signature: reader.array()? })
+    Ok(())
+}
+
+fn check_opaque_header(header: &BatchHeader) -> Result<(), WireError> {
+    let BatchHeader { rows, blob_bytes, .. } = *header;
+    check_blobs(blob_bytes, u64::from(rows) * u64::from(blob_bytes), OPAQUE_BYTES_MAX)?;
+    let zero = header.accounts == 0 && header.keys == 0 && header.roots[1..] == [[0; 32]; 2];
+    if zero { Ok(()) } else { Err(WireError::Value("a field of rows in an opaque batch")) }
 }

@@ -5,7 +5,7 @@
 //! submission is a view on the bytes that came.
 
 use super::cursor::{Put, Reader};
-use super::{Frame, Rows, WireError};
+use super::{Blobs, Frame, Rows, WireError};
 use crate::types::params::{EFFECT_BYTES, KEY_BYTES, VERSION, WITNESS_BYTES};
 use crate::types::{Account, AccountNumber, BlockHash, ChainId, Height, Seat, Time};
 use bytes::Bytes;
@@ -13,8 +13,13 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// The most rows in one submission.
 pub const SUBMIT_ROWS_MAX: usize = 1024;
+/// The most bytes of blobs in one submission, 128 KiB.
+pub const SUBMIT_BLOB_BYTES_MAX: usize = 128 << 10;
 /// The most bytes of a payload from a client.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 + SUBMIT_ROWS_MAX * (EFFECT_BYTES + KEY_BYTES + WITNESS_BYTES);
+const _: () = assert!(CLIENT_FRAME_BYTES_MAX >= BLOBS_HEAD_BYTES + SUBMIT_BLOB_BYTES_MAX);
+/// Bytes of a submission of blobs before its column: id u64, how many u32, bytes of each u32.
+const BLOBS_HEAD_BYTES: usize = 16;
 /// The most refusals that one reply lists: one for each row.
 pub const REFUSALS_MAX: usize = SUBMIT_ROWS_MAX;
 
@@ -76,6 +81,16 @@ impl Submission {
     }
 }
 
+impl Blobs {
+    /// Packs a column of blobs of this size.
+    ///
+    /// # Errors
+    /// A size outside of its limits, blobs that are not whole, none, or more than [`SUBMIT_BLOB_BYTES_MAX`] bytes.
+    pub fn pack(blob_bytes: u32, column: impl Into<Bytes>) -> Result<Blobs, WireError> {
+        Blobs::new(blob_bytes, column.into(), SUBMIT_BLOB_BYTES_MAX)
+    }
+}
+
 /// What a client asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
@@ -87,6 +102,13 @@ pub enum Request {
         id: u64,
         /// The rows.
         rows: Submission,
+    },
+    /// Blobs to order, where the chain carries such; `id` comes back in the reply.
+    SubmitBlobs {
+        /// The client's own number for it.
+        id: u64,
+        /// The blobs.
+        blobs: Blobs,
     },
     /// Please tell of every block that becomes durable here, from now on.
     Subscribe,
@@ -122,9 +144,9 @@ pub struct BlockNotice {
     pub durable: Time,
     /// Batches settled.
     pub batches: u32,
-    /// Rows settled.
+    /// Rows or blobs settled.
     pub rows: u32,
-    /// Rows settled with the outcome `ok`.
+    /// Rows settled with the outcome `ok`. Blobs have no outcome: all of them count.
     pub ok: u32,
 }
 
@@ -153,6 +175,13 @@ pub enum Reply {
     Block(BlockNotice),
     /// The state of the node.
     Status(Status),
+    /// A submission of blobs was taken: all of them, or none, because the chain carries no blobs or there is no room.
+    Taken {
+        /// The client's number.
+        id: u64,
+        /// How many were taken.
+        accepted: u32,
+    },
     /// An account's record, as it stands in the table; `None` if there is no such account.
     Account(AccountNumber, Option<Account>),
 }
@@ -175,6 +204,10 @@ impl Request {
             Request::Account(number) => {
                 out.put_u32(number.0);
                 5
+            }
+            Request::SubmitBlobs { id, blobs } => {
+                out.put_u64(*id).put_count(blobs.len()).put_u32(blobs.blob_bytes()).put(blobs.column());
+                6
             }
         };
         (kind, out)
@@ -206,6 +239,15 @@ impl Request {
             3 => Request::Subscribe,
             4 => Request::Status,
             5 => Request::Account(AccountNumber(reader.u32()?)),
+            6 => {
+                let (id, count, blob_bytes) = (reader.u64()?, reader.u32()?, reader.u32()?);
+                let column = frame.payload.slice(BLOBS_HEAD_BYTES..);
+                let blobs = Blobs::new(blob_bytes, column, SUBMIT_BLOB_BYTES_MAX)?;
+                if blobs.len() != count as usize {
+                    return Err(WireError::Value("count of blobs"));
+                }
+                return Ok(Request::SubmitBlobs { id, blobs });
+            }
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;
@@ -245,6 +287,10 @@ impl Reply {
                     out.put(account.as_bytes());
                 }
                 5
+            }
+            Reply::Taken { id, accepted } => {
+                out.put_u64(*id).put_u32(*accepted);
+                6
             }
         };
         (kind, out)
@@ -299,6 +345,7 @@ impl Reply {
                 };
                 Reply::Account(number, account)
             }
+            6 => Reply::Taken { id: reader.u64()?, accepted: reader.u32()? },
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;

@@ -21,6 +21,7 @@ pub fn encode_genesis(genesis: &Genesis) -> Vec<u8> {
     let rules = &genesis.rules;
     out.put_u64(rules.depth).put_u64(rules.window).put_u32(rules.delay_ms).put_u8(rules.policy as u8);
     out.put_u32(rules.fee_min).put_u32(rules.fee_open).put_u64(rules.checkpoint_blocks);
+    out.put_u8(rules.content as u8);
     out.put_count(genesis.seats.len());
     for seat in &genesis.seats {
         out.put(&seat.key.0).put_u32(seat.fee_account.0);
@@ -46,7 +47,8 @@ pub fn decode_genesis(bytes: &[u8]) -> Result<Genesis, WireError> {
         _ => return Err(WireError::Value("policy")),
     };
     let (fee_min, fee_open, checkpoint_blocks) = (reader.u32()?, reader.u32()?, reader.u64()?);
-    let rules = Rules { depth, window, delay_ms, policy, fee_min, fee_open, checkpoint_blocks };
+    let content = super::batch::content(reader.u8()?)?;
+    let rules = Rules { depth, window, delay_ms, policy, fee_min, fee_open, checkpoint_blocks, content };
     let count = reader.count("seats", SEATS_MAX, SEAT_BYTES)?;
     let mut seats = Vec::with_capacity(count);
     for _ in 0..count {

@@ -9,6 +9,7 @@
 //! - Nothing here checks a signature or knows the state: bytes and genesis alone decide what is malformed.
 
 mod batch;
+mod blobs;
 mod block;
 pub mod client;
 mod cursor;
@@ -21,7 +22,8 @@ mod vertex;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{Batch, Row, RowError, Rows, seal, transaction_digest};
+pub use batch::{Batch, Row, RowError, Rows, seal, seal_blobs, transaction_digest};
+pub use blobs::{Blobs, Gathered};
 pub use block::{block_hash, decode_block, encode_block, outcomes_hash};
 pub use error::WireError;
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, frame_header};

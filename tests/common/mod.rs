@@ -14,7 +14,7 @@ use throng::types::{
     Witness,
 };
 use throng::wire::client::{BlockNotice, Submission};
-use throng::wire::{Frame, Message, Rows, chain_id, transaction_digest};
+use throng::wire::{Blobs, Frame, Message, Rows, chain_id, transaction_digest};
 
 /// A repeatable source of numbers.
 pub struct Dice(pub u64);
@@ -196,6 +196,13 @@ impl Pump {
         let admitted = ingress::admit(shared, std::slice::from_ref(submission));
         self.push(Duration::ZERO, seat, Input::Rows);
         admitted[0].accepted
+    }
+
+    /// Blobs of a client, where the chain carries such; whether they were taken.
+    pub fn submit_blobs(&mut self, seat: usize, blobs: &Blobs) -> bool {
+        let taken = self.shared(seat).is_some_and(|shared| shared.blobs.push(blobs));
+        self.push(Duration::ZERO, seat, Input::Rows);
+        taken
     }
 
     fn push(&mut self, after: Duration, seat: usize, input: Input) {

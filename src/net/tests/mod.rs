@@ -93,7 +93,7 @@ impl Side {
         for listener in &mut self.listeners {
             listener.accept(&mut self.sockets, self.now, &mut events);
         }
-        let mut gate = Gate { peers: true, rows: [self.rows; 3] };
+        let mut gate = Gate { peers: true, rows: [self.rows; 3], blobs: usize::MAX };
         self.sockets.read(&mut gate, self.now, &mut events);
         self.sockets.write(self.now, &mut events);
         events

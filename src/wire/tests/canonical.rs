@@ -16,6 +16,7 @@ fn recode_batch(bytes: &[u8]) -> Option<Vec<u8>> {
     let batch = Batch::decode(Bytes::copy_from_slice(bytes)).ok()?;
     let mut out = Vec::new();
     crate::wire::batch::encode_header(&batch.header, &mut out);
+    out.extend(batch.blobs());
     for row in batch.rows().effects {
         out.extend_from_slice(row.as_bytes());
     }
@@ -81,6 +82,16 @@ fn batch() -> Batch {
     rows(|rows| seal(&signer(), &CHAIN, (Epoch(0), Seat(3), Sequence(17)), 3, rows))
 }
 
+fn blobs() -> Blobs {
+    Blobs::pack(5, vec![8; 15]).expect("three blobs of five bytes")
+}
+
+fn opaque_batch() -> Batch {
+    let mut gathered = Gathered::new(5);
+    gathered.gather(blobs().column());
+    seal_blobs(&signer(), &CHAIN, (Epoch(0), Seat(3), Sequence(17)), gathered)
+}
+
 fn vertex() -> SignedVertex {
     let parent = |tag: u8| Parent { author: Seat(tag.into()), id: VertexId([tag; 32]) };
     let ack = |tag, verdict| Ack { batch: batch_ref(tag), verdict };
@@ -121,24 +132,26 @@ fn messages() -> [Message; 5] {
     ]
 }
 
-fn requests() -> [Request; 5] {
+fn requests() -> [Request; 6] {
     let rows = rows(Submission::pack).expect("two rows");
     [
         Request::Hello,
         Request::Submit { id: 77, rows },
+        Request::SubmitBlobs { id: 78, blobs: blobs() },
         Request::Subscribe,
         Request::Status,
         Request::Account(AccountNumber(9)),
     ]
 }
 
-fn replies() -> [Reply; 6] {
+fn replies() -> [Reply; 7] {
     let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
     [
         Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
         Reply::Submitted { id: 77, accepted: 5, refused: vec![(1, Refusal::BadNonce), (4, Refusal::Full)] },
         Reply::Block(BlockNotice { height, hash, durable, batches: 1, rows: 2, ok: 1 }),
         Reply::Status(Status { height, hash, accounts: 4, pending: 5, peers: 3 }),
+        Reply::Taken { id: 78, accepted: 3 },
         Reply::Account(AccountNumber(9), None),
         Reply::Account(AccountNumber(9), Some(Account::new([5; 32], 70))),
     ]
@@ -152,6 +165,7 @@ pub(super) fn samples() -> Vec<Sample> {
         }),
         ("block", encode_block(&block()), |bytes| decode_block(bytes).ok().map(|b| encode_block(&b))),
         ("batch", batch().bytes().to_vec(), recode_batch),
+        ("batch", opaque_batch().bytes().to_vec(), recode_batch),
         ("vertex", vertex().bytes.to_vec(), recode_vertex),
     ];
     let joined = |(kind, payload): (u8, Vec<u8>)| [vec![kind], payload].concat();
@@ -209,7 +223,12 @@ fn every_change_of_one_byte_is_refused_or_canonical() {
 
 #[test]
 fn every_byte_of_a_batch_is_bound_by_its_id_or_its_roots() {
-    let batch = batch();
+    for batch in [batch(), opaque_batch()] {
+        every_byte_is_bound(&batch);
+    }
+}
+
+fn every_byte_is_bound(batch: &Batch) {
     let signature = 128..192;
     for place in (0..batch.bytes().len()).filter(|place| !signature.contains(place)) {
         let mut bytes = batch.bytes().to_vec();
@@ -240,18 +259,22 @@ fn golden_hashes_of_the_formats() {
     let found = [
         ("genesis", chain_id(&genesis()).0),
         ("batch", batch().id.0),
+        ("opaque batch", opaque_batch().id.0),
         ("vertex", vertex().id.0),
         ("block", block_hash(&block).0),
         ("batch bytes", crypto::plain(batch().bytes())),
+        ("opaque batch bytes", crypto::plain(opaque_batch().bytes())),
         ("vertex bytes", crypto::plain(&vertex().bytes)),
         ("transaction", transaction_digest(&CHAIN, &Effect::transfer(1, 2, 3, 4, 5), &[1; 32], &[2; 32])),
     ];
     let golden = [
-        ("genesis", "250d7321fb247d5d28acc3524396f43f6671c06ea0921d8b844a719d732cb0ef"),
+        ("genesis", "bf613e3f42da8804f07bbe8b9297b7addae6be98f81d0887dd2d5217d8747db0"),
         ("batch", "368e73e48c2063b12c84e194fd464618ee54d41b2c3e0985a23d2205e44de528"),
+        ("opaque batch", "bdb20801bca8264a2c58047fb367c35cc955223917ee6ff502239b16889badf2"),
         ("vertex", "0d799378806cdebe792b711458d2933974ca7917f22700882eb5713f5b31177e"),
         ("block", "7f9025a92f96274d38bf8419b26dbeb4002fb0f4cf04701e60e08d6dffaa8d69"),
         ("batch bytes", "416b5b19eab5423171168fb043f40b06feca10e870e77dc3acd3f550279b446d"),
+        ("opaque batch bytes", "97da617e74e8c96b54d11c716eb225dd69eff3f5078bcbfce7eae5e4773306b5"),
         ("vertex bytes", "78506d62e7e32da5eefda80f53ea87cfbf898b5d06e94f0653585a854986add0"),
         ("transaction", "3c13d3eba7f17c77974bd1849fdd1530b2ad17496485312e33053ea3e82b3afe"),
     ];

@@ -4,7 +4,8 @@ use super::{CHAIN, frame, signer};
 use crate::types::params::*;
 use crate::types::*;
 use crate::wire::client::{
-    CLIENT_FRAME_BYTES_MAX, REFUSALS_MAX, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Submission,
+    CLIENT_FRAME_BYTES_MAX, REFUSALS_MAX, Refusal, Reply, Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX,
+    Submission,
 };
 use crate::wire::*;
 use bytes::Bytes;
@@ -61,6 +62,42 @@ fn the_largest_batch_fits_its_frame_and_one_more_row_is_refused() {
     assert_eq!(limit(Batch::decode(Bytes::from(header.clone()))), Some("batch rows"));
     header[20..28].copy_from_slice(&[1, 0, 0, 0, 2, 0, 0, 0]);
     assert_eq!(limit(Batch::decode(Bytes::from(header))), Some("batch rows"), "more keys than rows");
+}
+
+#[test]
+fn blobs_keep_to_their_sizes_and_an_opaque_header_to_its_fields() {
+    let mut gathered = Gathered::new(BLOB_BYTES_MAX);
+    assert_eq!(gathered.gather(&vec![3; OPAQUE_BYTES_MAX + 5]), OPAQUE_BYTES_MAX);
+    let full = seal_blobs(&signer(), &CHAIN, (Epoch(0), Seat(0), Sequence(1)), gathered);
+    assert_eq!(Batch::decode(full.bytes().clone()), Ok(full.clone()));
+    assert!(full.roots_match() && full.rows().is_empty() && batch(1).blobs().is_empty());
+    let header = |at: usize, words: &[u32]| {
+        let mut bytes = full.bytes()[..BATCH_HEADER_BYTES].to_vec();
+        let words = words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        bytes[at..at + words.len()].copy_from_slice(&words);
+        Batch::decode(bytes.into())
+    };
+    let count = full.header.rows;
+    assert_eq!(limit(header(20, &[count + 1])), Some("bytes of all blobs"));
+    assert_eq!(limit(header(20, &[u32::MAX, 0, u32::MAX])), Some("bytes of a blob"));
+    assert_eq!(limit(header(28, &[BLOB_BYTES_MAX + 1])), Some("bytes of a blob"));
+    assert_eq!(header(28, &[0]), Err(WireError::Value("blobs without bytes")));
+    assert_eq!(header(20, &[0]), Err(WireError::Value("batch without rows or sequence")));
+    for field_of_rows in [16, 24, 64, 96, 124] {
+        let refused = Err(WireError::Value("a field of rows in an opaque batch"));
+        assert_eq!(header(field_of_rows, &[1]), refused, "byte {field_of_rows}");
+    }
+    let mut rows = batch(1).bytes().to_vec();
+    rows[28] = 1;
+    assert_eq!(Batch::decode(rows.into()), Err(WireError::Value("blob bytes of a batch of rows")));
+
+    let pack = |size, bytes| Blobs::pack(size, vec![0; bytes]);
+    assert!(pack(1, SUBMIT_BLOB_BYTES_MAX).is_ok());
+    assert_eq!(limit(pack(1, SUBMIT_BLOB_BYTES_MAX + 1)), Some("bytes of all blobs"));
+    assert_eq!(limit(pack(BLOB_BYTES_MAX + 1, 1)), Some("bytes of a blob"));
+    for (size, bytes) in [(0, 0), (0, 5), (5, 0), (5, 4), (5, 11)] {
+        assert!(matches!(pack(size, bytes), Err(WireError::Value(_))), "{bytes} bytes of blobs of {size}");
+    }
 }
 
 #[test]

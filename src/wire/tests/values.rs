@@ -4,7 +4,7 @@ use super::{CHAIN, signer};
 use crate::types::params::SEATS_MAX;
 use crate::types::*;
 use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
-use crate::wire::{Batch, Message, Rows, seal, sign_vertex};
+use crate::wire::{Batch, Blobs, Gathered, Message, Rows, seal, seal_blobs, sign_vertex};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -52,7 +52,27 @@ fn columns(rows_max: usize) -> impl Strategy<Value = (Vec<Effect>, Vec<[u8; 32]>
     })
 }
 
+/// Blobs of one size.
+fn blobs() -> impl Strategy<Value = Blobs> {
+    (1..40u32, 1..20usize).prop_flat_map(|(size, count)| {
+        vec(any::<u8>(), size as usize * count)
+            .prop_map(move |column| Blobs::pack(size, column).expect("whole blobs"))
+    })
+}
+
 pub(super) fn batch() -> impl Strategy<Value = Batch> {
+    prop_oneof![batch_of_rows(), batch_of_blobs()]
+}
+
+fn batch_of_blobs() -> impl Strategy<Value = Batch> {
+    (blobs(), seat(), any::<u32>(), 1..=u64::MAX).prop_map(|(blobs, author, epoch, sequence)| {
+        let mut gathered = Gathered::new(blobs.blob_bytes());
+        gathered.gather(blobs.column());
+        seal_blobs(&signer(), &CHAIN, (Epoch(epoch), author, Sequence(sequence)), gathered)
+    })
+}
+
+fn batch_of_rows() -> impl Strategy<Value = Batch> {
     (columns(12), seat(), any::<u32>(), 1..=u64::MAX, any::<u32>()).prop_map(
         |((effects, keys, witnesses), author, epoch, sequence, accounts)| {
             let rows = Rows { effects: &effects, keys: &keys, witnesses: &witnesses };
@@ -115,8 +135,9 @@ pub(super) fn block() -> impl Strategy<Value = Block> {
 }
 
 pub(super) fn genesis() -> impl Strategy<Value = Genesis> {
-    let rules =
-        (any::<[u64; 3]>(), any::<[u32; 3]>(), any::<bool>()).prop_map(|(longs, shorts, all)| Rules {
+    let rules = (any::<[u64; 3]>(), any::<[u32; 3]>(), any::<[bool; 2]>()).prop_map(
+        |(longs, shorts, [all, opaque])| Rules {
+            content: if opaque { Content::Opaque } else { Content::Rows },
             depth: longs[0],
             window: longs[1],
             delay_ms: shorts[0],
@@ -124,7 +145,8 @@ pub(super) fn genesis() -> impl Strategy<Value = Genesis> {
             fee_min: shorts[1],
             fee_open: shorts[2],
             checkpoint_blocks: longs[2],
-        });
+        },
+    );
     let seats = vec((id(), any::<u32>()), 0..4);
     let accounts = vec((id(), any::<u64>()), 0..6);
     ("[a-zé ]{0,32}", any::<u64>(), rules, seats, accounts).prop_map(
@@ -160,6 +182,7 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         Just(Request::Hello),
         submit,
+        (any::<u64>(), blobs()).prop_map(|(id, blobs)| Request::SubmitBlobs { id, blobs }),
         Just(Request::Subscribe),
         Just(Request::Status),
         any::<u32>().prop_map(|number| Request::Account(AccountNumber(number))),
@@ -194,6 +217,7 @@ pub(super) fn reply() -> impl Strategy<Value = Reply> {
             pending,
             peers,
         })),
+        any::<[u32; 2]>().prop_map(|[id, accepted]| Reply::Taken { id: id.into(), accepted }),
         account.prop_map(|(number, account)| {
             Reply::Account(AccountNumber(number), account.map(|(key, balance)| Account::new(key, balance)))
         }),
