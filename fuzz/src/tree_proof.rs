@@ -57,8 +57,8 @@ impl World {
     fn grow(&mut self, more: usize) {
         let end = (self.bytes.len() + more).min(ARRAY_MAX);
         // Neither constant nor periodic in chunks.
-        self.bytes.extend((self.bytes.len()..end).map(|at| (at % 251) as u8 ^ (at >> 10) as u8));
-        if more > 0 {
+        if end > self.bytes.len() {
+            self.bytes.extend((self.bytes.len()..end).map(|at| (at % 251) as u8 ^ (at >> 10) as u8));
             self.root = None;
         }
     }
