@@ -13,7 +13,7 @@ use throng::crypto::{Claim, Item, KeySet, PreparedKey, plain, verify, verify_bat
 #[path = "../../tests/signatures/curve.rs"]
 mod curve;
 
-/// Most entries: enough for every way in which a batch is checked on one thread, and quick.
+/// Most entries (and up to 63 repetitions of the last): enough for a batch whose search goes two levels down, and quick.
 const ENTRIES_MAX: usize = 80;
 
 /// What makes points that no honest signer makes.

@@ -6,8 +6,8 @@
 //!
 //! - Upon an empty range, or one past the end: a typed error. Bao takes an empty range for one byte, and for a range
 //!   past the end proves the last chunk; here a range is exactly what the verifier gets.
-//! - Upon a proof from outside: its size is bounded by the range before anything is hashed; every node is hashed
-//!   before it is used; a byte too few or too many refuses the whole.
+//! - Upon a proof from outside: the range and the claimed length bound what is hashed and kept, however long the
+//!   proof is; every node is hashed before it is used; a byte too few or too many refuses the whole.
 //!
 //! What the length is worth: bytes that verify are those of the array, whatever length the proof claims, for parents
 //! and chunks at any place hash differently. But the length itself is proven only by a range that reaches the end:

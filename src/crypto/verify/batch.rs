@@ -25,8 +25,9 @@ use super::{Item, Terms, bisect, is_zero};
 /// Fewer signatures than this are not worth a thread of their own: the multiplication gains with its length.
 pub(super) const PIECE_MIN: usize = 512;
 
-/// Longest multiplication, in signatures. Beyond it little is gained; it bounds the scratch memory of one
-/// piece to about 4 MiB (1 KiB per signature).
+/// Longest multiplication, in signatures. It bounds the scratch memory of one piece to about 4 MiB (1 KiB per
+/// signature). 16,384 signatures on one thread with AVX-512, in pieces of 512: 10.7 µs each, 1,024: 9.8, 2,048: 9.3,
+/// 4,096: 9.2, 8,192: 9.8.
 const PIECE_MAX: usize = 4_096;
 
 /// From this many signatures on one multiplication is tried before single checks: measured 20 against 31 µs per
@@ -35,6 +36,9 @@ const PIECE_MAX: usize = 4_096;
 const BATCH_MIN: usize = 4;
 
 /// Whether every signature of a batch is valid, with the verdict that [`super::verify`] gives on each of them.
+///
+/// Tests `[8]( Σ zᵢRᵢ + Σ (zᵢkᵢ)Aᵢ − (Σ zᵢsᵢ)B ) = 0` for secret random `zᵢ` of 128 bits (Bernstein et al., "High-speed
+/// high-security signatures", 2012, §5, with the cofactor of ZIP-215), and bisects a batch for which it does not hold.
 ///
 /// Runs on the current rayon pool: a pool of k threads gets a multiple of k equal pieces, but none under 512
 /// signatures. So a batch of fewer than 1,024 stays on the calling thread, and one of fewer than 512 never touches

@@ -22,12 +22,15 @@ use super::{Item, PreparedKey, challenge, decompress, halves, in_range, is_zero,
 /// another. A table takes 128 KiB and, when its key is used first, about 0.2 ms: a full set takes 8 MiB.
 pub const TABLES_MAX: usize = 64;
 
-/// From this many signatures on, one multiplication over all beats the tables. Measured for 16 seats, in µs per
-/// signature, tables and multiplication: one 20 and 32, two 18 and 27, four 17 and 20, seven 17 and 18; then the
-/// multiplication alone: eight 17, sixteen 16, 48 (three of each seat) 11. In chains under load a turn of a node's
+/// From this many signatures on, one multiplication over all is used and not the tables. Measured for 16 seats, in µs
+/// per signature, tables and multiplication: one 20 and 32, two 18 and 27, four 17 and 20, seven 17 and 18; then the
+/// multiplication alone: eight 17, sixteen 16, 48 (three of each seat) 11. That was with tables in the cache. With
+/// AVX-512, in the cache and after other work has passed through it: tables at four 17 and 23, eight 16 and 20, sixteen
+/// 14 and 19; multiplication 21, 18, 15 either way. With 4 seats (merged keys) and 64 (8 MiB of tables) it wins sooner.
+/// So below eight the tables lose little at worst, and from eight on the multiplication. Under load a turn of a node's
 /// event loop brought one vertex nine times in ten with 4 nodes, five times in ten with 16; then eight or more came
-/// one time in thirty. So it is the tables that count.
-const BATCH_FROM: usize = 8;
+/// one time in thirty.
+pub(super) const BATCH_FROM: usize = 8;
 
 /// A signature and which key of a set is said to have made it.
 #[derive(Clone, Copy, Debug)]

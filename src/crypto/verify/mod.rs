@@ -77,7 +77,8 @@ pub struct Item<'a> {
     pub signature: &'a [u8; 64],
 }
 
-/// Whether one signature is valid (module documentation: the rule).
+/// Whether one signature is valid by ZIP-215: `A` and `R` are points in any encoding, `s < l`, and
+/// `[8](s·B − R − k·A) = 0` with `k = SHA-512(R ‖ A ‖ M) mod l`.
 pub fn verify(key: &PreparedKey, message: &[u8; 32], signature: &[u8; 64]) -> bool {
     Terms::new(&key.bytes, message, signature).is_some_and(|terms| terms.hold(key))
 }
