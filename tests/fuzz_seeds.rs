@@ -159,7 +159,7 @@ fn recipes() -> [(&'static str, Vec<u8>); 6] {
 }
 
 /// Recipes for the target `tree_proof`: the first length, then steps (0 write, 1 grow, 2 root, 3 prove, 4 a changed
-/// proof, 5 a proof for another range), all numbers of three bytes.
+/// proof, 5 a proof for another range, 254 shrink), all numbers of three bytes.
 fn tree_recipes() -> Vec<(&'static str, Vec<u8>)> {
     let number = |n: u32| [n as u8, (n >> 8) as u8, (n >> 16) as u8];
     let recipe = |len: u32, steps: &[(u8, &[u32], &[u8])]| {
@@ -169,6 +169,7 @@ fn tree_recipes() -> Vec<(&'static str, Vec<u8>)> {
         number(len).into_iter().chain(steps.iter().flat_map(step)).collect()
     };
     let (root, write): ((u8, &[u32], &[u8]), _) = ((2, &[], &[]), (0, &[70_000, 2_000][..], &[9][..]));
+    let (grow, empty): ((u8, &[u32], &[u8]), _) = ((1, &[1_024], &[]), (254, &[0][..], &[][..]));
     vec![
         ("empty", recipe(0, &[root, (3, &[0, 1], &[]), (1, &[1], &[]), root, (3, &[0, 1], &[])])),
         ("writes_and_grows", recipe(100_000, &[root, write, (1, &[7_000], &[]), root, write, root])),
@@ -176,6 +177,10 @@ fn tree_recipes() -> Vec<(&'static str, Vec<u8>)> {
         ("changed_proof", recipe(33_000, &[(4, &[5_000, 64], &[1]), (3, &[100, 7], &[]), root])),
         ("claims_another_length", recipe(4_096, &[(4, &[100, 64, 9], &[0, 4, 0, 16, 0, 0, 0, 0, 0, 0])])),
         ("for_another_range", recipe(16_384, &[(5, &[1_000, 10, 3_000, 10], &[]), root])),
+        (
+            "shrinks",
+            recipe(70_000, &[root, (254, &[3_000], &[]), (3, &[2_990, 10], &[]), grow, root, empty, grow]),
+        ),
     ]
 }
 

@@ -1,8 +1,8 @@
-//! The BLAKE3 tree: a recipe writes to an array, lets it grow, and asks for roots and proofs. The root must be the plain
-//! hash, an honest proof must prove, and no other proof may prove different bytes.
+//! The BLAKE3 tree: a recipe writes to an array, lets it grow and shrink, and asks for roots and proofs. The root must
+//! be the plain hash, an honest proof must prove, and no other proof may prove different bytes.
 //!
-//! The recipe: the first length, then one step after the other: what it is, followed by what that needs. Bytes that are
-//! missing at the end read as zero.
+//! The recipe: the first length, then one step after the other: what it is (modulo 6, but 254 shrinks), followed by what
+//! that needs. Bytes that are missing at the end read as zero.
 
 use std::ops::Range;
 use throng::crypto::{PROOF_BYTES_MAX, ProveError, Threads, Tree, plain, verify_range, verify_range_of};
@@ -63,6 +63,12 @@ impl World {
         }
     }
 
+    /// A tree learns of a shorter array by its next root, which is therefore asked for at once.
+    fn shrink(&mut self, len: usize) {
+        self.bytes.truncate(len);
+        self.root();
+    }
+
     fn root(&mut self) -> [u8; 32] {
         let root = self.tree.root(&self.bytes, Threads::Caller);
         assert_eq!(root, plain(&self.bytes));
@@ -119,7 +125,11 @@ pub fn tree_proof(bytes: &[u8]) -> bool {
         if recipe.0.is_empty() {
             break;
         }
-        match recipe.byte() % 6 {
+        let kind = match recipe.byte() {
+            254 => 6,
+            byte => byte % 6,
+        };
+        match kind {
             0 => world.write(&mut recipe),
             1 => {
                 let more = recipe.below(20_000);
@@ -132,6 +142,10 @@ pub fn tree_proof(bytes: &[u8]) -> bool {
             3 => {
                 let range = recipe.range(world.bytes.len());
                 world.prove(&range);
+            }
+            6 => {
+                let len = recipe.below(world.bytes.len() + 1);
+                world.shrink(len);
             }
             kind => rooted |= mutate(&mut world, &mut recipe, kind),
         }

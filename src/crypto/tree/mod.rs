@@ -88,11 +88,13 @@ impl Tree {
         self.len == 0
     }
 
-    /// Says that the byte at `at` was written.
+    /// Says that the byte at `at` was written. Beyond the length of the last root that is known anyway.
     #[inline]
     pub fn mark_at(&mut self, at: usize) {
         let chunk = at / CHUNK;
-        if let Some(word) = self.dirty.get_mut(chunk / 64) {
+        if at < self.len
+            && let Some(word) = self.dirty.get_mut(chunk / 64)
+        {
             *word |= 1 << (chunk % 64);
         }
     }
