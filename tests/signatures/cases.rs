@@ -203,6 +203,14 @@ pub fn crafted_good() -> Vec<Case> {
     judged.into_iter().map(|(case, _)| case).collect()
 }
 
+/// A signature by whoever knows the key, right but for R, which is the negative: the last bit of its bytes alone differs
+/// from those of the R that the equation wants.
+fn opposite_r() -> Case {
+    let (scalars, none) = ((scalar(13, 0), scalar(13, 1)), EdwardsPoint::identity());
+    let (key, r) = (shifted(&scalars.0, none), shifted(&-scalars.1, none));
+    Case::forged(scalars, key, r, numbered(13, 2))
+}
+
 /// Bad signatures: wrong message, key, R and s, R off the curve, s out of range, R and s of different signatures.
 pub fn one_of_each_bad_kind() -> Vec<Case> {
     let good = honest(40, 40);
@@ -220,6 +228,7 @@ pub fn one_of_each_bad_kind() -> Vec<Case> {
         Case { signature: good[11].signature, ..good[10].clone() },
         as_if_neutral(&off_curve)[0].0.clone(),
         as_if_neutral(&off_curve)[2].0.clone(),
+        opposite_r(),
         flipped(torsioned, 8 * 32),
         good[12].clone().with_s([0; 32]),
         good[13].clone().with_r(small_order_encodings()[3]),

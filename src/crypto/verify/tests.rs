@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::batch::{PIECE_MIN, bad_in_piece};
 use super::bisect::{LEAF, SHORT};
+use super::key_set::BATCH_FROM;
 use super::*;
 use crate::crypto::{Domain, hash, plain, public_key, sign, signing_key_from_seed};
 
@@ -208,6 +209,38 @@ fn equal_first_bytes_of_different_keys_do_not_confuse_them() {
     assert_eq!(verify_batch(&items), Err(vec![2]));
 }
 
+#[test]
+fn keys_that_differ_in_the_sign_alone_are_not_merged() {
+    // A and -A: 31 equal bytes, different points, and who knows one's secret knows the other's.
+    let secret = Scalar::from(77_u8);
+    let signed: Vec<([u8; 32], [u8; 64])> = (0..16_u8)
+        .map(|number| {
+            let secret = if number % 2 == 0 { secret } else { -secret };
+            let nonce = Scalar::from(1_000 + u64::from(number));
+            let key = EdwardsPoint::mul_base(&secret).compress().to_bytes();
+            let r = EdwardsPoint::mul_base(&nonce).compress().to_bytes();
+            let s = nonce + challenge(&r, &key, &plain(&[number])) * secret;
+            let mut signature = [0; 64];
+            signature[..32].copy_from_slice(&r);
+            signature[32..].copy_from_slice(s.as_bytes());
+            (key, signature)
+        })
+        .collect();
+    assert_eq!(signed[0].0[..31], signed[1].0[..31]);
+    assert_ne!(signed[0].0, signed[1].0);
+    let items: Vec<Item<'_>> = (0..16_u8)
+        .zip(&signed)
+        .map(|(number, (key, signature))| Item {
+            key: PreparedKey::new(key).expect("a point"),
+            message: plain(&[number]),
+            signature,
+        })
+        .collect();
+    // None was checked alone: a search after a wrong sum would hide the mistake.
+    let (bad, work) = search(&items);
+    assert_eq!((bad, work.alone), (vec![], 0));
+}
+
 fn encoding_of_one(sign: bool) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[0] = 1;
@@ -264,6 +297,17 @@ fn a_large_set_makes_no_tables_in_use() {
         assert!(set.bad(claims).is_empty());
     }
     assert!(set.keys.iter().flatten().all(|kept| kept.table.get().is_none()));
+}
+
+#[test]
+fn few_claims_use_tables_and_many_a_multiplication() {
+    let signed = Signed::new(BATCH_FROM, BATCH_FROM);
+    let (set, claims) = (signed.key_set(), signed.claims());
+    let tables = || set.keys.iter().flatten().filter(|kept| kept.table.get().is_some()).count();
+    assert!(set.bad(&claims).is_empty());
+    assert_eq!(tables(), 0);
+    assert!(set.bad(&claims[1..]).is_empty());
+    assert_eq!(tables(), BATCH_FROM - 1);
 }
 
 #[test]
