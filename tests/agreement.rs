@@ -7,8 +7,11 @@ mod dags;
 
 use common::{Link, Pump, genesis, seat_key, transfers};
 use std::time::Duration;
+use throng::consensus::verify_certificate;
+use throng::crypto::KeySet;
+use throng::node::OpenError;
 use throng::store::RecordKind;
-use throng::types::{Content, Epoch, Policy, Seat, Sequence};
+use throng::types::{AccountNumber, Content, Epoch, Height, Policy, Seat, Sequence};
 use throng::wire::{Batch, Blobs, Gathered, Message, chain_id, seal_blobs};
 
 /// The kind of a frame that carries a vertex.
@@ -64,6 +67,51 @@ fn an_idle_chain_beats_slowly_and_goes_on() {
     let blocks = pump.height(0) - before;
     assert!((60..=150).contains(&blocks), "{blocks} blocks in an idle minute");
     settle(&mut pump, 1, 5);
+}
+
+#[test]
+fn checkpoints_of_an_idle_chain_are_certified_within_a_few_beats_without_hurrying_it() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 2);
+    settle(&mut pump, 0, 5);
+    pump.run(MINUTE, |_| false);
+    for _ in 0..3 {
+        let next = pump.height(0).next_multiple_of(8);
+        assert!(pump.run(MINUTE, |p| p.height(0) >= next));
+        let (reached, certified) = (pump.now, |p: &Pump| {
+            (0..4).all(|seat| p.node(seat).is_some_and(|node| node.progress().certified >= next))
+        });
+        assert!(pump.run(MINUTE, certified), "block {next} is certified");
+        assert!(pump.now.since(reached) < Duration::from_millis(2_000), "{:?}", pump.now.since(reached));
+        assert!(pump.height(0) <= next + 4, "{} after {next}", pump.height(0));
+    }
+    let known = pump.node(0).unwrap().certificate(Height(0)).unwrap().clone();
+    let keys = KeySet::new(pump.genesis.seats.iter().map(|seat| &seat.key.0));
+    assert_eq!(verify_certificate(&known, &chain_id(&pump.genesis), Epoch(0), &keys), Ok(()));
+    assert!(pump.misbehaved.is_empty() && pump.diverged.is_empty());
+}
+
+#[test]
+fn who_executes_differently_stops_and_says_where_and_the_others_go_on() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 17);
+    settle(&mut pump, 0, 5);
+    // A bit of node 2's account table turns, so to say: it executes a payment that no block has.
+    let stray = transfers(&pump.genesis, 7, 1, 1);
+    pump.shared(2).unwrap().ledger.execute(&[(stray.rows(), AccountNumber(1))]);
+    assert!(pump.run(MINUTE, |p| !p.diverged.is_empty()), "it is found");
+    let (node, divergence) = pump.diverged[0].clone();
+    assert_eq!(node, 2);
+    let height = divergence.height.0;
+    assert!(height.is_multiple_of(8) && divergence.seats.len() >= 2 && !divergence.seats.contains(&Seat(2)));
+    let block = |seat: usize| pump.blocks(seat)[height as usize - 1];
+    assert_eq!((divergence.own, divergence.other), (block(2), block(0)));
+    let before = pump.settled_ok(0);
+    let rows = transfers(&pump.genesis, 1, 6, 5);
+    assert_eq!(pump.submit(0, &rows), 5);
+    assert!(pump.run(MINUTE, |p| [0, 1, 3].iter().all(|seat| p.settled_ok(*seat) >= before + 5)));
+    assert_eq!(pump.diverged.len(), 1, "nobody else");
+    // Nor does it go on by being started again: executed anew, the block on its disk comes out otherwise.
+    let again = pump.reopen(2, pump.log(2).len()).err();
+    assert!(matches!(again, Some(OpenError::Replay { .. })), "{again:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use throng::types::*;
 use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
 use throng::wire::{
     Batch, Blobs, Gathered, Message, Rows, SignedVertex, encode_block, frame_header, seal, seal_blobs,
-    sign_vertex,
+    sign_checkpoint, sign_vertex,
 };
 
 /// What a target does with bytes: whether they decoded.
@@ -73,9 +73,23 @@ fn vertex(round: u64, acks: u8) -> SignedVertex {
         strong: linked(round, 1).map(strong).collect(),
         weak: linked(round, 3).skip(2).map(weak).collect(),
         acks: (0..acks).map(ack).collect(),
-        parts: linked(round, 3).skip(2).map(|tag| (tag, vec![tag; 8])).collect(),
+        parts: linked(round, 3).skip(2).flat_map(|tag| [votes(), Part::Other(tag, vec![tag; 8])]).collect(),
     };
     sign_vertex(&signing_key_from_seed([1; 32]), &CHAIN, vertex)
+}
+
+fn vote(height: u64) -> CheckpointVote {
+    let key = signing_key_from_seed([1; 32]);
+    sign_checkpoint(&key, &CHAIN, Epoch(0), Height(height), BlockHash([3; 32]))
+}
+
+fn votes() -> Part {
+    Part::Checkpoints(vec![vote(64), vote(128)])
+}
+
+fn certificate() -> Arc<Certificate> {
+    let votes = (0..3).map(|seat| (Seat(seat), vote(64).signature)).collect();
+    Arc::new(Certificate { epoch: Epoch(0), height: Height(64), hash: BlockHash([3; 32]), votes })
 }
 
 fn block(settled: u8, checkpoint: bool) -> Vec<u8> {
@@ -108,6 +122,8 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::WantVertices(vec![reference(0), reference(1)]),
         Message::WantBatches(vec![self::reference(1)]),
         Message::Frontier(vec![Round(4), Round(3)]),
+        Message::WantCertificate(Height(64)),
+        Message::Certificate(certificate()),
     ];
     let rows = rows(2, 1, Submission::pack).expect("three rows");
     let requests = [
@@ -117,6 +133,7 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Request::Subscribe,
         Request::Status,
         Request::Account(AccountNumber(2)),
+        Request::Certificate(Height(0)),
     ];
     let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
     let replies = [
@@ -127,6 +144,8 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Reply::Taken { id: 2, accepted: 2 },
         Reply::Account(AccountNumber(2), None),
         Reply::Account(AccountNumber(2), Some(Account::new([5; 32], 70))),
+        Reply::Certificate(Height(7), None),
+        Reply::Certificate(Height(0), Some(certificate())),
     ];
     vec![
         ("peers", stream(0, &peers.each_ref().map(of))),

@@ -5,16 +5,19 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
+use throng::consensus::verify_certificate;
+use throng::crypto::{KeySet, SigningKey, public_key, sign, signing_key_from_seed};
 use throng::net::{NetConfig, NodeSetup, RunningNode, StartError, Stopped};
 use throng::node::{NodeConfig, Setup};
 use throng::store::StoreConfig;
 use throng::types::{
-    AccountNumber, BlockHash, Effect, Genesis, GenesisAccount, Key, Policy, Rules, Seat, SeatInfo, Time,
-    Witness,
+    AccountNumber, BlockHash, Certificate, Effect, Epoch, Genesis, GenesisAccount, Height, Key, Policy,
+    Rules, Seat, SeatInfo, Time, Witness,
 };
 use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Submission};
-use throng::wire::{FrameReader, Rows, chain_id, frame_header, transaction_digest};
+use throng::wire::{
+    FrameReader, Rows, chain_id, decode_certificate, encode_certificate, frame_header, transaction_digest,
+};
 
 /// How long a test waits for bytes that must come before it gives up.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -149,6 +152,13 @@ impl Client {
         }
     }
 
+    fn next_block(&mut self) -> BlockNotice {
+        match self.next() {
+            Reply::Block(notice) => notice,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn submit(&mut self, rows: Submission) -> u32 {
         self.ask(&Request::Submit { id: 7, rows });
         let Reply::Submitted { id: 7, accepted, refused } = self.answer() else { panic!("another answer") };
@@ -215,6 +225,55 @@ fn four_nodes_settle_and_agree_with_drawn_verifiers() {
 #[test]
 fn four_nodes_settle_and_agree_when_all_verify() {
     run_and_stop(4, Policy::All);
+}
+
+#[test]
+fn a_certificate_from_a_node_is_proved_by_the_keys_of_the_genesis_alone() {
+    let (chain, running) = Chain::start(4, Policy::Quorum);
+    let mut client = Client::connect(&running[2]);
+    client.submit(chain.transfers(1, 1, 20));
+    client.until_settled(20);
+    let certificate = loop {
+        client.ask(&Request::Certificate(Height(0)));
+        match client.answer() {
+            Reply::Certificate(Height(0), Some(certificate)) => break certificate,
+            Reply::Certificate(Height(0), None) => {
+                let notice = client.next_block();
+                client.notices.push(notice);
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    // Nothing but the genesis from here on.
+    let genesis = genesis(4, Policy::Quorum);
+    let (id, keys) = (chain_id(&genesis), KeySet::new(genesis.seats.iter().map(|seat| &seat.key.0)));
+    let holds = |certificate: &Certificate| verify_certificate(certificate, &id, Epoch(0), &keys).is_ok();
+    assert!(holds(&certificate) && certificate.height.0.is_multiple_of(8));
+    let bytes = encode_certificate(&certificate);
+    for place in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[place] ^= 1 << (place % 8);
+        assert!(!decode_certificate(&changed).is_ok_and(|changed| holds(&changed)), "byte {place}");
+    }
+    // It names the block that this node told of, and another node gives one of the same height and hash.
+    while client.notices.last().is_none_or(|notice| notice.height < certificate.height) {
+        let notice = client.next_block();
+        client.notices.push(notice);
+    }
+    let told = client.notices.iter().find(|notice| notice.height == certificate.height).unwrap();
+    assert_eq!(told.hash, certificate.hash);
+    let mut other = Client::connect(&running[0]);
+    let given = loop {
+        other.ask(&Request::Certificate(certificate.height));
+        match other.answer() {
+            Reply::Certificate(_, Some(given)) => break given,
+            _ => _ = other.next_block(),
+        }
+    };
+    assert!(holds(&given));
+    assert_eq!((given.height, given.hash), (certificate.height, certificate.hash));
+    other.ask(&Request::Certificate(Height(7)));
+    assert_eq!(other.answer(), Reply::Certificate(Height(7), None));
 }
 
 #[test]

@@ -9,17 +9,19 @@ pub mod signatures;
 pub mod tree_proof;
 
 use bytes::Bytes;
-use throng::crypto::signing_key_from_seed;
+use throng::consensus::verify_certificate;
+use throng::crypto::{KeySet, public_key, signing_key_from_seed};
 use throng::ledger::Ledger;
 use throng::types::params::{
-    ACKS_MAX, BATCH_BYTES_MAX, BLOB_BYTES_MAX, OPAQUE_BYTES_MAX, PARTS_BYTES_MAX, ROWS_MAX, SEATS_MAX,
-    SETTLED_MAX, VERSION,
+    ACKS_MAX, BATCH_BYTES_MAX, BLOB_BYTES_MAX, CHECKPOINT_VOTES_MAX, OPAQUE_BYTES_MAX, PARTS_BYTES_MAX,
+    ROWS_MAX, SEATS_MAX, SETTLED_MAX, VERSION,
 };
-use throng::types::{Account, AccountNumber, ChainId, Content, Rules};
+use throng::types::{Account, AccountNumber, Certificate, ChainId, Content, Part, Rules};
 use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use throng::wire::{
-    Batch, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX, REFS_MAX, SignedVertex, WireError,
-    decode_block, encode_block, frame_header, sign_vertex, vertex_bytes_max,
+    Batch, CERTIFICATE_BYTES_MAX, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX, REFS_MAX, SignedVertex,
+    WireError, decode_block, decode_certificate, encode_block, encode_certificate, frame_header, sign_vertex,
+    vertex_bytes_max,
 };
 
 /// The bytes of a block.
@@ -105,8 +107,33 @@ pub fn vertex(bytes: &[u8]) -> bool {
     assert!(vertex.weak.is_sorted_by(|one, next| one.author < next.author));
     assert!(vertex.parents().all(|parent| parent.author.index() < SEATS_MAX && parent.round < vertex.round));
     assert!(vertex.acks.len() <= ACKS_MAX);
-    assert!(vertex.parts.iter().map(|(_, part)| part.len() + 5).sum::<usize>() <= PARTS_BYTES_MAX);
+    let part_bytes = |part: &Part| match part {
+        Part::Checkpoints(votes) => {
+            assert!((1..=CHECKPOINT_VOTES_MAX).contains(&votes.len()) && votes[0].height.0 >= 1);
+            assert!(votes.is_sorted_by(|one, next| one.height < next.height));
+            5 + votes.len() * 104
+        }
+        Part::Other(tag, bytes) => {
+            assert_ne!(*tag, Part::CHECKPOINTS);
+            5 + bytes.len()
+        }
+    };
+    assert!(vertex.parts.iter().map(part_bytes).sum::<usize>() <= PARTS_BYTES_MAX);
     true
+}
+
+/// A certificate that decoded. Nothing that a fuzzer finds was signed by anybody.
+fn certificate(certificate: &Certificate) {
+    assert!(certificate.height.0 >= 1 && certificate.votes.len() <= SEATS_MAX);
+    assert!(certificate.votes.is_sorted_by(|one, next| one.0 < next.0));
+    assert!(certificate.votes.iter().all(|(seat, _)| seat.index() < SEATS_MAX));
+    let bytes = encode_certificate(certificate);
+    assert!(bytes.len() <= CERTIFICATE_BYTES_MAX);
+    assert_eq!(decode_certificate(&bytes).as_ref(), Ok(certificate));
+    let keys = [1, 2, 3, 4].map(|seed| public_key(&signing_key_from_seed([seed; 32])));
+    assert!(
+        verify_certificate(certificate, &ChainId([9; 32]), certificate.epoch, &KeySet::new(&keys)).is_err()
+    );
 }
 
 /// A stream of frames: the first byte says how the rest is cut. However it is cut, the same frames come out; and
@@ -157,6 +184,7 @@ fn messages(frame: Frame) -> bool {
             Message::WantVertices(refs) => assert!(refs.len() <= REFS_MAX),
             Message::WantBatches(refs) => assert!(refs.len() <= REFS_MAX),
             Message::Frontier(rounds) => assert!(rounds.len() <= SEATS_MAX),
+            Message::Certificate(found) => certificate(&found),
             #[allow(unreachable_patterns, reason = "a kind that is added later")]
             _ => {}
         }
@@ -177,8 +205,10 @@ fn messages(frame: Frame) -> bool {
     if let Ok(reply) = Reply::decode(&frame) {
         assert_eq!(reply.encode(), (frame.kind, frame.payload.to_vec()));
         decoded = true;
-        if let Reply::Submitted { refused, .. } = reply {
-            assert!(refused.len() <= REFUSALS_MAX);
+        match reply {
+            Reply::Submitted { refused, .. } => assert!(refused.len() <= REFUSALS_MAX),
+            Reply::Certificate(_, Some(found)) => certificate(&found),
+            _ => {}
         }
     }
     decoded

@@ -14,6 +14,7 @@
 //! - **Who leads**: each seat in turn; seats that were skipped lately give way, by the emitted leaders alone.
 //! - **Upon a committed leader** whose earlier slots are all decided: output its history in a fixed order, count the
 //!   acks in it ([`Settlement`]), and emit one link of the chain.
+//! - **Checkpoints** ([`Checkpoints`]): votes on executed blocks, counted beside the order; no decision depends on them.
 //! - **Pace** ([`Pace`]): a round is entered when a quorum of the round before is accepted, one's own vertex among it,
 //!   and left once the leader was heard, or after twice the message delay.
 //!
@@ -23,6 +24,7 @@
 //! the order in which they came; all containers are ordered.
 
 mod ballot;
+mod checkpoint;
 mod dag;
 mod decide;
 mod draw;
@@ -35,6 +37,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{CertificateError, Checkpoints, Divergence, verify_certificate};
 pub use dag::{Dag, Insert, Spot};
 pub use draw::{epoch_seed, verify_before};
 pub use pace::{Load, Pace};

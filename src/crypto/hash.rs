@@ -34,11 +34,13 @@ pub enum Domain {
     Draw,
     /// The seed of an epoch's draws.
     EpochSeed,
+    /// What a validator signs of a checkpoint block.
+    Checkpoint,
 }
 
 impl Domain {
     /// Every domain, in the order of declaration.
-    pub const ALL: [Domain; 11] = [
+    pub const ALL: [Domain; 12] = [
         Domain::Transaction,
         Domain::BatchHeader,
         Domain::BatchId,
@@ -50,6 +52,7 @@ impl Domain {
         Domain::PeerHello,
         Domain::Draw,
         Domain::EpochSeed,
+        Domain::Checkpoint,
     ];
 
     /// The derive-key context, `throng 2026 <kind> v1`. A change of what is hashed takes a new version here.
@@ -66,12 +69,13 @@ impl Domain {
             Domain::PeerHello => "throng 2026 peer hello v1",
             Domain::Draw => "throng 2026 draw v1",
             Domain::EpochSeed => "throng 2026 epoch seed v1",
+            Domain::Checkpoint => "throng 2026 checkpoint v1",
         }
     }
 }
 
 // A new kind at the end of the enum must also stand in the list, which the golden vectors go through.
-const _: () = assert!(Domain::EpochSeed as usize + 1 == Domain::ALL.len());
+const _: () = assert!(Domain::Checkpoint as usize + 1 == Domain::ALL.len());
 
 /// The context keys, at the index of their domain.
 static CONTEXT_KEYS: LazyLock<[ContextKey; Domain::ALL.len()]> =

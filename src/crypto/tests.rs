@@ -304,7 +304,7 @@ fn from_hex<const N: usize>(text: &str) -> [u8; N] {
 }
 
 /// Changed by hand only, together with the version in the context.
-const GOLDEN: [(Domain, &str, &str); 11] = [
+const GOLDEN: [(Domain, &str, &str); 12] = [
     (
         Domain::Transaction,
         "throng 2026 transaction v1",
@@ -355,6 +355,11 @@ const GOLDEN: [(Domain, &str, &str); 11] = [
         Domain::EpochSeed,
         "throng 2026 epoch seed v1",
         "87c8ca81f947209e0fec73cf29af866d36f57a15b8d13f886f59abbc745d3f3e",
+    ),
+    (
+        Domain::Checkpoint,
+        "throng 2026 checkpoint v1",
+        "df034d5790c2eee6fa869a400b54eccd0de1d09828425a874278b6c29c7aa938",
     ),
 ];
 

@@ -37,7 +37,7 @@ fn walk(
     for record in records {
         let (kind, bytes) = record?;
         match kind {
-            RecordKind::Vertex => (),
+            RecordKind::Vertex | RecordKind::Certificate => (),
             RecordKind::Batch => {
                 let batch = Batch::decode(bytes)?;
                 waiting.insert(batch.id, batch);

@@ -2,7 +2,7 @@
 
 use crate::store;
 use crate::wire::client::{CLIENT_FRAME_BYTES_MAX, SUBMIT_ROWS_MAX};
-use crate::wire::{PEER_FRAME_BYTES_MAX, REFS_MAX, vertex_bytes_max};
+use crate::wire::{CERTIFICATE_BYTES_MAX, PEER_FRAME_BYTES_MAX, REFS_MAX, vertex_bytes_max};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
@@ -155,6 +155,7 @@ fn in_range(name: &'static str, value: usize, least: usize, most: usize) -> Resu
 // The limits must fit one another.
 const _: () = {
     assert!(BULK_BYTES_MAX > PEER_FRAME_BYTES_MAX && VOTES_BYTES_MAX > SMALL_FRAME_BYTES_MAX);
+    assert!(SMALL_FRAME_BYTES_MAX >= CERTIFICATE_BYTES_MAX && REQUESTS_BYTES_MAX > CERTIFICATE_BYTES_MAX);
     assert!(CLIENT_OUT_MAX > CLIENT_OUT_PAUSE && CLIENT_ROWS_MAX >= SUBMIT_ROWS_MAX);
     assert!(CLIENT_FRAME_BYTES_MAX < 1 << 20 && INGRESS_ROWS_MAX >= SUBMIT_ROWS_MAX);
     // Else nobody would ever be read from, or become proven.

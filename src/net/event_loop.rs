@@ -237,6 +237,9 @@ impl EventLoop {
                 Reply::Status(Status { height, hash, accounts: self.shared.ledger.len(), pending, peers })
             }
             Request::Account(number) => Reply::Account(number, self.shared.ledger.account(number)),
+            Request::Certificate(height) => {
+                Reply::Certificate(height, self.node.certificate(height).cloned())
+            }
         };
         self.sockets.reply(client, &reply, 0, now, &mut self.events);
     }
@@ -301,6 +304,7 @@ impl EventLoop {
                 Metrics::add(&self.metrics.peer_faults, 1);
                 tracing::warn!(seat = peer.0, reason, "a validator broke a rule");
             }
+            Output::Diverged(divergence) => return Err(End::Died(divergence.to_string())),
         }
         Ok(())
     }

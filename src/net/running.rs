@@ -116,6 +116,8 @@ pub struct RunningNode {
     state: Arc<State>,
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<Result<Stopped, String>>>,
+    #[cfg(test)]
+    shared: Arc<Shared>,
 }
 
 impl RunningNode {
@@ -148,6 +150,8 @@ impl RunningNode {
         ];
         let registry = poll.registry().try_clone().map_err(StartError::system("share the event poll"))?;
         let identity = identity(&shared, key);
+        #[cfg(test)]
+        let kept = shared.clone();
         let sockets = Sockets::new(registry, identity, &peers, metrics.clone(), clock.now());
         let threads = StartError::system("start a thread");
         let verifiers = Verifiers::start(net.threads(), shared.clone(), metrics.clone(), mailbox.clone());
@@ -192,7 +196,16 @@ impl RunningNode {
         };
         let thread = std::thread::Builder::new().name(name).spawn(run);
         let thread = Some(thread.map_err(StartError::system("start a thread"))?);
-        Ok(RunningNode { client_address, peer_address, metrics, state, mailbox, thread })
+        Ok(RunningNode {
+            client_address,
+            peer_address,
+            metrics,
+            state,
+            mailbox,
+            thread,
+            #[cfg(test)]
+            shared: kept,
+        })
     }
 
     /// Where clients connect.
@@ -295,7 +308,10 @@ mod tests {
     use super::*;
     use crate::crypto::{public_key, signing_key_from_seed};
     use crate::node::NodeConfig;
-    use crate::types::{AccountNumber, Genesis, GenesisAccount, Key, Rules, Seat, SeatInfo, Time};
+    use crate::types::{
+        AccountNumber, Effect, Genesis, GenesisAccount, Key, Rules, Seat, SeatInfo, Time, Witness,
+    };
+    use crate::wire::Rows;
 
     fn setup() -> Setup {
         let key = signing_key_from_seed([1; 32]);
@@ -329,6 +345,39 @@ mod tests {
         assert_eq!(node.stop(), Err("the store failed: no space".to_owned()));
         assert_eq!(state.failure.lock().as_deref(), Some("the store failed: no space"));
         assert!(start(dir.path()).stop().is_ok());
+    }
+
+    #[test]
+    fn a_node_that_executes_otherwise_than_the_others_stops_and_names_block_and_seats() {
+        let keys = [1, 2, 3, 4].map(|seed| signing_key_from_seed([seed; 32]));
+        let seat = |key| SeatInfo { key: Key(public_key(key)), fee_account: AccountNumber(1) };
+        let genesis = Arc::new(Genesis {
+            name: "four".into(),
+            rules: Rules { checkpoint_blocks: 2, ..Rules::default() },
+            seats: keys.iter().map(seat).collect(),
+            ..(*setup().genesis).clone()
+        });
+        let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let dirs = [(); 4].map(|()| tempfile::tempdir().unwrap());
+        let doors = [(); 4].map(|()| bind());
+        let peers: Vec<_> = doors.iter().map(|door| door.local_addr().unwrap()).collect();
+        let mut nodes = Vec::new();
+        for ((number, key), peer_listener) in (0..).zip(keys).zip(doors) {
+            let setup = Setup { genesis: genesis.clone(), seat: Seat(number), key, ..setup() };
+            let (dir, store) = (dirs[usize::from(number)].path().to_owned(), StoreConfig::default());
+            let (net, client_listener, peers) = (NetConfig::default(), bind(), peers.clone());
+            let node = NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers };
+            nodes.push(RunningNode::start(node).unwrap());
+        }
+        // A payment that no block has, from the only account to itself.
+        let stray = Effect::transfer(1, 1, 1, 1, 1);
+        let rows = Rows { effects: &[stray], keys: &[], witnesses: &[Witness([0; 64])] };
+        let mut wrong = nodes.remove(1);
+        wrong.shared.ledger.execute(&[(rows, AccountNumber(1))]);
+        let reason = wrong.thread.take().unwrap().join().unwrap().unwrap_err();
+        assert!(reason.contains("its block ") && reason.contains("but seats "), "{reason}");
+        assert_eq!(wrong.failure(), Some(reason));
+        nodes.into_iter().for_each(|node| _ = node.stop().unwrap());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What goes into the machine and what comes out of it.
 
 use super::jobs::{Done, ExecuteJob, Job};
+use crate::consensus::Divergence;
 use crate::store::Append;
 use crate::types::Seat;
 use crate::wire::Message;
@@ -66,6 +67,8 @@ pub enum Output {
         /// Which rule.
         reason: &'static str,
     },
+    /// The others hold another chain: the node has stopped for good and says why. Nothing comes after it.
+    Diverged(Divergence),
 }
 
 /// Why a machine does not open on what its store recovered.
@@ -112,6 +115,8 @@ pub struct Progress {
     pub executed: u64,
     /// The last height durable here.
     pub durable: u64,
+    /// The height of the newest certificate at hand.
+    pub certified: u64,
     /// Own batches that are sealed and not settled.
     pub outstanding: usize,
     /// Blocks that wait for execution, perhaps for the bytes of a settled batch.

@@ -1,10 +1,11 @@
 //! The heavy work as pure functions: a driver runs them on its threads, a simulator inline.
 
 use super::Shared;
-use crate::crypto;
+use crate::consensus::verify_certificate;
+use crate::crypto::{self, Claim};
 use crate::mempool::Taken;
 use crate::metrics::Stage;
-use crate::types::{BatchRef, Content, Height, Kind, Root, Seat, Sequence};
+use crate::types::{BatchRef, Certificate, Content, Height, Kind, Root, Seat, Sequence};
 use crate::wire::{self, Batch, Gathered, Row, Rows, SignedVertex};
 use std::iter::once;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 /// Work that the machine puts out.
 #[derive(Debug)]
 pub enum Job {
-    /// Check a vertex' signature.
+    /// Check a vertex' signature, and those of the checkpoint votes in it.
     CheckVertex {
         /// Who sent it.
         from: Seat,
@@ -25,6 +26,13 @@ pub enum Job {
         from: Seat,
         /// The batch; its author has a seat.
         batch: Batch,
+    },
+    /// Check a certificate.
+    CheckCertificate {
+        /// Who sent it.
+        from: Seat,
+        /// The certificate.
+        certificate: Arc<Certificate>,
     },
     /// Check every signature of a checked batch.
     VerifyRows(Batch),
@@ -55,7 +63,16 @@ pub enum Done {
         from: Seat,
         /// The vertex.
         vertex: Arc<SignedVertex>,
-        /// Whether the signature is good.
+        /// Whether every signature is good.
+        good: bool,
+    },
+    /// A certificate was checked.
+    Certificate {
+        /// Who sent it.
+        from: Seat,
+        /// The certificate.
+        certificate: Arc<Certificate>,
+        /// Whether it holds.
         good: bool,
     },
     /// A batch was checked.
@@ -153,6 +170,11 @@ impl Job {
                 let result = check_batch(shared, &batch);
                 Done::Batch { from, batch, result }
             }
+            Job::CheckCertificate { from, certificate } => {
+                let (chain, epoch) = (&shared.chain, shared.committee.epoch);
+                let good = verify_certificate(&certificate, chain, epoch, &shared.seat_keys).is_ok();
+                Done::Certificate { from, certificate, good }
+            }
             Job::VerifyRows(batch) => Done::Verified {
                 batch: batch.reference(),
                 bad_row: verify_rows(shared, batch.rows().iter()).first().copied(),
@@ -200,14 +222,22 @@ impl ExecuteJob {
     }
 }
 
-/// The places of the vertices whose signatures are bad, ascending.
+/// The places of the vertices with a bad signature, be it their own or that of a vote in them, ascending.
 fn check_vertices<'a>(shared: &Shared, vertices: impl Iterator<Item = &'a SignedVertex>) -> Vec<usize> {
-    let claims = vertices.map(|vertex| crypto::Claim {
-        signer: vertex.vertex.author.index(),
-        message: vertex.digest(&shared.chain),
-        signature: &vertex.signature,
-    });
-    shared.seat_keys.bad(&claims.collect::<Vec<_>>())
+    let (mut claims, mut places) = (Vec::new(), Vec::new());
+    for (place, signed) in vertices.enumerate() {
+        let vertex = &signed.vertex;
+        let signer = vertex.author.index();
+        claims.push(Claim { signer, message: signed.digest(&shared.chain), signature: &signed.signature });
+        for vote in vertex.checkpoint_votes() {
+            let message = wire::checkpoint_digest(&shared.chain, vertex.epoch, vote.height, &vote.hash);
+            claims.push(Claim { signer, message, signature: &vote.signature });
+        }
+        places.resize(claims.len(), place);
+    }
+    let mut bad: Vec<usize> = shared.seat_keys.bad(&claims).into_iter().map(|claim| places[claim]).collect();
+    bad.dedup();
+    bad
 }
 
 fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), &'static str> {

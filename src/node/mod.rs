@@ -13,6 +13,8 @@
 //! - **Upon a vertex**: check its signature, hand it to agreement, ask for parents that are missing.
 //! - **Upon a committed leader**: settle the batches that its output acks, execute them once their bytes are here, build
 //!   the block, make it durable, tell.
+//! - **Upon a checkpoint that is durable**: sign its hash in the next vertex. When `f + 1` others signed another one,
+//!   say so ([`Output::Diverged`]) and do nothing any more.
 //!
 //! Why that is safe: an own vertex, and everything that it vouches for, is durable before it is sent, and the log on
 //! disk is in the order of acceptance. So a restart replays the log and stands where it stood; it cannot forget what it
@@ -21,6 +23,7 @@
 mod batches;
 mod bulk;
 mod chain;
+mod checkpoints;
 mod config;
 mod fetch;
 pub mod ingress;
@@ -38,7 +41,7 @@ pub use config::{NodeConfig, Setup};
 pub use io::{Input, OpenError, Output, Progress};
 pub use shared::Shared;
 
-use crate::consensus::{Consensus, Pace, epoch_seed};
+use crate::consensus::{Checkpoints, Consensus, Divergence, Pace, epoch_seed};
 use crate::store::{Append, RecordKind};
 use crate::types::{
     Ack, BatchId, BatchRef, BlockHash, Height, Round, Seat, SeatSet, Sequence, Time, VertexId, VertexRef,
@@ -47,6 +50,7 @@ use crate::wire::SignedVertex;
 use batches::Batches;
 use bytes::Bytes;
 use chain::{Built, Chain};
+use checkpoints::Signing;
 use fetch::{Dice, Fetcher};
 use jobs::Done;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -68,6 +72,10 @@ pub struct Node {
     pace: Pace,
     batches: Batches,
     chain: Chain,
+    checkpoints: Checkpoints,
+    signing: Signing,
+    /// Once the others are known to hold another chain, nothing goes in or out any more.
+    diverged: Option<Divergence>,
     now: Time,
     dice: Dice,
     connected: SeatSet,
@@ -130,6 +138,9 @@ impl Node {
             pace: Pace::new(setup.seat, committee.size(), &rules),
             batches: Batches::default(),
             chain: Chain::new(committee.epoch, genesis_hash, rules.checkpoint_blocks, shared.ledger.len()),
+            checkpoints: Checkpoints::new(committee, rules.checkpoint_blocks, setup.seat),
+            signing: Signing::new(now),
+            diverged: None,
             now,
             dice: Dice(setup.seed),
             connected: SeatSet::default(),
@@ -158,6 +169,9 @@ impl Node {
     /// Takes in something that happened. `now` never runs backwards.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.now = self.now.max(now);
+        if self.diverged.is_some() {
+            return;
+        }
         match input {
             Input::Connected(seat) => self.on_connected(seat),
             Input::Disconnected(seat) => self.connected.remove(seat),
@@ -165,12 +179,19 @@ impl Node {
             Input::Done(Done::Vertex { from, vertex, good }) => self.on_vertex_checked(from, vertex, good),
             Input::Done(Done::Batch { from, batch, result }) => self.on_batch_checked(from, batch, result),
             Input::Done(Done::Verified { batch, bad_row }) => self.on_batch_verified(batch, bad_row),
+            Input::Done(Done::Certificate { from, certificate, good }) => {
+                self.on_certificate_checked(from, certificate, good);
+            }
             Input::Done(Done::Sealed(batch)) => self.on_sealed(batch),
             Input::Done(Done::Executed(executed)) => self.on_executed(&executed),
             Input::Persisted { number, view } => self.on_persisted(number, view),
             Input::Rows | Input::Tick => {}
         }
-        self.advance();
+        self.write_certificates();
+        match self.diverged {
+            Some(_) => self.report_divergence(),
+            None => self.advance(),
+        }
     }
 
     /// The next thing to do, `None` if there is nothing until the next input or the deadline.
@@ -180,6 +201,9 @@ impl Node {
 
     /// When [`Input::Tick`] is due at the latest.
     pub fn deadline(&mut self) -> Option<Time> {
+        if self.diverged.is_some() {
+            return None;
+        }
         let times = [Some(self.next_sweep), self.vote_due(), self.seal_due()];
         times.into_iter().flatten().min()
     }
@@ -199,6 +223,7 @@ impl Node {
             ordered: self.chain.ordered_height().0,
             executed: self.chain.executed_height().0,
             durable: self.chain.durable.0.0,
+            certified: self.checkpoints.certified().0,
             outstanding: self.outstanding.len(),
             waiting_blocks: self.chain.waiting(),
             waiting_vertices: dag.waiting(),

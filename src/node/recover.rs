@@ -7,7 +7,7 @@ use super::{Node, OpenError};
 use crate::consensus::Insert;
 use crate::store::RecordKind;
 use crate::types::{Sequence, Verdict};
-use crate::wire::{Batch, SignedVertex, WireError, block_hash};
+use crate::wire::{Batch, SignedVertex, WireError, block_hash, decode_certificate};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -24,6 +24,11 @@ impl Node {
                 self.recover_vertex(Arc::new(vertex));
             }
             RecordKind::Block => self.recover_block(&bytes)?,
+            RecordKind::Certificate => {
+                let certificate =
+                    decode_certificate(&bytes).map_err(|error| unreadable("certificate", error))?;
+                self.recover_certificate(certificate);
+            }
         }
         Ok(())
     }
@@ -45,6 +50,7 @@ impl Node {
     fn recover_vertex(&mut self, vertex: Arc<SignedVertex>) {
         if vertex.vertex.author == self.shared.seat {
             self.pace.found(vertex.vertex.round);
+            self.signing.found(&vertex);
             for ack in &vertex.vertex.acks {
                 self.batches.said(ack);
             }
@@ -54,18 +60,19 @@ impl Node {
         }
         if let Insert::Accepted(accepted) = self.consensus.restore(vertex) {
             for vertex in accepted {
-                self.recover_acks(&vertex);
+                self.recover_said(&vertex);
             }
         }
         while let Some(emitted) = self.consensus.next_emitted() {
             self.settle_order(&emitted);
             for vertex in &emitted.accepted {
-                self.recover_acks(vertex);
+                self.recover_said(vertex);
             }
         }
     }
 
-    fn recover_acks(&mut self, vertex: &SignedVertex) {
+    fn recover_said(&mut self, vertex: &SignedVertex) {
+        self.count_checkpoint_votes(vertex);
         for ack in vertex.vertex.acks.iter().filter(|ack| ack.verdict != Verdict::Invalid) {
             self.note_ack(ack, vertex.vertex.author);
         }
@@ -90,6 +97,7 @@ impl Node {
             self.batches.executed(batch);
         }
         self.chain.durable = (built.height, built.hash);
+        self.note_checkpoint(built.height, built.hash);
         Ok(())
     }
 
@@ -97,6 +105,10 @@ impl Node {
     /// verified.
     pub(super) fn resume(&mut self) {
         self.outputs.clear();
+        if self.diverged.is_some() {
+            return self.report_divergence();
+        }
+        self.write_certificates();
         self.verify_deferred();
         self.emit();
         self.execute_ready();

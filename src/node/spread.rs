@@ -36,6 +36,8 @@ impl Node {
             Message::WantVertices(wanted) => self.serve_vertices(from, &wanted),
             Message::WantBatches(wanted) => self.serve_batches(from, &wanted),
             Message::Frontier(rounds) => self.on_frontier(from, &rounds),
+            Message::WantCertificate(height) => self.serve_certificate(from, height),
+            Message::Certificate(certificate) => self.on_certificate(from, certificate),
         }
     }
 
@@ -90,6 +92,7 @@ impl Node {
         self.want_absent_parents();
         self.ask();
         self.push_again();
+        self.ask_certificate();
         self.widen();
         let (dag, last_asked) = (self.consensus.dag(), self.asked_frontier);
         let behind = dag.waiting() > 0 && self.now >= last_asked + delay / 2;

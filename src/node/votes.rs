@@ -62,6 +62,7 @@ impl Node {
         for ack in &vertex.vertex.acks {
             self.note_ack(ack, author);
         }
+        self.count_checkpoint_votes(vertex);
         let highest = self.consensus.dag().highest();
         if highest > self.progressed.0 {
             self.progressed = (highest, self.now);
@@ -103,6 +104,7 @@ impl Node {
         for (_, acks) in std::mem::replace(&mut self.own_acks, live) {
             self.batches.repeat(&acks);
         }
+        self.repeat_lost_votes(emitted);
         if !emitted.settled.is_empty() {
             // Windows move only when something settles.
             self.forget_dead();
@@ -154,7 +156,7 @@ impl Node {
             strong: strong.iter().map(|p| Parent { author: p.author, id: p.id }).collect(),
             weak,
             acks,
-            parts: Vec::new(),
+            parts: self.take_checkpoint_votes(round).into_iter().collect(),
         };
         let signed = Arc::new(sign_vertex(&self.shared.key, &self.shared.chain, vertex));
         self.voting = true;
@@ -195,6 +197,7 @@ impl Node {
             self.batches.executed(batch);
         }
         self.chain.durable = (built.height, built.hash);
+        self.note_checkpoint(built.height, built.hash);
         self.outputs.push_back(Output::Durable(BlockNotice {
             height: built.height,
             hash: built.hash,

@@ -78,6 +78,8 @@ pub struct RunReport {
     pub resumed_s: Option<f64>,
     /// The highest block durable on a quorum.
     pub height: u64,
+    /// The highest block of which a node keeps a certificate.
+    pub certified: u64,
     /// Rows that clients sent; those sent again are counted apart.
     pub sent: u64,
     /// Rows sent again because they had not settled.
@@ -126,6 +128,7 @@ impl World {
             healed_s: seconds(self.plan.healed()),
             resumed_s: self.stats.resumed.map(|(when, _)| seconds(when)),
             height: self.stats.height,
+            certified: self.checks.certified(),
             sent: self.clients.sent,
             repeated: self.clients.repeated,
             admitted: self.stats.admitted,

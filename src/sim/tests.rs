@@ -26,6 +26,8 @@ fn a_calm_world_agrees_and_settles_what_clients_send() {
         assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "n={nodes}");
         assert!(report.settled >= 120, "n={nodes}: {} of {} rows", report.settled, report.sent);
         assert_eq!(report.refused, 0, "n={nodes}");
+        let late = report.height - report.certified.min(report.height);
+        assert!(report.certified >= 16 && late < 32, "n={nodes}: {} of {}", report.certified, report.height);
         assert!(report.latency_ms.is_some_and(|latency| latency.p50 < 500.0), "n={nodes}");
     }
 }

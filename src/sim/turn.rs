@@ -170,6 +170,10 @@ impl World {
                 let words = format!("node {seat} accuses node {peer} of {reason}, but all are honest");
                 self.broken(Violation { checker: "honesty", words });
             }
+            Output::Diverged(divergence) => {
+                let words = format!("node {seat} stops: {divergence}");
+                self.broken(Violation { checker: "node", words });
+            }
         }
     }
 
@@ -335,5 +339,7 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantVertices(refs) => refs.len() * 42,
         Message::WantBatches(refs) => refs.len() * 42,
         Message::Frontier(rounds) => rounds.len() * 8,
+        Message::WantCertificate(_) => 8,
+        Message::Certificate(certificate) => 49 + certificate.votes.len() * 66,
     }
 }

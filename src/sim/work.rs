@@ -27,7 +27,10 @@ pub enum Work {
 /// What a job costs, in nanoseconds.
 pub fn job_cost(job: &Job, calibration: &Calibration) -> u64 {
     match job {
-        Job::CheckVertex { .. } => calibration.verify_single_ns,
+        Job::CheckVertex { vertex, .. } => {
+            calibration.verify_single_ns * (1 + vertex.vertex.checkpoint_votes().len() as u64)
+        }
+        Job::CheckCertificate { certificate, .. } => rows_cost(certificate.votes.len(), calibration),
         Job::CheckBatch { batch, .. } => calibration.verify_single_ns + calibration.hash(batch.bytes().len()),
         Job::VerifyRows(batch) => rows_cost(batch.rows().len(), calibration),
         Job::Seal { rows, .. } => calibration.sign_ns + calibration.hash(rows.effects.len() * 96),
@@ -76,7 +79,7 @@ impl Verdicts {
         self.known(&job).unwrap_or_else(|| {
             let bytes = match &job {
                 Job::CheckBatch { batch, .. } | Job::VerifyRows(batch) => Some(batch.bytes().clone()),
-                Job::CheckVertex { .. } | Job::Seal { .. } | Job::SealBlobs { .. } => None,
+                _ => None,
             };
             let done = job.run(shared);
             self.remember(&done, bytes);
@@ -97,7 +100,7 @@ impl Verdicts {
             Job::VerifyRows(batch) => {
                 Some(Done::Verified { batch: batch.reference(), bad_row: verdict(&self.rows, batch)? })
             }
-            Job::Seal { .. } | Job::SealBlobs { .. } => None,
+            Job::CheckCertificate { .. } | Job::Seal { .. } | Job::SealBlobs { .. } => None,
         }
     }
 

@@ -60,6 +60,8 @@ pub enum RecordKind {
     Vertex = 2,
     /// The bytes of a block.
     Block = 3,
+    /// The bytes of a checkpoint's certificate.
+    Certificate = 4,
 }
 
 impl RecordKind {
@@ -68,6 +70,7 @@ impl RecordKind {
             1 => Some(Self::Batch),
             2 => Some(Self::Vertex),
             3 => Some(Self::Block),
+            4 => Some(Self::Certificate),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@
 mod account;
 mod batch;
 mod block;
+mod checkpoint;
 mod committee;
 mod genesis;
 mod ids;
@@ -20,6 +21,7 @@ mod vertex;
 pub use account::Account;
 pub use batch::{BatchHeader, BatchRef, Content};
 pub use block::{Block, LeaderRef, Outcome, RootKind};
+pub use checkpoint::{Certificate, CheckpointVote};
 pub use committee::{Committee, SeatInfo};
 pub use genesis::{Genesis, GenesisAccount, GenesisError};
 pub use ids::{
@@ -29,4 +31,4 @@ pub use params::{Policy, Rules};
 pub use seat_set::SeatSet;
 pub use time::Time;
 pub use transaction::{Effect, Kind, Witness};
-pub use vertex::{Ack, Parent, Verdict, Vertex, VertexRef};
+pub use vertex::{Ack, Parent, Part, Verdict, Vertex, VertexRef};

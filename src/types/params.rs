@@ -19,6 +19,10 @@ pub const ROWS_MAX: u32 = 4096;
 pub const ACKS_MAX: usize = 2048;
 /// The most bytes of optional parts in a vertex, 4 KiB.
 pub const PARTS_BYTES_MAX: usize = 4096;
+/// The most checkpoint votes in a vertex: whatever is more waits for the next one.
+pub const CHECKPOINT_VOTES_MAX: usize = 8;
+/// The newest checkpoints of which a node keeps votes (of each seat) and certificates at hand.
+pub const CHECKPOINTS_KEPT: usize = 64;
 /// The most batches that one block can settle: every author's whole window.
 pub const SETTLED_MAX: usize = SEATS_MAX * 64;
 /// The most accounts in a genesis, and in the table: 16,777,216 of 64 bytes are 1 GiB.

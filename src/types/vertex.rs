@@ -1,7 +1,7 @@
 //! The vertex: one validator's signed message of one round.
 
 use super::ids::{Epoch, Round, Seat, VertexId};
-use super::{BatchRef, Time};
+use super::{BatchRef, CheckpointVote, Time};
 
 /// A validator's statement on a batch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -56,6 +56,28 @@ pub struct Parent {
     pub id: VertexId,
 }
 
+/// An optional part of a vertex.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// What the author signs of the chain: at least one vote, heights ascending. Tag 1.
+    Checkpoints(Vec<CheckpointVote>),
+    /// A part of another tag, which this version has no rule for: kept as it came.
+    Other(u8, Vec<u8>),
+}
+
+impl Part {
+    /// The tag of [`Part::Checkpoints`].
+    pub const CHECKPOINTS: u8 = 1;
+
+    /// Its tag.
+    pub fn tag(&self) -> u8 {
+        match self {
+            Part::Checkpoints(_) => Part::CHECKPOINTS,
+            Part::Other(tag, _) => *tag,
+        }
+    }
+}
+
 /// The fields of a vertex, without the signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vertex {
@@ -73,8 +95,8 @@ pub struct Vertex {
     pub weak: Vec<VertexRef>,
     /// Acks, one per batch slot.
     pub acks: Vec<Ack>,
-    /// Optional parts by tag, tags ascending; none is defined yet, a reader keeps what it does not know.
-    pub parts: Vec<(u8, Vec<u8>)>,
+    /// Optional parts, tags ascending.
+    pub parts: Vec<Part>,
 }
 
 impl Vertex {
@@ -83,5 +105,14 @@ impl Vertex {
         let before = self.round.back(1);
         let strong = self.strong.iter().map(move |p| VertexRef { round: before, author: p.author, id: p.id });
         strong.chain(self.weak.iter().copied())
+    }
+
+    /// The checkpoint votes that it carries.
+    pub fn checkpoint_votes(&self) -> &[CheckpointVote] {
+        let votes = self.parts.iter().find_map(|part| match part {
+            Part::Checkpoints(votes) => Some(&votes[..]),
+            Part::Other(..) => None,
+        });
+        votes.unwrap_or_default()
     }
 }

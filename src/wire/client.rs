@@ -4,11 +4,13 @@
 //! [`super::FrameReader`]; payloads are canonical. Rows travel in the columns in which a batch keeps them, so that a
 //! submission is a view on the bytes that came.
 
+use super::checkpoint::{put_certificate, read_certificate};
 use super::cursor::{Put, Reader};
 use super::{Blobs, Frame, Rows, WireError};
 use crate::types::params::{EFFECT_BYTES, KEY_BYTES, VERSION, WITNESS_BYTES};
-use crate::types::{Account, AccountNumber, BlockHash, ChainId, Height, Seat, Time};
+use crate::types::{Account, AccountNumber, BlockHash, Certificate, ChainId, Height, Seat, Time};
 use bytes::Bytes;
+use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// The most rows in one submission.
@@ -116,6 +118,8 @@ pub enum Request {
     Status,
     /// The record of an account.
     Account(AccountNumber),
+    /// The certificate of a checkpoint; of height 0: the newest one.
+    Certificate(Height),
 }
 
 /// The state of a node, for people and tools.
@@ -184,6 +188,8 @@ pub enum Reply {
     },
     /// An account's record, as it stands in the table; `None` if there is no such account.
     Account(AccountNumber, Option<Account>),
+    /// The certificate of a checkpoint, for the height that was asked for; `None` if the node has none of it at hand.
+    Certificate(Height, Option<Arc<Certificate>>),
 }
 
 impl Request {
@@ -208,6 +214,10 @@ impl Request {
             Request::SubmitBlobs { id, blobs } => {
                 out.put_u64(*id).put_count(blobs.len()).put_u32(blobs.blob_bytes()).put(blobs.column());
                 6
+            }
+            Request::Certificate(height) => {
+                out.put_u64(height.0);
+                7
             }
         };
         (kind, out)
@@ -248,6 +258,7 @@ impl Request {
                 }
                 return Ok(Request::SubmitBlobs { id, blobs });
             }
+            7 => Request::Certificate(Height(reader.u64()?)),
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;
@@ -291,6 +302,13 @@ impl Reply {
             Reply::Taken { id, accepted } => {
                 out.put_u64(*id).put_u32(*accepted);
                 6
+            }
+            Reply::Certificate(height, certificate) => {
+                out.put_u64(height.0).put_u8(u8::from(certificate.is_some()));
+                if let Some(certificate) = certificate {
+                    put_certificate(certificate, &mut out);
+                }
+                7
             }
         };
         (kind, out)
@@ -346,6 +364,15 @@ impl Reply {
                 Reply::Account(number, account)
             }
             6 => Reply::Taken { id: reader.u64()?, accepted: reader.u32()? },
+            7 => {
+                let (height, given) = (Height(reader.u64()?), reader.u8()?);
+                let certificate = match given {
+                    0 => None,
+                    1 => Some(Arc::new(read_certificate(&mut reader)?)),
+                    _ => return Err(WireError::Value("certificate given")),
+                };
+                Reply::Certificate(height, certificate)
+            }
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;

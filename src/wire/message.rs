@@ -1,9 +1,10 @@
 //! What peers say to each other.
 
+use super::checkpoint::{decode_certificate, encode_certificate};
 use super::cursor::{Put, Reader};
 use super::{Batch, Frame, SignedVertex, WireError, vertex_bytes_max};
 use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
-use crate::types::{BatchId, BatchRef, Round, Sequence, VertexId, VertexRef};
+use crate::types::{BatchId, BatchRef, Certificate, Height, Round, Sequence, VertexId, VertexRef};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -33,6 +34,10 @@ pub enum Message {
     WantBatches(Vec<BatchRef>),
     /// The highest accepted round of each seat in order: push what I am missing.
     Frontier(Vec<Round>),
+    /// Please send the certificate of this height; of height 0: the newest one.
+    WantCertificate(Height),
+    /// A certificate that was asked for.
+    Certificate(Arc<Certificate>),
 }
 
 impl Message {
@@ -44,6 +49,8 @@ impl Message {
             Message::WantVertices(_) => 3,
             Message::WantBatches(_) => 4,
             Message::Frontier(_) => 5,
+            Message::WantCertificate(_) => 6,
+            Message::Certificate(_) => 7,
         }
     }
 
@@ -71,6 +78,8 @@ impl Message {
                     out.put_u64(round.0);
                 }
             }
+            Message::WantCertificate(height) => _ = out.put_u64(height.0),
+            Message::Certificate(certificate) => out = encode_certificate(certificate),
         }
         Bytes::from(out)
     }
@@ -110,6 +119,11 @@ impl Message {
                     rounds.push(Round(reader.u64()?));
                 }
                 Message::Frontier(rounds)
+            }
+            6 => Message::WantCertificate(Height(reader.u64()?)),
+            7 => {
+                let certificate = decode_certificate(&frame.payload)?;
+                return Ok(Message::Certificate(Arc::new(certificate)));
             }
             other => return Err(WireError::Kind(other)),
         };

@@ -11,6 +11,7 @@
 mod batch;
 mod blobs;
 mod block;
+mod checkpoint;
 pub mod client;
 mod cursor;
 mod error;
@@ -25,6 +26,9 @@ mod tests;
 pub use batch::{Batch, Row, RowError, Rows, seal, seal_blobs, transaction_digest};
 pub use blobs::{Blobs, Gathered};
 pub use block::{block_hash, decode_block, encode_block, outcomes_hash};
+pub use checkpoint::{
+    CERTIFICATE_BYTES_MAX, checkpoint_digest, decode_certificate, encode_certificate, sign_checkpoint,
+};
 pub use error::WireError;
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, frame_header};
 pub use genesis::{chain_id, decode_genesis, encode_genesis};

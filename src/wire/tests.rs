@@ -11,7 +11,7 @@ use crate::types::ChainId;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use values::{batch, block, genesis, message, reply, request, vertex};
+use values::{batch, block, certificate, genesis, message, reply, request, vertex};
 
 const CHAIN: ChainId = ChainId([7; 32]);
 
@@ -60,6 +60,13 @@ proptest! {
     }
 
     #[test]
+    fn a_certificate_decodes_to_itself(certificate in certificate()) {
+        let bytes = encode_certificate(&certificate);
+        prop_assert!(bytes.len() <= CERTIFICATE_BYTES_MAX);
+        prop_assert_eq!(decode_certificate(&bytes), Ok(certificate));
+    }
+
+    #[test]
     fn a_request_decodes_to_itself(request in request()) {
         let (kind, payload) = request.encode();
         prop_assert!(payload.len() <= CLIENT_FRAME_BYTES_MAX);
@@ -97,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_a_decoder_panic(kind in 0..7u8, bytes in vec(any::<u8>(), 0..300)) {
+    fn no_bytes_make_a_decoder_panic(kind in 0..9u8, bytes in vec(any::<u8>(), 0..300)) {
         for (name, _, recode) in canonical::samples() {
             if let Some(again) = recode(&bytes) {
                 prop_assert_eq!(&again, &bytes, "{}", name);

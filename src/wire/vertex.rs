@@ -6,13 +6,18 @@
 //! acks: count u32, then (author u16 · sequence u64 · id · verdict u8)
 //! parts: count u32, then (tag u8 · length u32 · bytes) · signature
 //! ```
+//!
+//! A part of a known tag that is not as its format says makes the vertex malformed, and a checkpoint vote whose signature
+//! is bad makes it a vertex with a bad signature: bytes and the committee's keys alone decide, so that what one honest
+//! node accepts all do. Parts of unknown tags are kept and mean nothing.
 
 use super::WireError;
+use super::checkpoint::{decode_votes, encode_votes, votes_bytes};
 use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, SigningKey};
 use crate::types::params::{ACKS_MAX, PARTS_BYTES_MAX, SEATS_MAX, VERSION};
 use crate::types::{
-    Ack, BatchId, BatchRef, ChainId, Epoch, Parent, Round, Sequence, Time, Verdict, Vertex, VertexId,
+    Ack, BatchId, BatchRef, ChainId, Epoch, Parent, Part, Round, Sequence, Time, Verdict, Vertex, VertexId,
     VertexRef,
 };
 use bytes::Bytes;
@@ -94,8 +99,15 @@ pub(super) fn encode_fields(vertex: &Vertex, out: &mut Vec<u8>) {
         out.put_u16(batch.author.0).put_u64(batch.sequence.0).put(&batch.id.0).put_u8(*verdict as u8);
     }
     out.put_count(vertex.parts.len());
-    for (tag, bytes) in &vertex.parts {
-        out.put_u8(*tag).put_count(bytes.len()).put(bytes);
+    for part in &vertex.parts {
+        out.put_u8(part.tag());
+        match part {
+            Part::Checkpoints(votes) => {
+                out.put_count(votes_bytes(votes.len()));
+                encode_votes(votes, out);
+            }
+            Part::Other(_, bytes) => _ = out.put_count(bytes.len()).put(bytes),
+        }
     }
 }
 
@@ -167,9 +179,9 @@ fn decode_acks(reader: &mut Reader<'_>) -> Result<Vec<Ack>, WireError> {
     Ok(acks)
 }
 
-fn decode_parts(reader: &mut Reader<'_>) -> Result<Vec<(u8, Vec<u8>)>, WireError> {
+fn decode_parts(reader: &mut Reader<'_>) -> Result<Vec<Part>, WireError> {
     let count = reader.count("parts", 256, PART_BYTES_MIN)?;
-    let mut parts: Vec<(u8, Vec<u8>)> = Vec::with_capacity(count);
+    let mut parts: Vec<Part> = Vec::with_capacity(count);
     let mut total = 0;
     for _ in 0..count {
         let tag = reader.u8()?;
@@ -182,10 +194,14 @@ fn decode_parts(reader: &mut Reader<'_>) -> Result<Vec<(u8, Vec<u8>)>, WireError
                 most: PARTS_BYTES_MAX as u64,
             });
         }
-        if parts.last().is_some_and(|last| last.0 >= tag) {
+        if parts.last().is_some_and(|last| last.tag() >= tag) {
             return Err(WireError::Value("order of parts"));
         }
-        parts.push((tag, reader.bytes(length)?.to_vec()));
+        let bytes = reader.bytes(length)?;
+        parts.push(match tag {
+            Part::CHECKPOINTS => Part::Checkpoints(decode_votes(bytes)?),
+            _ => Part::Other(tag, bytes.to_vec()),
+        });
     }
     Ok(parts)
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use throng::consensus::Divergence;
 use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
 use throng::node::{Input, Node, NodeConfig, OpenError, Output, Setup, Shared, ingress};
 use throng::store::RecordKind;
@@ -104,6 +105,8 @@ pub struct Pump {
     /// Pairs that cannot talk, in this direction.
     pub cut: BTreeSet<(usize, usize)>,
     pub misbehaved: Vec<(Seat, &'static str)>,
+    /// Nodes that stopped since the others hold another chain.
+    pub diverged: Vec<(usize, Divergence)>,
     /// Every message that was sent, by kind.
     pub sent: [u64; 8],
 }
@@ -131,6 +134,7 @@ impl Pump {
             dice: Dice(seed ^ 0x5eed),
             cut: BTreeSet::new(),
             misbehaved: Vec::new(),
+            diverged: Vec::new(),
             sent: [0; 8],
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
@@ -291,6 +295,10 @@ impl Pump {
             }
             Output::Durable(notice) => self.places[seat].notices.push(notice),
             Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
+            Output::Diverged(divergence) => {
+                self.diverged.push((seat, divergence));
+                self.crash(seat, 0);
+            }
         }
     }
 

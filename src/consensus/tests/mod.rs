@@ -2,6 +2,7 @@
 //! signatures.
 
 mod accept;
+mod checkpoint;
 mod decide;
 mod demand;
 mod pace;

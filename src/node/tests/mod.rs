@@ -2,6 +2,7 @@
 
 mod bulk;
 mod caps;
+mod checkpoints;
 mod checks;
 mod twins;
 
@@ -78,6 +79,7 @@ pub(super) struct World {
     pub verified: Vec<BatchId>,
     pub misbehaved: Vec<(Seat, &'static str)>,
     pub durable: Vec<BlockNotice>,
+    pub diverged: Vec<Divergence>,
     /// The others' vertices of their last round.
     pub last: Vec<VertexRef>,
 }
@@ -102,6 +104,7 @@ impl World {
             verified: Vec::new(),
             misbehaved: Vec::new(),
             durable: Vec::new(),
+            diverged: Vec::new(),
             last: Vec::new(),
         };
         for seat in 1..4 {
@@ -149,6 +152,7 @@ impl World {
                 }
                 Output::Durable(notice) => self.durable.push(notice),
                 Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
+                Output::Diverged(divergence) => self.diverged.push(divergence),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One chain: whoever writes a block of a height, and whenever, writes the same bytes; each block names the one before.
 
-use crate::types::{Block, BlockHash, Genesis};
+use crate::types::{Block, BlockHash, Genesis, Height};
 use crate::wire::{block_hash, chain_id, decode_block};
 
 /// What was written so far.
@@ -20,6 +20,11 @@ impl ChainCheck {
     /// The last height written.
     pub fn height(&self) -> u64 {
         self.blocks.len() as u64
+    }
+
+    /// The hash of a height, if any node wrote a block of it.
+    pub fn hash(&self, height: Height) -> Option<BlockHash> {
+        self.blocks.get((height.0 as usize).checked_sub(1)?).map(|(hash, _)| *hash)
     }
 
     /// A node writes a block; returns it if it is the first of its height.

@@ -4,6 +4,7 @@
 //! | checker | holds |
 //! | --- | --- |
 //! | [`chain`] | one block hash per height over all nodes and restarts, each block on the one before |
+//! | [`certified`] | votes and certificates name that hash, for blocks that are durable, and hold under the keys |
 //! | [`rows`] | every block's rows replayed on a plain model: each nonce once, the outcome codes, constant supply |
 //! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants |
 //! | [`slots`] | never two vertices of one author and round, or two batches of one author and number |
@@ -11,6 +12,7 @@
 //!
 //! Progress after the faults is judged at the end of a run ([`super::verdict`]).
 
+pub mod certified;
 pub mod chain;
 pub mod held;
 pub mod memory;
@@ -37,6 +39,7 @@ pub struct Violation {
 /// All checkers.
 pub struct Checks {
     chain: chain::ChainCheck,
+    certified: certified::CertifiedCheck,
     rows: rows::RowsCheck,
     held: held::HeldCheck,
     slots: slots::SlotsCheck,
@@ -57,6 +60,7 @@ impl Checks {
     pub fn new(genesis: &Genesis) -> Checks {
         Checks {
             chain: chain::ChainCheck::new(genesis),
+            certified: certified::CertifiedCheck::new(genesis),
             rows: rows::RowsCheck::new(genesis),
             held: held::HeldCheck::new(genesis),
             slots: slots::SlotsCheck::default(),
@@ -67,6 +71,7 @@ impl Checks {
     pub fn vertex_sent(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), Violation> {
         if self.slots.vertex(node, vertex).map_err(as_violation("slots"))? {
             self.held.vertex(vertex);
+            self.certified.vertex(vertex, &self.chain).map_err(as_violation("certified"))?;
         }
         Ok(())
     }
@@ -89,6 +94,10 @@ impl Checks {
                 Ok(None)
             }
             RecordKind::Vertex => Ok(None),
+            RecordKind::Certificate => {
+                let checked = self.certified.certificate(node, bytes, &self.chain);
+                checked.map(|()| None).map_err(as_violation("certified"))
+            }
             RecordKind::Block => {
                 let Some(block) = self.chain.block(node, bytes).map_err(as_violation("chain"))? else {
                     return Ok(None);
@@ -102,9 +111,16 @@ impl Checks {
 
     /// A record is durable on a node's disk.
     pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) {
-        if kind == RecordKind::Batch {
-            self.held.durable(node, bytes);
+        match kind {
+            RecordKind::Batch => self.held.durable(node, bytes),
+            RecordKind::Block => self.certified.durable(node, bytes),
+            RecordKind::Vertex | RecordKind::Certificate => {}
         }
+    }
+
+    /// The highest height of which any node wrote a certificate.
+    pub fn certified(&self) -> u64 {
+        self.certified.certified
     }
 }
 

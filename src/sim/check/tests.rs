@@ -3,11 +3,12 @@
 use super::*;
 use crate::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
 use crate::types::{
-    AccountNumber, Ack, BlockHash, Effect, Epoch, GenesisAccount, Height, Key, LeaderRef, Outcome, Round,
-    Rules, Seat, SeatInfo, Sequence, Time, Verdict, Vertex, VertexId, Witness,
+    AccountNumber, Ack, BlockHash, Certificate, Effect, Epoch, GenesisAccount, Height, Key, LeaderRef,
+    Outcome, Part, Round, Rules, Seat, SeatInfo, Sequence, Time, Verdict, Vertex, VertexId, Witness,
 };
 use crate::wire::{
-    Rows, block_hash, chain_id, encode_block, outcomes_hash, seal, sign_vertex, transaction_digest,
+    Rows, block_hash, chain_id, encode_block, encode_certificate, outcomes_hash, seal, sign_checkpoint,
+    sign_vertex, transaction_digest,
 };
 
 fn key(number: u8) -> SigningKey {
@@ -131,6 +132,44 @@ fn outcomes_that_the_plain_model_does_not_give_are_caught() {
     assert!(run(&block(1, start, &[&batch, &batch], &known)).unwrap_err().contains("once more"));
     let unseen = rows::RowsCheck::new(&genesis()).block(&good).unwrap_err();
     assert!(unseen.contains("which nobody wrote"), "{unseen}");
+}
+
+#[test]
+fn votes_and_certificates_for_anything_but_the_chain_are_caught() {
+    let genesis = Genesis { rules: Rules { checkpoint_blocks: 2, ..Rules::default() }, ..genesis() };
+    let (id, start) = (chain_id(&genesis), BlockHash(chain_id(&genesis).0));
+    let (mut chain, mut hash) = (chain::ChainCheck::new(&genesis), start);
+    let mut check = certified::CertifiedCheck::new(&genesis);
+    for height in 1..=4 {
+        let bytes = encode_block(&block(height, hash, &[], &[]));
+        hash = block_hash(&bytes);
+        chain.block(0, &bytes).unwrap();
+        check.durable(1, &bytes);
+    }
+    let vote =
+        |seat: u8, height, hash| sign_checkpoint(&key(100 + seat), &id, Epoch(0), Height(height), hash);
+    let voted = |author: u16, vote| {
+        let mut vertex = vertex(author, 9, vec![]);
+        vertex.vertex.parts = vec![Part::Checkpoints(vec![vote])];
+        check.vertex(&vertex, &chain)
+    };
+    assert_eq!(voted(1, vote(1, 4, hash)), Ok(()));
+    assert!(voted(2, vote(2, 4, hash)).unwrap_err().contains("has blocks up to 0"));
+    assert!(voted(1, vote(1, 3, hash)).unwrap_err().contains("checkpoints every 2"));
+    assert!(voted(1, vote(1, 4, start)).unwrap_err().contains("but it is"));
+    assert!(voted(1, vote(2, 4, hash)).unwrap_err().contains("bad signature"));
+    let certificate = |seats: &[u8], hash| {
+        let vote = |seat: &u8| (Seat((*seat).into()), vote(*seat, 4, hash).signature);
+        let votes = seats.iter().map(vote).collect();
+        Certificate { epoch: Epoch(0), height: Height(4), hash, votes }
+    };
+    let mut kept = |certificate: Certificate| check.certificate(0, &encode_certificate(&certificate), &chain);
+    assert_eq!(kept(certificate(&[0, 1, 3], hash)), Ok(()));
+    assert!(kept(certificate(&[0, 3], hash)).unwrap_err().contains("2 of 4 seats"));
+    assert!(kept(certificate(&[0, 1, 3], start)).unwrap_err().contains("but it is"));
+    let forged = Certificate { votes: certificate(&[0, 1, 2], start).votes, ..certificate(&[0, 1, 2], hash) };
+    assert!(kept(forged).unwrap_err().contains("bad signature"));
+    assert_eq!(check.certified, 4);
 }
 
 #[test]

@@ -103,9 +103,18 @@ fn vertex() -> SignedVertex {
         strong: vec![parent(0), parent(2), parent(3)],
         weak: vec![vertex_ref(1)],
         acks: vec![ack(3, Verdict::Valid), ack(1, Verdict::Held)],
-        parts: vec![(4, vec![1, 2, 3])],
+        parts: vec![Part::Checkpoints(vec![vote(32), vote(96)]), Part::Other(4, vec![1, 2, 3])],
     };
     sign_vertex(&signer(), &CHAIN, vertex)
+}
+
+fn vote(height: u64) -> CheckpointVote {
+    sign_checkpoint(&signer(), &CHAIN, Epoch(0), Height(height), BlockHash([height as u8; 32]))
+}
+
+fn certificate() -> Certificate {
+    let votes = [0, 2, 3].map(|seat| (Seat(seat), vote(32).signature)).to_vec();
+    Certificate { epoch: Epoch(0), height: Height(32), hash: BlockHash([32; 32]), votes }
 }
 
 fn block() -> Block {
@@ -122,17 +131,19 @@ fn block() -> Block {
     }
 }
 
-fn messages() -> [Message; 5] {
+fn messages() -> [Message; 7] {
     [
         Message::Vertex(Arc::new(vertex())),
         Message::Batch(batch()),
         Message::WantVertices(vec![vertex_ref(1), vertex_ref(0)]),
         Message::WantBatches(vec![batch_ref(1)]),
         Message::Frontier(vec![Round(1), Round(2), Round(0)]),
+        Message::WantCertificate(Height(64)),
+        Message::Certificate(Arc::new(certificate())),
     ]
 }
 
-fn requests() -> [Request; 6] {
+fn requests() -> [Request; 7] {
     let rows = rows(Submission::pack).expect("two rows");
     [
         Request::Hello,
@@ -141,10 +152,11 @@ fn requests() -> [Request; 6] {
         Request::Subscribe,
         Request::Status,
         Request::Account(AccountNumber(9)),
+        Request::Certificate(Height(32)),
     ]
 }
 
-fn replies() -> [Reply; 7] {
+fn replies() -> [Reply; 9] {
     let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
     [
         Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
@@ -154,6 +166,8 @@ fn replies() -> [Reply; 7] {
         Reply::Taken { id: 78, accepted: 3 },
         Reply::Account(AccountNumber(9), None),
         Reply::Account(AccountNumber(9), Some(Account::new([5; 32], 70))),
+        Reply::Certificate(Height(33), None),
+        Reply::Certificate(Height(0), Some(Arc::new(certificate()))),
     ]
 }
 
@@ -167,6 +181,9 @@ pub(super) fn samples() -> Vec<Sample> {
         ("batch", batch().bytes().to_vec(), recode_batch),
         ("batch", opaque_batch().bytes().to_vec(), recode_batch),
         ("vertex", vertex().bytes.to_vec(), recode_vertex),
+        ("certificate", encode_certificate(&certificate()), |bytes| {
+            decode_certificate(bytes).ok().map(|c| encode_certificate(&c))
+        }),
     ];
     let joined = |(kind, payload): (u8, Vec<u8>)| [vec![kind], payload].concat();
     let of_message = |m: &Message| joined((m.kind(), m.payload().to_vec()));
@@ -265,17 +282,21 @@ fn golden_hashes_of_the_formats() {
         ("batch bytes", crypto::plain(batch().bytes())),
         ("opaque batch bytes", crypto::plain(opaque_batch().bytes())),
         ("vertex bytes", crypto::plain(&vertex().bytes)),
+        ("certificate", crypto::plain(&encode_certificate(&certificate()))),
+        ("checkpoint", checkpoint_digest(&CHAIN, Epoch(1), Height(32), &BlockHash([32; 32]))),
         ("transaction", transaction_digest(&CHAIN, &Effect::transfer(1, 2, 3, 4, 5), &[1; 32], &[2; 32])),
     ];
     let golden = [
         ("genesis", "bf613e3f42da8804f07bbe8b9297b7addae6be98f81d0887dd2d5217d8747db0"),
         ("batch", "368e73e48c2063b12c84e194fd464618ee54d41b2c3e0985a23d2205e44de528"),
         ("opaque batch", "bdb20801bca8264a2c58047fb367c35cc955223917ee6ff502239b16889badf2"),
-        ("vertex", "0d799378806cdebe792b711458d2933974ca7917f22700882eb5713f5b31177e"),
+        ("vertex", "5b8f7d3a593187a3e9150f88a2a492d1a0ff9eda940cccd2d0753596423c4ac8"),
         ("block", "7f9025a92f96274d38bf8419b26dbeb4002fb0f4cf04701e60e08d6dffaa8d69"),
         ("batch bytes", "416b5b19eab5423171168fb043f40b06feca10e870e77dc3acd3f550279b446d"),
         ("opaque batch bytes", "97da617e74e8c96b54d11c716eb225dd69eff3f5078bcbfce7eae5e4773306b5"),
-        ("vertex bytes", "78506d62e7e32da5eefda80f53ea87cfbf898b5d06e94f0653585a854986add0"),
+        ("vertex bytes", "35761d9139152ed4ee5190d1517d0fd299115ec0eb9936c0ba160737d25d1a9b"),
+        ("certificate", "ff8451793c4a480cfd973fa344dc477a57eb51fa8fffb82bdbfb960c68419974"),
+        ("checkpoint", "3c900eaa739cc52d70f70a6c71ad1585bbe91ac9dd88573fc235dc5240bb8215"),
         ("transaction", "3c13d3eba7f17c77974bd1849fdd1530b2ad17496485312e33053ea3e82b3afe"),
     ];
     for ((name, found), (_, golden)) in found.into_iter().zip(golden) {

@@ -43,7 +43,7 @@ fn full_vertex() -> Vertex {
         strong: seats().map(|author| Parent { author, id: VertexId([0; 32]) }).collect(),
         weak: seats().map(older).collect(),
         acks: (0..ACKS_MAX as u64).map(|n| Ack { batch: batch(n), verdict: Verdict::Held }).collect(),
-        parts: vec![(0, vec![0; PARTS_BYTES_MAX - 5])],
+        parts: vec![Part::Other(0, vec![0; PARTS_BYTES_MAX - 5])],
     }
 }
 
@@ -108,7 +108,7 @@ fn the_largest_vertex_has_the_stated_length_and_one_more_of_anything_is_refused(
     vertex.acks.push(Ack { batch: BatchRef { author: Seat(1), ..vertex.acks[0].batch }, ..vertex.acks[0] });
     assert_eq!(limit(recode(vertex)), Some("acks"));
     let mut vertex = full_vertex();
-    vertex.parts[0].1.push(0);
+    vertex.parts = vec![Part::Other(0, vec![0; PARTS_BYTES_MAX - 4])];
     assert_eq!(limit(recode(vertex)), Some("parts"));
     let mut vertex = full_vertex();
     vertex.strong.push(vertex.strong[0]);
@@ -125,7 +125,7 @@ fn a_vertex_keeps_to_its_order_and_its_rounds() {
     let refused = |change: fn(&mut Vertex)| {
         let mut vertex = full_vertex();
         vertex.acks.truncate(3);
-        vertex.parts = vec![(1, vec![]), (2, vec![5])];
+        vertex.parts = vec![Part::Other(0, vec![]), Part::Other(2, vec![5])];
         assert!(recode(vertex.clone()).is_ok());
         change(&mut vertex);
         recode(vertex).err()
@@ -142,6 +142,49 @@ fn a_vertex_keeps_to_its_order_and_its_rounds() {
     assert_eq!(refused(|v| v.author = Seat(SEATS_MAX as u16)), value("seat"));
     let first = |v: &mut Vertex| (v.round, v.weak) = (Round(1), vec![]);
     assert_eq!(refused(first), value("parents before round 1"));
+}
+
+#[test]
+fn checkpoint_votes_are_few_and_in_order_or_the_vertex_is_malformed() {
+    let vote = |height: u64| {
+        let (height, hash) = (Height(height), BlockHash([1; 32]));
+        CheckpointVote { height, hash, signature: [2; 64] }
+    };
+    let with = |heights: &[u64]| {
+        let votes = heights.iter().map(|height| vote(*height)).collect();
+        recode(Vertex { parts: vec![Part::Checkpoints(votes)], ..full_vertex() })
+    };
+    let most: Vec<u64> = (1..=CHECKPOINT_VOTES_MAX as u64).collect();
+    assert_eq!(with(&most).map(|signed| signed.vertex.checkpoint_votes().len()), Ok(CHECKPOINT_VOTES_MAX));
+    assert_eq!(limit(with(&[&most[..], &[99]].concat())), Some("checkpoint votes"));
+    let order = Err(WireError::Value("order of checkpoint votes"));
+    assert_eq!((with(&[0]), with(&[2, 2]), with(&[3, 2])), (order.clone(), order.clone(), order));
+    assert_eq!(with(&[]), Err(WireError::Value("checkpoint votes")));
+    for bytes in [1, 103, 105] {
+        let part = Part::Other(Part::CHECKPOINTS, vec![1; bytes]);
+        let short = recode(Vertex { parts: vec![part], ..full_vertex() });
+        assert_eq!(short, Err(WireError::Short("checkpoint vote")), "{bytes} bytes");
+    }
+}
+
+#[test]
+fn the_largest_certificate_has_the_stated_length_and_no_seat_votes_twice() {
+    let (epoch, height, hash) = (Epoch(0), Height(1), BlockHash([1; 32]));
+    let votes = (0..SEATS_MAX as u16).map(|seat| (Seat(seat), [3; 64])).collect();
+    let full = Certificate { epoch, height, hash, votes };
+    let bytes = encode_certificate(&full);
+    assert_eq!((bytes.len(), decode_certificate(&bytes)), (CERTIFICATE_BYTES_MAX, Ok(full.clone())));
+    let refused = |change: fn(&mut Certificate)| {
+        let mut certificate = full.clone();
+        change(&mut certificate);
+        decode_certificate(&encode_certificate(&certificate))
+    };
+    let order = Err(WireError::Value("order of a certificate's votes"));
+    assert_eq!(refused(|c| c.votes.swap(3, 4)), order);
+    assert_eq!(refused(|c| c.votes[4].0 = Seat(3)), order);
+    assert_eq!(refused(|c| c.votes[1023].0 = Seat(1024)), Err(WireError::Value("seat")));
+    assert_eq!(limit(refused(|c| c.votes.push((Seat(1024), [0; 64])))), Some("votes of a certificate"));
+    assert_eq!(refused(|c| c.height = Height(0)), Err(WireError::Value("height of a certificate")));
 }
 
 #[test]
@@ -166,7 +209,7 @@ fn counts_are_refused_before_anything_is_allocated() {
         assert!(limit(counted(kind, most + 1)).is_some());
         assert!(limit(counted(kind, u32::MAX as usize)).is_some());
     }
-    assert_eq!(counted(6, 0), Err(WireError::Kind(6)));
+    assert_eq!(counted(8, 0), Err(WireError::Kind(8)));
     let mut genesis = Genesis {
         name: "x".repeat(NAME_BYTES_MAX + 1),
         time: Time(0),

@@ -1,12 +1,13 @@
 //! Values of every format, as proptest draws them.
 
 use super::{CHAIN, signer};
-use crate::types::params::SEATS_MAX;
+use crate::types::params::{CHECKPOINT_VOTES_MAX, SEATS_MAX};
 use crate::types::*;
 use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
 use crate::wire::{Batch, Blobs, Gathered, Message, Rows, seal, seal_blobs, sign_vertex};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn id() -> impl Strategy<Value = [u8; 32]> {
@@ -90,27 +91,60 @@ pub(super) fn vertex() -> impl Strategy<Value = Vertex> {
         };
         acks.into_iter().map(ack).rev().collect::<Vec<_>>()
     });
-    let parts = btree_map(any::<u8>(), vec(any::<u8>(), 0..20), 0..4);
     let weak = btree_map(seats(), (any::<prop::sample::Index>(), id()), 0..5);
     let head = (any::<u32>(), 1..=u64::MAX, seat(), any::<u64>());
-    (head, btree_map(seats(), id(), 0..5), weak, acks, parts).prop_map(|(head, strong, weak, acks, parts)| {
-        let (epoch, round, author, time) = head;
-        let parent = |(author, id)| Parent { author: Seat(author), id: VertexId(id) };
-        let older = |(author, (at, id)): (u16, (prop::sample::Index, [u8; 32]))| VertexRef {
-            round: Round(1 + at.index(usize::try_from(round - 2).expect("64 bits")) as u64),
-            author: Seat(author),
-            id: VertexId(id),
+    (head, btree_map(seats(), id(), 0..5), weak, acks, parts()).prop_map(
+        |(head, strong, weak, acks, parts)| {
+            let (epoch, round, author, time) = head;
+            let parent = |(author, id)| Parent { author: Seat(author), id: VertexId(id) };
+            let older = |(author, (at, id)): (u16, (prop::sample::Index, [u8; 32]))| VertexRef {
+                round: Round(1 + at.index(usize::try_from(round - 2).expect("64 bits")) as u64),
+                author: Seat(author),
+                id: VertexId(id),
+            };
+            Vertex {
+                epoch: Epoch(epoch),
+                round: Round(round),
+                author,
+                time: Time(time),
+                strong: if round > 1 { strong.into_iter().map(parent).collect() } else { vec![] },
+                weak: if round > 2 { weak.into_iter().map(older).collect() } else { vec![] },
+                acks,
+                parts,
+            }
+        },
+    )
+}
+
+fn signature() -> impl Strategy<Value = [u8; 64]> {
+    id().prop_map(|half| [half, half].concat().try_into().expect("64 bytes"))
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    let votes = btree_map(1..=u64::MAX, (id(), signature()), 1..=CHECKPOINT_VOTES_MAX);
+    let others = btree_map(any::<u8>(), vec(any::<u8>(), 0..20), 0..4);
+    (prop::option::of(votes), others).prop_map(|(votes, others)| {
+        let vote = |(height, (hash, signature))| CheckpointVote {
+            height: Height(height),
+            hash: BlockHash(hash),
+            signature,
         };
-        Vertex {
-            epoch: Epoch(epoch),
-            round: Round(round),
-            author,
-            time: Time(time),
-            strong: if round > 1 { strong.into_iter().map(parent).collect() } else { vec![] },
-            weak: if round > 2 { weak.into_iter().map(older).collect() } else { vec![] },
-            acks,
-            parts: parts.into_iter().collect(),
-        }
+        let other = |(tag, bytes)| (tag, Part::Other(tag, bytes));
+        let mut parts: BTreeMap<u8, Part> = others.into_iter().map(other).collect();
+        parts.remove(&Part::CHECKPOINTS);
+        let votes = votes.map(|votes| Part::Checkpoints(votes.into_iter().map(vote).collect()));
+        parts.extend(votes.map(|votes| (Part::CHECKPOINTS, votes)));
+        parts.into_values().collect()
+    })
+}
+
+pub(super) fn certificate() -> impl Strategy<Value = Certificate> {
+    let votes = btree_map(0..SEATS_MAX as u16, signature(), 0..9);
+    (any::<u32>(), 1..=u64::MAX, id(), votes).prop_map(|(epoch, height, hash, votes)| Certificate {
+        epoch: Epoch(epoch),
+        height: Height(height),
+        hash: BlockHash(hash),
+        votes: votes.into_iter().map(|(seat, signature)| (Seat(seat), signature)).collect(),
     })
 }
 
@@ -171,6 +205,8 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         vec(vertex_ref(), 0..5).prop_map(Message::WantVertices),
         vec(batch_ref(), 0..5).prop_map(Message::WantBatches),
         vec(any::<u64>().prop_map(Round), 0..9).prop_map(Message::Frontier),
+        any::<u64>().prop_map(|height| Message::WantCertificate(Height(height))),
+        certificate().prop_map(|certificate| Message::Certificate(Arc::new(certificate))),
     ]
 }
 
@@ -186,6 +222,7 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Subscribe),
         Just(Request::Status),
         any::<u32>().prop_map(|number| Request::Account(AccountNumber(number))),
+        any::<u64>().prop_map(|height| Request::Certificate(Height(height))),
     ]
 }
 
@@ -217,6 +254,9 @@ pub(super) fn reply() -> impl Strategy<Value = Reply> {
             pending,
             peers,
         })),
+        (any::<u64>(), prop::option::of(certificate())).prop_map(|(height, certificate)| {
+            Reply::Certificate(Height(height), certificate.map(Arc::new))
+        }),
         any::<[u32; 2]>().prop_map(|[id, accepted]| Reply::Taken { id: id.into(), accepted }),
         account.prop_map(|(number, account)| {
             Reply::Account(AccountNumber(number), account.map(|(key, balance)| Account::new(key, balance)))

@@ -1,0 +1,259 @@
+//! Checkpoints: counting votes, making and checking certificates, and the alarm when others sign another chain.
+//!
+//! - **Upon an accepted vertex with votes**: their signatures were checked with the vertex' own. Of a seat the first
+//!   vote for a height counts; a second one for another hash is kept beside it as a fact against that seat.
+//! - **Upon `Q` votes for one hash**: a [`Certificate`] ([`verify_certificate`] is all that others need to believe it).
+//! - **Upon `f + 1` other seats that sign another hash than one's own**: [`Divergence`]. One of them is honest, so that
+//!   here or there the chain was executed wrongly; whoever goes on builds on it.
+//!
+//! A vote that is not for a multiple of the interval is ignored. Of each seat, of one's own blocks and of certificates
+//! the newest [`CHECKPOINTS_KEPT`] are kept, so that who names heights that will never be pushes out its own votes only.
+//! Nothing here has a part in deciding or settling.
+
+use crate::crypto::{Claim, KeySet};
+use crate::types::params::CHECKPOINTS_KEPT;
+use crate::types::{BlockHash, Certificate, ChainId, CheckpointVote, Committee, Epoch, Height, Seat};
+use crate::wire::checkpoint_digest;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a certificate proves nothing.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum CertificateError {
+    /// The keys are of another epoch's committee.
+    #[error("the certificate is of epoch {found}, the keys are of epoch {keys}")]
+    Epoch {
+        /// The certificate's.
+        found: u32,
+        /// The keys'.
+        keys: u32,
+    },
+    /// Fewer votes than a quorum.
+    #[error("the certificate has {found} votes; a quorum is {quorum}")]
+    Quorum {
+        /// How many it has.
+        found: usize,
+        /// How many it needs.
+        quorum: usize,
+    },
+    /// Seats that are not strictly ascending: one could count twice.
+    #[error("the certificate's votes are not in the order of seats")]
+    Order,
+    /// A vote that its seat did not sign, or of no seat.
+    #[error("the vote of seat {0} in the certificate does not hold")]
+    Vote(u16),
+}
+
+/// Checks that a quorum of the committee whose keys these are, in the order of seats, signed a checkpoint. Needs nothing
+/// else of the chain but its id and the epoch that the committee serves.
+///
+/// # Errors
+/// [`CertificateError`]: what is wrong with it.
+pub fn verify_certificate(
+    certificate: &Certificate,
+    chain: &ChainId,
+    epoch: Epoch,
+    keys: &KeySet,
+) -> Result<(), CertificateError> {
+    if certificate.epoch != epoch {
+        return Err(CertificateError::Epoch { found: certificate.epoch.0, keys: epoch.0 });
+    }
+    let (found, quorum) = (certificate.votes.len(), keys.len() - keys.len().saturating_sub(1) / 3);
+    if keys.is_empty() || found < quorum {
+        return Err(CertificateError::Quorum { found, quorum });
+    }
+    if !certificate.votes.is_sorted_by(|one, next| one.0 < next.0) {
+        return Err(CertificateError::Order);
+    }
+    let message = checkpoint_digest(chain, epoch, certificate.height, &certificate.hash);
+    let votes = certificate.votes.iter();
+    let claims: Vec<Claim<'_>> =
+        votes.map(|(seat, signature)| Claim { signer: seat.index(), message, signature }).collect();
+    let bad = keys.bad(&claims).first().map(|place| certificate.votes[*place].0);
+    bad.map_or(Ok(()), |seat| Err(CertificateError::Vote(seat.0)))
+}
+
+/// Others hold another chain than this node.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "this node's chain differs from the others': its block {height} has hash {own}, but seats {} signed {other}; it \
+     stops, since whatever it built on that block may be wrong",
+    listed(seats)
+)]
+pub struct Divergence {
+    /// The height of the checkpoint.
+    pub height: Height,
+    /// The hash of the node's own block.
+    pub own: BlockHash,
+    /// The hash that the others signed.
+    pub other: BlockHash,
+    /// Who signed it, ascending; at least `f + 1`.
+    pub seats: Vec<Seat>,
+}
+
+fn listed(seats: &[Seat]) -> String {
+    seats.iter().map(Seat::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The votes, certificates and own blocks of the newest checkpoints.
+#[derive(Debug)]
+pub struct Checkpoints {
+    interval: u64,
+    epoch: Epoch,
+    quorum: usize,
+    /// How many of the others cannot all be faulty.
+    honest_among: usize,
+    me: Seat,
+    /// By height: the first vote of each seat.
+    votes: BTreeMap<Height, BTreeMap<Seat, CheckpointVote>>,
+    /// By seat: the heights of its votes.
+    named: Vec<BTreeSet<Height>>,
+    /// One's own durable blocks.
+    own: BTreeMap<Height, BlockHash>,
+    certificates: BTreeMap<Height, Arc<Certificate>>,
+    conflicts: BTreeMap<Seat, [CheckpointVote; 2]>,
+}
+
+impl Checkpoints {
+    /// Nothing is signed yet.
+    pub fn new(committee: &Committee, interval: u64, me: Seat) -> Checkpoints {
+        let (votes, own, certificates, conflicts) = Default::default();
+        Checkpoints {
+            interval,
+            epoch: committee.epoch,
+            quorum: committee.quorum(),
+            honest_among: committee.faulty_max() + 1,
+            me,
+            votes,
+            named: vec![BTreeSet::new(); committee.size()],
+            own,
+            certificates,
+            conflicts,
+        }
+    }
+
+    /// Whether the block of a height is a checkpoint.
+    pub fn is_checkpoint(&self, height: Height) -> bool {
+        height.0 > 0 && height.0.is_multiple_of(self.interval)
+    }
+
+    /// Counts a vote of an accepted vertex. Returns the certificate if this vote completes one.
+    pub fn count(&mut self, seat: Seat, vote: &CheckpointVote) -> Option<Arc<Certificate>> {
+        if !self.is_checkpoint(vote.height) || seat.index() >= self.named.len() {
+            return None;
+        }
+        let first = self.votes.get(&vote.height).and_then(|votes| votes.get(&seat));
+        if let Some(first) = first.copied() {
+            if first.hash != vote.hash {
+                self.conflicts.entry(seat).or_insert([first, *vote]);
+            }
+            return None;
+        }
+        self.votes.entry(vote.height).or_default().insert(seat, *vote);
+        self.named[seat.index()].insert(vote.height);
+        self.forget_oldest(seat);
+        if self.certificates.contains_key(&vote.height) {
+            return None;
+        }
+        let signed = self.signed(vote.height, vote.hash);
+        if signed.len() < self.quorum {
+            return None;
+        }
+        let (epoch, height, hash) = (self.epoch, vote.height, vote.hash);
+        let certificate = Arc::new(Certificate { epoch, height, hash, votes: signed });
+        self.keep(certificate.clone()).then_some(certificate)
+    }
+
+    /// A seat that has votes for too many heights loses that for the lowest.
+    fn forget_oldest(&mut self, seat: Seat) {
+        let named = &mut self.named[seat.index()];
+        if named.len() > CHECKPOINTS_KEPT
+            && let Some(lowest) = named.pop_first()
+            && let Some(votes) = self.votes.get_mut(&lowest)
+        {
+            votes.remove(&seat);
+            if votes.is_empty() {
+                self.votes.remove(&lowest);
+            }
+        }
+    }
+
+    /// Who voted for this hash, by seat.
+    fn signed(&self, height: Height, hash: BlockHash) -> Vec<(Seat, [u8; 64])> {
+        let votes = self.votes.get(&height).into_iter().flatten();
+        votes.filter(|(_, vote)| vote.hash == hash).map(|(seat, vote)| (*seat, vote.signature)).collect()
+    }
+
+    /// Keeps a checked certificate; false if there is one of its height, or newer ones take all the room.
+    pub fn keep(&mut self, certificate: Arc<Certificate>) -> bool {
+        let height = certificate.height;
+        if self.certificates.contains_key(&height) {
+            return false;
+        }
+        self.certificates.insert(height, certificate);
+        if self.certificates.len() > CHECKPOINTS_KEPT {
+            self.certificates.pop_first();
+        }
+        self.certificates.contains_key(&height)
+    }
+
+    /// The own block of a checkpoint is executed and durable.
+    pub fn executed(&mut self, height: Height, hash: BlockHash) {
+        self.own.insert(height, hash);
+        if self.own.len() > CHECKPOINTS_KEPT {
+            self.own.pop_first();
+        }
+    }
+
+    /// The hash of the own block of a checkpoint, if it is executed and not long ago.
+    pub fn own(&self, height: Height) -> Option<BlockHash> {
+        self.own.get(&height).copied()
+    }
+
+    /// The newest checkpoint executed here.
+    pub fn newest_own(&self) -> Option<Height> {
+        self.own.last_key_value().map(|(height, _)| *height)
+    }
+
+    /// The certificate of a height; of height 0: the newest one.
+    pub fn certificate(&self, height: Height) -> Option<&Arc<Certificate>> {
+        match height {
+            Height(0) => self.certificates.last_key_value().map(|(_, certificate)| certificate),
+            height => self.certificates.get(&height),
+        }
+    }
+
+    /// The height of the newest certificate, 0 if there is none. It certifies all blocks below it.
+    pub fn certified(&self) -> Height {
+        self.certificates.last_key_value().map_or(Height(0), |(height, _)| *height)
+    }
+
+    /// Two votes of one seat for one height and different hashes, for each seat that was seen to sign such: a fact that
+    /// the signatures prove to anybody.
+    pub fn conflicts(&self) -> &BTreeMap<Seat, [CheckpointVote; 2]> {
+        &self.conflicts
+    }
+
+    /// How many votes, own blocks and certificates are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> [usize; 3] {
+        [self.votes.values().map(BTreeMap::len).sum(), self.own.len(), self.certificates.len()]
+    }
+
+    /// What tells that the own block of a height is not that of the others.
+    pub fn divergence(&self, height: Height) -> Option<Divergence> {
+        let own = self.own(height)?;
+        let mut others: BTreeMap<BlockHash, Vec<Seat>> = BTreeMap::new();
+        let said = self.votes.get(&height).into_iter().flatten().map(|(seat, vote)| (*seat, vote.hash));
+        for (seat, hash) in said.filter(|(seat, hash)| *seat != self.me && *hash != own) {
+            others.entry(hash).or_default().push(seat);
+        }
+        if let Some(certificate) = self.certificates.get(&height).filter(|known| known.hash != own) {
+            let seats = certificate.votes.iter().map(|vote| vote.0).filter(|seat| *seat != self.me);
+            others.insert(certificate.hash, seats.collect());
+        }
+        let (other, seats) = others.into_iter().find(|(_, seats)| seats.len() >= self.honest_among)?;
+        Some(Divergence { height, own, other, seats })
+    }
+}

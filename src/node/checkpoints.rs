@@ -1,0 +1,184 @@
+//! Checkpoints: voting for one's own blocks, keeping and serving certificates, and stopping when others sign another
+//! chain. What is counted and how: [`crate::consensus::Checkpoints`].
+
+use super::jobs::Job;
+use super::{Node, Output};
+use crate::consensus::Emitted;
+use crate::store::RecordKind;
+use crate::types::params::{CHECKPOINT_VOTES_MAX, CHECKPOINTS_KEPT};
+use crate::types::{BlockHash, Certificate, Height, Part, Round, Seat, Time};
+use crate::wire::{Message, SignedVertex, encode_certificate, sign_checkpoint};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// So many message delays after a checkpoint became durable here without a certificate, peers are asked for it one
+/// after the other: others may have seen votes that never reached this node.
+const ASK_AFTER_DELAYS: u32 = 20;
+
+/// A node's own part in certifying checkpoints.
+#[derive(Debug)]
+pub(super) struct Signing {
+    /// Checkpoints to vote for in the next vertices; when there are too many, the oldest go.
+    to_say: BTreeMap<Height, BlockHash>,
+    /// Votes in own vertices that are not output yet.
+    said: BTreeMap<Round, Vec<Height>>,
+    /// Certificates that came about while replaying the log and whose records were not met there.
+    unwritten: Vec<Height>,
+    /// Who was asked last for a certificate, and of which height.
+    asked: Option<(Seat, Height)>,
+    ask_at: Time,
+}
+
+impl Signing {
+    pub(super) fn new(now: Time) -> Signing {
+        let (to_say, said, unwritten) = Default::default();
+        Signing { to_say, said, unwritten, asked: None, ask_at: now }
+    }
+
+    fn say(&mut self, height: Height, hash: BlockHash) {
+        self.to_say.insert(height, hash);
+        if self.to_say.len() > CHECKPOINTS_KEPT {
+            self.to_say.pop_first();
+        }
+    }
+
+    /// What an own vertex of an earlier life of this node carried.
+    pub(super) fn found(&mut self, vertex: &SignedVertex) {
+        let heights: Vec<Height> = vertex.vertex.checkpoint_votes().iter().map(|vote| vote.height).collect();
+        heights.iter().for_each(|height| _ = self.to_say.remove(height));
+        if !heights.is_empty() {
+            self.said.insert(vertex.vertex.round, heights);
+        }
+    }
+}
+
+impl Node {
+    /// The certificate of a checkpoint, of height 0 the newest one, if it is at hand.
+    pub fn certificate(&self, height: Height) -> Option<&Arc<Certificate>> {
+        self.checkpoints.certificate(height)
+    }
+
+    /// A block is durable here: if it is a checkpoint, that is to be said, and held against what the others said.
+    pub(super) fn note_checkpoint(&mut self, height: Height, hash: BlockHash) {
+        if !self.checkpoints.is_checkpoint(height) {
+            return;
+        }
+        self.checkpoints.executed(height, hash);
+        if self.checkpoints.certificate(height).is_none() {
+            self.signing.say(height, hash);
+        }
+        self.signing.ask_at = self.now + self.shared.rules.delay() * ASK_AFTER_DELAYS;
+        self.compare(height);
+    }
+
+    /// The votes for the own vertex of a round: of all that are to be said the newest that fit.
+    pub(super) fn take_checkpoint_votes(&mut self, round: Round) -> Option<Part> {
+        let to_say = &mut self.signing.to_say;
+        let older = to_say.len().saturating_sub(CHECKPOINT_VOTES_MAX);
+        let lowest = *to_say.keys().nth(older)?;
+        let taken = to_say.split_off(&lowest);
+        self.signing.said.insert(round, taken.keys().copied().collect());
+        let (key, chain, epoch) = (&self.shared.key, &self.shared.chain, self.shared.committee.epoch);
+        let votes = taken.into_iter().map(|(height, hash)| sign_checkpoint(key, chain, epoch, height, hash));
+        Some(Part::Checkpoints(votes.collect()))
+    }
+
+    /// Counts the votes of an accepted vertex.
+    pub(super) fn count_checkpoint_votes(&mut self, vertex: &SignedVertex) {
+        for vote in vertex.vertex.checkpoint_votes() {
+            if let Some(certificate) = self.checkpoints.count(vertex.vertex.author, vote) {
+                self.signing.unwritten.push(certificate.height);
+                self.on_certified(certificate.height);
+            }
+            self.compare(vote.height);
+        }
+    }
+
+    /// What a leader's output changes: votes whose vertex it left below the floor are said again.
+    pub(super) fn repeat_lost_votes(&mut self, emitted: &Emitted) {
+        let mine = emitted.output.iter().filter(|signed| signed.vertex.author == self.shared.seat);
+        for signed in mine {
+            self.signing.said.remove(&signed.vertex.round);
+        }
+        let live = self.signing.said.split_off(&self.consensus.dag().floor().next());
+        let lost = std::mem::replace(&mut self.signing.said, live);
+        for height in lost.into_values().flatten() {
+            let certified = self.checkpoints.certificate(height).is_some();
+            if let Some(hash) = self.checkpoints.own(height).filter(|_| !certified) {
+                self.signing.say(height, hash);
+            }
+        }
+    }
+
+    fn on_certified(&mut self, height: Height) {
+        self.signing.to_say.remove(&height);
+        self.compare(height);
+    }
+
+    /// Writes certificates that are not on disk yet.
+    pub(super) fn write_certificates(&mut self) {
+        for height in std::mem::take(&mut self.signing.unwritten) {
+            if let Some(bytes) = self.checkpoints.certificate(height).map(|known| encode_certificate(known)) {
+                self.persist(RecordKind::Certificate, bytes.into(), None);
+            }
+        }
+    }
+
+    /// A certificate in the log.
+    pub(super) fn recover_certificate(&mut self, certificate: Certificate) {
+        let height = certificate.height;
+        self.signing.unwritten.retain(|unwritten| *unwritten != height);
+        if self.checkpoints.keep(Arc::new(certificate)) {
+            self.on_certified(height);
+        }
+    }
+
+    /// Asks for the certificate of the newest own checkpoint, if it is late.
+    pub(super) fn ask_certificate(&mut self) {
+        let newest = self.checkpoints.newest_own().filter(|newest| *newest > self.checkpoints.certified());
+        let peers: Vec<Seat> = self.connected.iter().collect();
+        let (Some(height), false) = (newest, self.now < self.signing.ask_at || peers.is_empty()) else {
+            return;
+        };
+        let peer = peers[self.dice.below(peers.len())];
+        self.signing.asked = Some((peer, height));
+        self.signing.ask_at = self.now + self.shared.rules.delay() * ASK_AFTER_DELAYS;
+        self.send(peer, Message::WantCertificate(height));
+    }
+
+    pub(super) fn serve_certificate(&mut self, to: Seat, height: Height) {
+        if let Some(certificate) = self.checkpoints.certificate(height).cloned() {
+            self.send(to, Message::Certificate(certificate));
+        }
+    }
+
+    /// Only what was asked for is looked at: nobody makes this node check signatures at will.
+    pub(super) fn on_certificate(&mut self, from: Seat, certificate: Arc<Certificate>) {
+        if self.signing.asked.take_if(|asked| *asked == (from, certificate.height)).is_some() {
+            self.outputs.push_back(Output::Job(Job::CheckCertificate { from, certificate }));
+        }
+    }
+
+    pub(super) fn on_certificate_checked(&mut self, from: Seat, certificate: Arc<Certificate>, good: bool) {
+        if !good {
+            return self.misbehaved(from, "a certificate that does not hold");
+        }
+        let height = certificate.height;
+        if self.checkpoints.keep(certificate) {
+            self.signing.unwritten.push(height);
+            self.on_certified(height);
+        }
+    }
+
+    /// Holds the own block of a height against what the others signed.
+    fn compare(&mut self, height: Height) {
+        if self.diverged.is_none() {
+            self.diverged = self.checkpoints.divergence(height);
+        }
+    }
+
+    /// Says that the node cannot go on, if it cannot.
+    pub(super) fn report_divergence(&mut self) {
+        self.outputs.extend(self.diverged.clone().map(Output::Diverged));
+    }
+}
