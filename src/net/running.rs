@@ -12,7 +12,7 @@ use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
 use crate::node::{Node, OpenError, Progress, Setup, Shared};
-use crate::store::{Opened, RecordKind, Store, StoreConfig, StoreError};
+use crate::store::{GuardState, Opened, RecordKind, Store, StoreConfig, StoreError};
 use crate::types::{BlockHash, GenesisError, Height, Root};
 use crate::wire;
 use mio::{Interest, Poll, Registry, Token, Waker};
@@ -133,11 +133,14 @@ impl RunningNode {
         let chain = wire::chain_id(&setup.genesis);
         let (seat, key) = (setup.seat, setup.key.clone());
 
-        let Opened { store, records, cut: _ } = Store::open(&dir, &chain.0, &store)?;
+        let Opened { mut store, records, cut: _, guard } = Store::open(&dir, &chain.0, &store)?;
         let mut last_full = Height(0);
         let records = records.inspect(|record| note_full(record, &mut last_full));
-        let opened = Node::open(setup, records, clock.now());
+        let opened = Node::open(setup, records, guard, clock.now());
         let (node, shared) = opened.map_err(|reason| StartError::Recovery { dir, reason })?;
+        if let GuardState::Intact(guard) = guard {
+            store.raise_guard(&guard, &node.guard())?;
+        }
 
         let metrics = Arc::new(Metrics::default());
         let state = Arc::new(State::default());
@@ -385,7 +388,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut node = start(dir.path());
         let (mailbox, metrics) = (node.mailbox.clone(), node.metrics.clone());
-        let (_, shared) = Node::open(setup(), std::iter::empty(), Time(1)).unwrap();
+        let (_, shared) = Node::open(setup(), std::iter::empty(), GuardState::Missing, Time(1)).unwrap();
         let mut verifiers = Verifiers::start(1, shared, metrics, mailbox).unwrap();
         verifiers.spawn(|_| panic!("as a test"));
         drop(verifiers);

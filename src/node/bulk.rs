@@ -100,15 +100,20 @@ impl Node {
         self.sealing = false;
         self.stirred = self.now;
         self.outstanding.insert(batch.header.sequence, batch.id);
+        self.guard_batch(batch.header.sequence);
         self.keep(batch, Check::Valid);
     }
 
-    /// Takes a checked batch in and sends it to disk.
+    /// Takes a checked batch in and sends it to disk; it is valid from the start if it was sealed here.
     fn keep(&mut self, batch: Batch, check: Check) {
         let (id, bytes) = (batch.id, batch.bytes().clone());
         let before = self.before(batch.header.author, batch.header.sequence);
         self.batches.add(batch, check, before, self.now);
-        self.persist(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
+        if check == Check::Valid {
+            self.persist_own(RecordKind::Batch, bytes, OnDisk::Batch(id));
+        } else {
+            self.persist(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
+        }
     }
 
     pub(super) fn on_batch_durable(&mut self, id: &BatchId, view: Bytes) {

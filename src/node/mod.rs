@@ -18,7 +18,8 @@
 //!
 //! Why that is safe: an own vertex, and everything that it vouches for, is durable before it is sent, and the log on
 //! disk is in the order of acceptance. So a restart replays the log and stands where it stood; it cannot forget what it
-//! signed, nor ack what it no longer has.
+//! signed, nor ack what it no longer has. What was signed last stands in the guard as well, so that it is not signed
+//! anew where the log lost its end.
 
 mod batches;
 mod bulk;
@@ -32,6 +33,7 @@ pub mod jobs;
 mod recover;
 mod shared;
 mod spread;
+mod start;
 mod votes;
 
 #[cfg(test)]
@@ -42,7 +44,7 @@ pub use io::{Input, OpenError, Output, Progress};
 pub use shared::Shared;
 
 use crate::consensus::{Checkpoints, Consensus, Divergence, Pace, epoch_seed};
-use crate::store::{Append, RecordKind};
+use crate::store::{Append, Guard, GuardState, RecordKind};
 use crate::types::{
     Ack, BatchId, BatchRef, BlockHash, Height, Round, Seat, SeatSet, Sequence, Time, VertexId, VertexRef,
 };
@@ -104,19 +106,23 @@ pub struct Node {
     relayed: BTreeMap<(Seat, Seat), Time>,
     next_sweep: Time,
     asked_frontier: Time,
+    /// What the guard says with the next own vertex or batch, at the least.
+    guard: Guard,
     next_record: u64,
     on_disk: BTreeMap<u64, OnDisk>,
     outputs: VecDeque<Output>,
 }
 
 impl Node {
-    /// Opens the machine on what its store recovered, oldest record first, and the parts that its jobs share.
+    /// Opens the machine on what its store recovered, oldest record first, and on what its guard says; and the parts that
+    /// its jobs share.
     ///
     /// # Errors
     /// [`OpenError`] if the records contradict each other.
     pub fn open(
         setup: Setup,
         recovered: impl Iterator<Item = (RecordKind, Bytes)>,
+        guard: GuardState,
         now: Time,
     ) -> Result<(Node, Arc<Shared>), OpenError> {
         let shared = Arc::new(Shared::new(&setup));
@@ -124,6 +130,7 @@ impl Node {
         for (kind, bytes) in recovered {
             node.recover(kind, bytes)?;
         }
+        node.take_guard(guard);
         node.resume();
         Ok((node, shared))
     }
@@ -159,6 +166,7 @@ impl Node {
             relayed: BTreeMap::new(),
             next_sweep: now,
             asked_frontier: now,
+            guard: Guard { epoch: committee.epoch, ..Guard::default() },
             next_record: 1,
             on_disk: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -245,11 +253,22 @@ impl Node {
         if let Some(meaning) = meaning {
             self.on_disk.insert(number, meaning);
         }
-        let record = Append { number, kind, bytes };
+        let record = Append { number, kind, bytes, guard: None };
         if let Some(Output::Persist(records)) = self.outputs.back_mut() {
             records.push(record);
         } else {
             self.outputs.push_back(Output::Persist(vec![record]));
+        }
+    }
+
+    /// Persists what the own key signed: the guard tells of it before anybody else hears of it.
+    fn persist_own(&mut self, kind: RecordKind, bytes: Bytes, meaning: OnDisk) {
+        self.persist(kind, bytes, Some(meaning));
+        let guard = self.guard;
+        if let Some(Output::Persist(records)) = self.outputs.back_mut()
+            && let Some(record) = records.last_mut()
+        {
+            record.guard = Some(guard);
         }
     }
 

@@ -43,20 +43,14 @@ impl Node {
         self.batches.durable(&reference.id, bytes);
         if mine {
             self.outstanding.insert(reference.sequence, reference.id);
+            self.guard_batch(reference.sequence);
             self.next_sequence = self.next_sequence.max(Sequence(reference.sequence.0 + 1));
         }
     }
 
     fn recover_vertex(&mut self, vertex: Arc<SignedVertex>) {
         if vertex.vertex.author == self.shared.seat {
-            self.pace.found(vertex.vertex.round);
-            self.signing.found(&vertex);
-            for ack in &vertex.vertex.acks {
-                self.batches.said(ack);
-            }
-            if !vertex.vertex.acks.is_empty() {
-                self.own_acks.insert(vertex.vertex.round, vertex.vertex.acks.clone());
-            }
+            self.signed_before(&vertex);
         }
         if let Insert::Accepted(accepted) = self.consensus.restore(vertex) {
             for vertex in accepted {

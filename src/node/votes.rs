@@ -20,9 +20,9 @@ impl Node {
         if let Err(reason) = self.consensus.dag().well_formed(&vertex) {
             return self.misbehaved(from, reason);
         }
-        // What carries the own name was made here and is on disk, or is not ours to vouch for.
+        // What carries the own name was made here and is on disk, or was and is wanted back.
         let own = vertex.vertex.author == self.shared.seat;
-        if own
+        if own && !self.want_vertices.wants(&vertex.reference())
             || !self.consensus.dag().wants(vertex.reference())
             || !self.checking.insert((vertex.id, vertex.signature))
         {
@@ -43,7 +43,7 @@ impl Node {
     /// Hands a checked vertex to agreement.
     pub(super) fn offer(&mut self, from: Seat, vertex: Arc<SignedVertex>) {
         match self.consensus.insert(vertex) {
-            Insert::Accepted(accepted) => accepted.iter().for_each(|vertex| self.on_accepted(vertex)),
+            Insert::Accepted(accepted) => accepted.iter().for_each(|vertex| self.on_accepted(vertex, false)),
             Insert::Waiting { charged, absent } => {
                 absent.into_iter().for_each(|p| self.want_vertices.want(p, charged, from, self.now))
             }
@@ -52,12 +52,16 @@ impl Node {
         self.emit();
     }
 
-    fn on_accepted(&mut self, vertex: &Arc<SignedVertex>) {
+    /// A vertex is accepted; whether it is `durable` already.
+    fn on_accepted(&mut self, vertex: &Arc<SignedVertex>, durable: bool) {
         let author = vertex.vertex.author;
         self.want_vertices.got(&vertex.reference());
-        if author != self.shared.seat {
+        if !durable {
             self.persist(RecordKind::Vertex, vertex.bytes.clone(), None);
             self.relay(vertex);
+        }
+        if !durable && author == self.shared.seat {
+            self.signed_before(vertex);
         }
         for ack in &vertex.vertex.acks {
             self.note_ack(ack, author);
@@ -80,7 +84,7 @@ impl Node {
     pub(super) fn on_emitted(&mut self, emitted: &Emitted) {
         self.settle_order(emitted);
         for vertex in &emitted.accepted {
-            self.on_accepted(vertex);
+            self.on_accepted(vertex, false);
         }
     }
 
@@ -161,13 +165,20 @@ impl Node {
         let signed = Arc::new(sign_vertex(&self.shared.key, &self.shared.chain, vertex));
         self.voting = true;
         self.pace.made(round, self.now);
-        self.persist(RecordKind::Vertex, signed.bytes.clone(), Some(OnDisk::OwnVertex(signed)));
+        self.guard_vertex(&signed);
+        self.persist_own(RecordKind::Vertex, signed.bytes.clone(), OnDisk::OwnVertex(signed));
     }
 
     pub(super) fn on_own_vertex_durable(&mut self, vertex: Arc<SignedVertex>) {
         self.voting = false;
         self.outputs.push_back(Output::Broadcast(Message::Vertex(vertex.clone())));
-        self.offer(self.shared.seat, vertex);
+        // Its parents are accepted, so it is as well, before what waited for it.
+        if let Insert::Accepted(accepted) = self.consensus.insert(vertex) {
+            for (vertex, place) in accepted.iter().zip(0..) {
+                self.on_accepted(vertex, place == 0);
+            }
+        }
+        self.emit();
     }
 
     /// Hands blocks to the executor whose batches are all here.

@@ -2,12 +2,14 @@
 //! part, torn inside a record or with flipped bits. The torn bytes are judged by the store's own recovery.
 //!
 //! The log is kept as records, whose bytes all nodes share; the bytes of a segment are laid out only for the group
-//! that a crash interrupts.
+//! that a crash interrupts. The guard is kept as the bytes of its file: written after the group that raises it, with a sync
+//! of its own.
 
 use super::calibration::Calibration;
 use super::queue::Nanos;
 use super::random::{below, draw};
-use crate::store::{Append, RecordKind, surviving};
+use crate::store::guard::{self, NextSlot, SLOT_BYTES};
+use crate::store::{Append, Guard, GuardState, RecordKind, surviving};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -37,9 +39,29 @@ pub enum Tail {
     Flipped,
 }
 
+/// The guard's file: its bytes, and the write that comes next.
+struct GuardImage {
+    bytes: Vec<u8>,
+    next: NextSlot,
+}
+
+/// What a sync was for.
+#[derive(Debug)]
+pub enum Finished {
+    /// Nothing that still matters.
+    Nothing,
+    /// The group is durable, but its guard is not yet: that takes so long.
+    Guard(Nanos),
+    /// All of it: these records may be told of.
+    Records(Vec<Append>),
+}
+
 /// One node's disk.
-#[derive(Default)]
 pub struct Disk {
+    chain: [u8; 32],
+    guard: GuardImage,
+    /// The slot that is being written, and where: the group before it is durable, and not told of yet.
+    slot: Option<([u8; SLOT_BYTES], usize)>,
     /// Durable, in order.
     log: Vec<(RecordKind, Bytes)>,
     /// Being synced.
@@ -53,6 +75,42 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// A new disk: an empty log and the guard of round 0.
+    pub fn new(chain: [u8; 32]) -> Disk {
+        let (bytes, next) = guard::whole(&chain, &Guard::default());
+        Disk {
+            chain,
+            guard: GuardImage { bytes, next },
+            slot: None,
+            log: Vec::new(),
+            group: Vec::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            groups: 0,
+            bytes: 0,
+        }
+    }
+
+    /// What the guard says to who opens the directory; the next write goes over the other slot.
+    ///
+    /// # Errors
+    /// The store would refuse it, in words.
+    pub fn open_guard(&mut self) -> Result<GuardState, String> {
+        let found = guard::read(&self.chain, &self.guard.bytes)
+            .map_err(|fault| format!("the guard is refused: {fault:?}"))?;
+        let Some((content, next)) = found else { return Ok(GuardState::Damaged) };
+        self.guard.next = next;
+        Ok(GuardState::Intact(content))
+    }
+
+    /// Raises the guard at a start, as [`crate::store::Store::raise_guard`].
+    pub fn raise_guard(&mut self, found: &Guard, told: &Guard) {
+        if found != told {
+            let (slot, place) = self.guard.next.write(&self.chain, told);
+            self.guard.bytes[place..place + SLOT_BYTES].copy_from_slice(&slot);
+        }
+    }
+
     /// Takes records; they wait for the next sync.
     pub fn append(&mut self, records: Vec<Append>) {
         self.waiting_bytes += records.iter().map(|record| record.bytes.len()).sum::<usize>();
@@ -76,17 +134,32 @@ impl Disk {
         Some((calibration.sync(bytes) * factor, self.groups))
     }
 
-    /// A group is synced: its records, if it is the one that was being synced.
-    pub fn finish(&mut self, group: u64) -> Vec<Append> {
-        if group != self.groups {
-            return Vec::new();
+    /// How long the sync of the guard takes after the present group, 0 if that does not raise it.
+    pub fn guard_time(&self, calibration: &Calibration, factor: u64) -> Nanos {
+        let raised = self.group.iter().any(|record| record.guard.is_some());
+        if raised { calibration.sync(SLOT_BYTES) * factor } else { 0 }
+    }
+
+    /// A sync is over, if it is that of the group that was being synced: of the group, then of the guard.
+    pub fn finish(&mut self, group: u64, guard_time: Nanos) -> Finished {
+        if group != self.groups || self.group.is_empty() {
+            return Finished::Nothing;
         }
-        let records = std::mem::take(&mut self.group);
-        for record in &records {
+        if let Some((slot, place)) = self.slot.take() {
+            self.guard.bytes[place..place + SLOT_BYTES].copy_from_slice(&slot);
+            return Finished::Records(std::mem::take(&mut self.group));
+        }
+        for record in &self.group {
             self.bytes += record.bytes.len() as u64;
             self.log.push((record.kind, record.bytes.clone()));
         }
-        records
+        match self.group.iter().rev().find_map(|record| record.guard) {
+            Some(guard) => {
+                self.slot = Some(self.guard.next.write(&self.chain, &guard));
+                Finished::Guard(guard_time)
+            }
+            None => Finished::Records(std::mem::take(&mut self.group)),
+        }
     }
 
     /// Whether so much waits that nothing more should be taken in.
@@ -104,12 +177,18 @@ impl Disk {
     ///
     /// # Errors
     /// Recovery would take the tear for damage, in words.
-    pub fn crash(&mut self, tail: Tail, chain: &[u8; 32], seed: u64) -> Result<Vec<Append>, String> {
+    pub fn crash(&mut self, tail: Tail, seed: u64) -> Result<Vec<Append>, String> {
         self.waiting.clear();
         self.waiting_bytes = 0;
         let mut group = std::mem::take(&mut self.group);
         self.groups += 1;
         if group.is_empty() {
+            return Ok(group);
+        }
+        if let Some((slot, place)) = self.slot.take() {
+            // All of the group was synced before its guard was written.
+            let page = &mut self.guard.bytes[place..place + SLOT_BYTES];
+            tear_slot(page, &slot, tail, seed);
             return Ok(group);
         }
         let before: Vec<_> = self.log[self.log.len().saturating_sub(BEFORE)..]
@@ -118,14 +197,30 @@ impl Disk {
             .collect();
         let written: Vec<_> = group.iter().map(|record| (record.kind, &record.bytes[..])).collect();
         let salt = super::random::bytes(seed, 7, 0);
-        let kept = surviving(chain, salt, &before, &written, |bytes, start| tear(bytes, start, tail, seed))
-            .map_err(|damage| format!("recovery takes a torn tail for damage: {damage}"))?;
+        let kept =
+            surviving(&self.chain, salt, &before, &written, |bytes, start| tear(bytes, start, tail, seed))
+                .map_err(|damage| format!("recovery takes a torn tail for damage: {damage}"))?;
         group.truncate(kept);
         for record in &group {
             self.bytes += record.bytes.len() as u64;
             self.log.push((record.kind, record.bytes.clone()));
         }
         Ok(group)
+    }
+}
+
+/// What the crash makes of a slot that was being written over `page`. A sector is kept or lost as a whole by good disks;
+/// others leave a part of it.
+fn tear_slot(page: &mut [u8], slot: &[u8], tail: Tail, seed: u64) {
+    let length = match tail {
+        Tail::Lost => 0,
+        Tail::Kept | Tail::Flipped => slot.len(),
+        Tail::Partial => below(draw(seed, &[6]), slot.len() as u64) as usize,
+        Tail::Torn => slot.len() * (draw(seed, &[7]) & 1) as usize,
+    };
+    page[..length].copy_from_slice(&slot[..length]);
+    if tail == Tail::Flipped {
+        page[below(draw(seed, &[8]), slot.len() as u64) as usize] ^= 1 << below(draw(seed, &[9]), 8);
     }
 }
 
@@ -157,9 +252,51 @@ fn tear(bytes: &mut [u8], start: usize, tail: Tail, seed: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Round;
 
     fn append(number: u64) -> Append {
-        Append { number, kind: RecordKind::Vertex, bytes: vec![number as u8 + 1; 700].into() }
+        Append { number, kind: RecordKind::Vertex, bytes: vec![number as u8 + 1; 700].into(), guard: None }
+    }
+
+    /// Ends a sync that raises no guard.
+    fn finish(disk: &mut Disk, group: u64) -> Vec<Append> {
+        match disk.finish(group, 1) {
+            Finished::Nothing => Vec::new(),
+            Finished::Guard(_) => panic!("no guard is raised"),
+            Finished::Records(records) => records,
+        }
+    }
+
+    #[test]
+    fn a_guard_is_written_after_its_group_and_says_the_old_or_the_new_whatever_tears_it() {
+        let calibration = Calibration::default();
+        let at = |round| Guard { round: Round(round), ..Guard::default() };
+        let mut seen = [false; 2];
+        for seed in 0..60 {
+            for tail in [Tail::Lost, Tail::Kept, Tail::Partial, Tail::Torn, Tail::Flipped] {
+                let mut disk = Disk::new([3; 32]);
+                for round in 1..4 {
+                    disk.append(vec![Append { guard: Some(at(round)), ..append(round) }, append(9)]);
+                    let (_, group) = disk.start(&calibration, 1).unwrap();
+                    assert!(matches!(disk.finish(group, 5), Finished::Guard(5)));
+                    assert_eq!(disk.log().len() as u64, 2 * round, "the group comes first");
+                    assert_eq!(disk.open_guard(), Ok(GuardState::Intact(at(round - 1))));
+                    if round == 3 {
+                        assert_eq!(disk.crash(tail, seed).unwrap().len(), 2);
+                        assert!(matches!(disk.finish(group, 5), Finished::Nothing));
+                    } else {
+                        assert!(matches!(disk.finish(group, 5), Finished::Records(_)));
+                    }
+                }
+                let GuardState::Intact(found) = disk.open_guard().unwrap() else { panic!("one is whole") };
+                assert!([2, 3].contains(&found.round.0), "{tail:?} {found:?}");
+                seen[found.round.0 as usize - 2] = true;
+                // The next write spares what counts.
+                disk.raise_guard(&found, &at(7));
+                assert_eq!(disk.open_guard(), Ok(GuardState::Intact(at(7))));
+            }
+        }
+        assert_eq!(seen, [true; 2]);
     }
 
     #[test]
@@ -168,16 +305,16 @@ mod tests {
         let mut kept = [0; 6];
         for seed in 0..100 {
             for tail in [Tail::Lost, Tail::Kept, Tail::Partial, Tail::Torn, Tail::Flipped] {
-                let mut disk = Disk::default();
+                let mut disk = Disk::new([3; 32]);
                 disk.append((0..3).map(append).collect());
                 let (_, group) = disk.start(&calibration, 1).unwrap();
                 disk.append((3..8).map(append).collect());
                 assert!(disk.start(&calibration, 1).is_none(), "one sync at a time");
-                assert_eq!(disk.finish(group).len(), 3);
+                assert_eq!(finish(&mut disk, group).len(), 3);
                 let (_, group) = disk.start(&calibration, 1).unwrap();
                 disk.append(vec![append(8)]);
-                let survived = disk.crash(tail, &[3; 32], seed).unwrap();
-                assert_eq!(disk.finish(group), [], "its end comes too late");
+                let survived = disk.crash(tail, seed).unwrap();
+                assert_eq!(finish(&mut disk, group), [], "its end comes too late");
                 assert_eq!(disk.log().len(), 3 + survived.len());
                 for (record, number) in disk.log().iter().zip(0..) {
                     assert_eq!(record.1, append(number).bytes);

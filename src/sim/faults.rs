@@ -7,7 +7,7 @@ use super::queue::{Event, MS, Nanos, US};
 use super::random::{below, draw};
 use super::world::{NODE_SEED, World};
 use crate::node::{Input, Node, NodeConfig, Setup};
-use crate::store::RecordKind;
+use crate::store::{GuardState, RecordKind};
 use crate::types::Seat;
 
 /// A peer notices this much later than the latency that the other side is gone.
@@ -136,7 +136,7 @@ impl World {
         place.crash_at_sync = None;
         let inbox = std::mem::take(&mut place.inbox);
         let torn = draw(self.plan.config.seed, &[TORN, seat.into(), place.life.into()]);
-        let survived = place.disk.crash(tail, &self.chain, torn);
+        let survived = place.disk.crash(tail, torn);
         inbox.iter().for_each(|(_, flight)| self.network.consumed(flight));
         match survived {
             Ok(records) => {
@@ -155,10 +155,15 @@ impl World {
 
     /// A node starts on what its disk holds, unless something still keeps it down.
     pub(super) fn start(&mut self, seat: u16) {
-        let place = &self.places[usize::from(seat)];
+        let place = &mut self.places[usize::from(seat)];
         if place.silent || place.machine.is_some() || place.down_until > self.now || place.disk_full {
             return;
         }
+        let guard = match place.disk.open_guard() {
+            Ok(guard) => guard,
+            Err(words) => return self.broken(Violation { checker: "store", words }),
+        };
+        let place = &self.places[usize::from(seat)];
         let setup = Setup {
             genesis: self.genesis.clone(),
             seat: Seat(seat),
@@ -169,10 +174,13 @@ impl World {
         let log = place.disk.log();
         let (records, cost) = (log.len() as u64, self.replay_cost(log));
         self.trace.note(self.now, START, seat, &records.to_le_bytes());
-        let opened = Node::open(setup, log.iter().cloned(), place.clock(self.now));
+        let opened = Node::open(setup, log.iter().cloned(), guard, place.clock(self.now));
         let place = &mut self.places[usize::from(seat)];
         match opened {
             Ok(machine) => {
+                if let GuardState::Intact(found) = guard {
+                    place.disk.raise_guard(&found, &machine.0.guard());
+                }
                 let height = machine.0.tip().0.0;
                 place.tally.replayed += records;
                 place.machine = Some(machine);

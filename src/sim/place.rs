@@ -69,14 +69,14 @@ pub struct Place {
 
 impl Place {
     /// A place whose node has not started.
-    pub fn new(config: &SimConfig, silent: bool) -> Place {
+    pub fn new(config: &SimConfig, chain: [u8; 32], silent: bool) -> Place {
         Place {
             machine: None,
             life: 0,
             ends: Vec::new(),
             down_until: 0,
             silent,
-            disk: Disk::default(),
+            disk: Disk::new(chain),
             disk_factor: 1,
             disk_full: false,
             crash_at_sync: None,

@@ -1,7 +1,7 @@
 //! A node's turn: inputs in, outputs out, each with its modelled time.
 
 use super::check::Violation;
-use super::disk::Tail;
+use super::disk::{Finished, Tail};
 use super::net::{Flight, Parcel, Trouble};
 use super::plan::What;
 use super::queue::{Event, Nanos};
@@ -281,12 +281,22 @@ impl World {
         self.queue.push(self.now + time, Event::Synced { seat, life, group });
         if let Some(fault) = place.crash_at_sync.take() {
             let drawn = draw(self.plan.config.seed, &[IN_SYNC, fault as u64]);
+            let time = time + place.disk.guard_time(&self.plan.config.calibration, factor);
             self.queue.push(self.now + below(drawn, time), Event::Crash { seat, life, fault });
         }
     }
 
     pub(super) fn synced(&mut self, seat: u16, group: u64) {
-        let records = self.places[usize::from(seat)].disk.finish(group);
+        let place = &mut self.places[usize::from(seat)];
+        let guard_time = place.disk.guard_time(&self.plan.config.calibration, place.disk_factor);
+        let records = match place.disk.finish(group, guard_time) {
+            Finished::Nothing => return,
+            Finished::Guard(time) => {
+                let life = place.life;
+                return self.queue.push(self.now + time, Event::Synced { seat, life, group });
+            }
+            Finished::Records(records) => records,
+        };
         self.trace.note(self.now, DISK, seat, &(records.len() as u32).to_le_bytes());
         for record in records {
             self.checks.durable(seat, record.kind, &record.bytes);

@@ -36,7 +36,6 @@ const FIRST_DIAL: u64 = 3;
 pub struct World {
     pub(super) plan: Plan,
     pub(super) genesis: Arc<Genesis>,
-    pub(super) chain: [u8; 32],
     pub(super) keys: Vec<SigningKey>,
     pub(super) places: Vec<Place>,
     pub(super) network: Network,
@@ -73,14 +72,14 @@ impl World {
         genesis.check().map_err(|error| SimError::Genesis(error.to_string()))?;
         let chain = chain_id(&genesis);
         let silent = plan.silent();
-        let places = (0..config.nodes).map(|seat| Place::new(config, silent.contains(&seat))).collect();
+        let places =
+            (0..config.nodes).map(|seat| Place::new(config, chain.0, silent.contains(&seat))).collect();
         let mut world = World {
             clients: Clients::new(config, chain, &genesis.rules, account_keys),
             checks: Checks::new(&genesis),
             verdicts: Verdicts::new(config.crypto),
             stats: Stats::new(config, plan.healed()),
             genesis: Arc::new(genesis),
-            chain: chain.0,
             keys,
             places,
             network,

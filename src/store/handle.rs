@@ -1,6 +1,7 @@
 //! The store as its user holds it: opening, the bounded queue in front of the writer, closing.
 
 use super::format::SEGMENT_HEAD_BYTES;
+use super::guard::{Guard, GuardFile, GuardState};
 use super::recover::{self, Log, Recovered, TornTail};
 use super::segment::{self, Segment};
 use super::walk::{self, RecordIter};
@@ -40,6 +41,8 @@ pub struct Opened {
     pub records: Recovered,
     /// The torn tail that was cut, if there was one.
     pub cut: Option<TornTail>,
+    /// What the guard says.
+    pub guard: GuardState,
 }
 
 /// Counters of a store since it was opened. They may be kept after the store is closed.
@@ -129,6 +132,8 @@ impl Store {
         let lock = Arc::new(segment::lock(dir)?);
         // Listed again: before the lock, another process may have been at work.
         let listing = segment::list(dir)?;
+        // Before the first segment: a log without a guard has lost it.
+        let (guard, state) = GuardFile::open(dir, chain, listing.segments == 0)?;
         let log = if listing.segments > 0 {
             recover::recover(dir, chain, &lock)?
         } else {
@@ -137,10 +142,16 @@ impl Store {
         for path in &listing.unfinished {
             fs::remove_file(path).map_err(StoreError::io("remove", path))?;
         }
-        Ok(Self::assemble(dir, config, lock, log))
+        Ok(Self::assemble(dir, config, lock, log, (guard, state)))
     }
 
-    fn assemble(dir: &Path, config: &StoreConfig, lock: Arc<File>, log: Log) -> Opened {
+    fn assemble(
+        dir: &Path,
+        config: &StoreConfig,
+        lock: Arc<File>,
+        log: Log,
+        (file, guard): (GuardFile, GuardState),
+    ) -> Opened {
         let (queue, meter) = (Arc::new(Queue::default()), Arc::new(StoreMeter::default()));
         // Each message holds at least one record, so the count of records bounds the messages.
         let (sender, receiver) = bounded(config.queue_records_max as usize);
@@ -149,6 +160,7 @@ impl Store {
             config: config.clone(),
             key: log.current.head.record_key(),
             current: log.current,
+            guard: file,
             end: log.end,
             prepared: log.prepared,
             queue: queue.clone(),
@@ -168,7 +180,19 @@ impl Store {
         if let Some(torn) = &log.cut {
             tracing::warn!(file = %torn.file.display(), offset = torn.offset, bytes = torn.bytes, "cut a torn tail");
         }
-        Opened { store, records: log.records, cut: log.cut }
+        Opened { store, records: log.records, cut: log.cut, guard }
+    }
+
+    /// Raises the guard from what was found to what the log tells, before anything is sent on the strength of the log.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    ///
+    /// # Panics
+    /// After `start`.
+    pub fn raise_guard(&mut self, found: &Guard, told: &Guard) -> Result<(), StoreError> {
+        let writer = self.idle.as_mut().expect("the guard is raised before the store is started");
+        if found == told { Ok(()) } else { writer.guard.write(told) }
     }
 
     /// Starts the writer thread. What was appended before is written first. Panics when called twice.

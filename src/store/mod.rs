@@ -1,14 +1,16 @@
-//! The durable log of a node: segment files that are only appended to, checked, and read through memory maps.
+//! The durable log of a node: segment files that are only appended to, checked, and read through memory maps; and beside
+//! it the guard, which says what was signed last.
 //!
-//! **Owns** one directory: a lock file, `segment-000001.blk`, `segment-000002.blk` and so on, and at most one
-//! `*.new` file that is being prepared. **May not** know what a record means: it keeps bytes of a kind, in order.
+//! **Owns** one directory: a lock file, `guard`, `segment-000001.blk`, `segment-000002.blk` and so on, and `*.new` files
+//! that are being prepared. **May not** know what a record means: it keeps bytes of a kind, in order.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
 //!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset; sync what
 //!   a killed process may have left only in memory, before it is handed out as durable.
 //! - Upon `append`: queue, within bounds. The writer thread takes all that waits, writes it as one group, syncs
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
-//!   first part is written and synced before the second is begun.
+//!   first part is written and synced before the second is begun. If a record of the group raises the guard, the guard is
+//!   written and synced after the group and before any of it is reported.
 //! - Upon a failed write or sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
 //!   sync that succeeds proves nothing: nothing is retried.
 //!
@@ -23,13 +25,14 @@
 //!   record had been synced: it is damage. Everything else that is bad belongs to the last, unacknowledged group, whose
 //!   sectors a power cut may keep or lose in any order: it is a torn tail, and is cut.
 //! - A sealed segment ends in a seal, written when its successor exists. So neither a tail that was wiped to
-//!   zeros nor a missing segment passes for a shorter log. (The loss of the newest records is indistinguishable from a
-//!   tear; whoever signs must guard against it elsewhere.)
+//!   zeros nor a missing segment passes for a shorter log. The loss of the newest records is indistinguishable from a
+//!   tear: what was signed last stands in the guard as well.
 //! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held.
 
 mod config;
 mod error;
 mod format;
+pub mod guard;
 mod handle;
 mod image;
 mod map;
@@ -43,6 +46,7 @@ mod tests;
 
 pub use config::{ConfigError, StoreConfig};
 pub use error::{AppendError, Damage, StoreError};
+pub use guard::{Guard, GuardState};
 pub use handle::{OnSynced, Opened, Store, StoreMeter};
 pub use image::surviving;
 pub use recover::{Recovered, TornTail};
@@ -85,6 +89,8 @@ pub struct Append {
     pub kind: RecordKind,
     /// The payload, shared and not copied; at most [`StoreConfig::payload_bytes_max`] bytes.
     pub bytes: Bytes,
+    /// What the guard must say, durably, before this record is reported as durable.
+    pub guard: Option<Guard>,
 }
 
 /// A record that is durable.

@@ -1,6 +1,7 @@
 //! Segment files on disk: their names, the directory's lock, and how a new one comes to be.
 
 use super::format::{HeadFault, SEGMENT_HEAD_BYTES, SegmentHead};
+use super::guard::{GUARD_NAME, GUARD_NEW_NAME};
 use super::map::Map;
 use super::{Damage, StoreError};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -22,7 +23,7 @@ const FREE_BYTES_KEPT: u64 = 16 << 20;
 pub(super) struct Listing {
     /// How many segments: numbers 1 to this, without a gap.
     pub(super) segments: u32,
-    /// Segments whose creation was interrupted; nothing of value is in them.
+    /// Files whose creation was interrupted; nothing of value is in them.
     pub(super) unfinished: Vec<PathBuf>,
 }
 
@@ -48,7 +49,8 @@ pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
         let kind = entry.file_type().map_err(StoreError::io("look at", &path))?;
         let name = entry.file_name();
         match name.to_str().filter(|_| kind.is_file()) {
-            Some(LOCK_NAME) => {}
+            Some(LOCK_NAME | GUARD_NAME) => {}
+            Some(GUARD_NEW_NAME) => listing.unfinished.push(path),
             Some(name) if number_of(name, NEW_SUFFIX).is_some() => listing.unfinished.push(path),
             Some(name) => match number_of(name, SUFFIX) {
                 Some(number) => numbers.push(number),

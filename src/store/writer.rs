@@ -3,6 +3,7 @@
 //! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros.
 
 use super::format::{self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SegmentHead};
+use super::guard::GuardFile;
 use super::handle::{OnSynced, Queue, StoreMeter};
 use super::segment::Segment;
 use super::{Append, StoreConfig, StoreError, Synced};
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     pub(super) config: StoreConfig,
     pub(super) current: Segment,
     pub(super) key: RecordKey,
+    pub(super) guard: GuardFile,
     /// Where the next record goes.
     pub(super) end: usize,
     /// Empty segments after the current one.
@@ -87,7 +89,8 @@ impl Writer {
         result.and(joined)
     }
 
-    /// Writes a group and syncs it; the views of all its records, in order.
+    /// Writes a group and syncs it, then the guard if it is raised; the views of all records, in order. In this order: a
+    /// guard above the log would tell of a vertex that nobody has.
     fn write_group(
         &mut self,
         group: Vec<Append>,
@@ -95,7 +98,8 @@ impl Writer {
     ) -> Result<Vec<Synced>, StoreError> {
         let mut synced = Vec::with_capacity(group.len());
         let mut part = Part::new(self.end);
-        for Append { number, kind, bytes } in group {
+        let guard = group.iter().rev().find_map(|record| record.guard);
+        for Append { number, kind, bytes, .. } in group {
             while !self.has_room(part.end, bytes.len()) {
                 // First the successor, then the seal: a sealed segment without one is damage.
                 let next = self.next_segment(preparer)?;
@@ -107,6 +111,9 @@ impl Writer {
             part.push(&self.key, kind as u8, number, bytes);
         }
         self.commit(&mut part, &mut synced)?;
+        if let Some(guard) = guard {
+            self.guard.write(&guard)?;
+        }
         Ok(synced)
     }
 

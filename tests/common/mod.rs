@@ -9,7 +9,7 @@ use std::time::Duration;
 use throng::consensus::Divergence;
 use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
 use throng::node::{Input, Node, NodeConfig, OpenError, Output, Setup, Shared, ingress};
-use throng::store::RecordKind;
+use throng::store::{Guard, GuardState, RecordKind};
 use throng::types::{
     AccountNumber, BlockHash, Effect, Genesis, GenesisAccount, Key, Policy, Rules, Seat, SeatInfo, Time,
     Witness,
@@ -80,6 +80,8 @@ struct Place {
     /// Counts restarts: events of an earlier life are lost.
     life: u64,
     log: Vec<(RecordKind, Bytes)>,
+    /// What the guard said with each record that raised it, by the length of the log: it is written after them.
+    guards: Vec<(usize, Guard)>,
     /// How many records of the log the machine was told to be durable.
     durable: usize,
     notices: Vec<BlockNotice>,
@@ -119,6 +121,7 @@ impl Pump {
                 machine: None,
                 life: 0,
                 log: Vec::new(),
+                guards: Vec::new(),
                 durable: 0,
                 notices: Vec::new(),
                 wake_at: None,
@@ -154,7 +157,9 @@ impl Pump {
     /// Starts (again) on what is on disk, and connects to all that run.
     pub fn start(&mut self, seat: usize) {
         let log = self.places[seat].log.clone();
-        let machine = Node::open(self.setup(seat), log.into_iter(), self.now).expect("the log replays");
+        let guard = self.guard(seat, log.len());
+        let machine =
+            Node::open(self.setup(seat), log.into_iter(), guard, self.now).expect("the log replays");
         self.places[seat].life += 1;
         self.places[seat].durable = self.places[seat].log.len();
         self.places[seat].wake_at = None;
@@ -174,6 +179,7 @@ impl Pump {
         self.places[seat].life += 1;
         let kept = self.places[seat].log.len().saturating_sub(torn);
         self.places[seat].log.truncate(kept);
+        self.places[seat].guards.retain(|(at, _)| *at <= kept);
         for other in (0..self.places.len()).filter(|&other| other != seat) {
             self.push(Duration::ZERO, other, Input::Disconnected(Seat(seat as u16)));
         }
@@ -184,10 +190,18 @@ impl Pump {
         self.places[seat].log.len() - self.places[seat].durable
     }
 
+    /// What the guard said when the log had so many records.
+    fn guard(&self, seat: usize, records: usize) -> GuardState {
+        let guards = self.places[seat].guards.iter().rev();
+        let last = guards.map(|(at, guard)| (*at, *guard)).find(|(at, _)| *at <= records);
+        GuardState::Intact(last.map_or(Guard::default(), |(_, guard)| guard))
+    }
+
     /// Another reader of a prefix of a node's log: what a restart would make of it.
     pub fn reopen(&self, seat: usize, records: usize) -> Result<Node, OpenError> {
         let log = self.places[seat].log[..records].to_vec();
-        Node::open(self.setup(seat), log.into_iter(), self.now).map(|(node, _)| node)
+        Node::open(self.setup(seat), log.into_iter(), self.guard(seat, records), self.now)
+            .map(|(node, _)| node)
     }
 
     /// A message out of nowhere, as if a validator had sent it.
@@ -288,7 +302,9 @@ impl Pump {
             }
             Output::Persist(records) => {
                 for record in records {
-                    self.places[seat].log.push((record.kind, record.bytes.clone()));
+                    let place = &mut self.places[seat];
+                    place.log.push((record.kind, record.bytes.clone()));
+                    place.guards.extend(record.guard.map(|guard| (place.log.len(), guard)));
                     let input = Input::Persisted { number: record.number, view: record.bytes };
                     self.push(Duration::from_millis(1), seat, input);
                 }

@@ -262,7 +262,7 @@ fn malformed_batches_are_refused_and_leave_the_slot_free() {
     world.round(&[]);
     world.pass(DELAY * 3);
     assert!(!world.said(batch.id).is_empty());
-    assert_eq!(world.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch).count(), 1);
+    assert_eq!(world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch).count(), 1);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn above_the_cap_on_uncommitted_bytes_nothing_new_is_acked_or_sealed_but_rounds_
     assert!(world.own.len() >= made + 3, "rounds never stop");
     assert!(world.said(batch.id).is_empty(), "no new acks");
     let sealed = |world: &World| {
-        world.log.iter().any(|(kind, bytes)| {
+        world.disk.log.iter().any(|(kind, bytes)| {
             *kind == RecordKind::Batch && Batch::decode(bytes.clone()).unwrap().header.author == Seat(0)
         })
     };

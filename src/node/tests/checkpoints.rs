@@ -12,7 +12,8 @@ const EVERY: u64 = 4;
 fn world() -> World {
     let mut genesis = genesis(Policy::Quorum);
     genesis.rules.checkpoint_blocks = EVERY;
-    World::open(Arc::new(genesis), Vec::new(), Time(1_000_000))
+    let disk = Disk::new(chain_id(&genesis));
+    World::open(Arc::new(genesis), disk, Time(1_000_000))
 }
 
 impl World {
@@ -55,7 +56,7 @@ impl World {
     }
 
     fn certificates(&self) -> Vec<Certificate> {
-        let records = self.log.iter().filter(|(kind, _)| *kind == RecordKind::Certificate);
+        let records = self.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Certificate);
         records.map(|(_, bytes)| decode_certificate(bytes).unwrap()).collect()
     }
 
@@ -101,8 +102,8 @@ fn a_certificate_whose_record_was_lost_in_a_crash_is_written_after_the_restart()
     world.rounds(1);
     let hash = world.hash(EVERY);
     world.round_of_votes(&[1, 3], EVERY, hash);
-    let record = world.log.iter().position(|(kind, _)| *kind == RecordKind::Certificate).unwrap();
-    world.log.truncate(record);
+    let record = world.disk.log.iter().position(|(kind, _)| *kind == RecordKind::Certificate).unwrap();
+    world.disk.log.truncate(record);
     let world = world.reopen();
     assert_eq!(world.certificates().len(), 1);
 }
@@ -187,7 +188,7 @@ fn certificates_are_given_to_whom_asks_and_asked_for_when_they_are_late() {
         assert_eq!(given, served, "height {height}");
     }
     let bytes = encode_certificate(world.node.certificate(Height(0)).unwrap());
-    assert_eq!(world.log.iter().find(|(kind, _)| *kind == RecordKind::Certificate).unwrap().1, bytes);
+    assert_eq!(world.disk.log.iter().find(|(kind, _)| *kind == RecordKind::Certificate).unwrap().1, bytes);
 }
 
 #[test]

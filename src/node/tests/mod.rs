@@ -4,6 +4,8 @@ mod bulk;
 mod caps;
 mod checkpoints;
 mod checks;
+mod disk;
+mod guard;
 mod twins;
 
 use super::*;
@@ -17,6 +19,8 @@ use crate::wire::client::{BlockNotice, Submission};
 use crate::wire::{Batch, Message, Rows, chain_id, seal, sign_vertex, transaction_digest};
 use jobs::Job;
 use std::time::Duration;
+
+use disk::Disk;
 
 pub(super) const DELAY: Duration = Duration::from_millis(100);
 const ACCOUNTS: u32 = 8;
@@ -70,8 +74,7 @@ pub(super) struct World {
     pub node: Node,
     pub shared: Arc<Shared>,
     pub now: Time,
-    /// The record log.
-    pub log: Vec<(RecordKind, Bytes)>,
+    pub disk: Disk,
     /// Own vertices that were broadcast.
     pub own: Vec<Arc<SignedVertex>>,
     pub sent: Vec<(Seat, Message)>,
@@ -80,25 +83,33 @@ pub(super) struct World {
     pub misbehaved: Vec<(Seat, &'static str)>,
     pub durable: Vec<BlockNotice>,
     pub diverged: Vec<Divergence>,
-    /// The others' vertices of their last round.
+    /// The others' vertices of their last round, and of all rounds.
     pub last: Vec<VertexRef>,
+    pub made: Vec<Arc<SignedVertex>>,
 }
 
 impl World {
     pub fn new(policy: Policy) -> World {
-        World::open(Arc::new(genesis(policy)), Vec::new(), Time(1_000_000))
+        let genesis = Arc::new(genesis(policy));
+        let disk = Disk::new(chain_id(&genesis));
+        World::open(genesis, disk, Time(1_000_000))
     }
 
-    fn open(genesis: Arc<Genesis>, log: Vec<(RecordKind, Bytes)>, now: Time) -> World {
+    fn open(genesis: Arc<Genesis>, mut disk: Disk, now: Time) -> World {
         let config = NodeConfig::default();
         let setup = Setup { genesis: genesis.clone(), seat: Seat(0), key: seat_key(0), config, seed: 1 };
-        let (node, shared) = Node::open(setup, log.clone().into_iter(), now).expect("the log replays");
+        let guard = disk.open();
+        let (node, shared) =
+            Node::open(setup, disk.log.clone().into_iter(), guard, now).expect("the log replays");
+        if let GuardState::Intact(found) = guard {
+            disk.raise(&found, &node.guard());
+        }
         let mut world = World {
             genesis,
             node,
             shared,
             now,
-            log,
+            disk,
             own: Vec::new(),
             sent: Vec::new(),
             verified: Vec::new(),
@@ -106,6 +117,7 @@ impl World {
             durable: Vec::new(),
             diverged: Vec::new(),
             last: Vec::new(),
+            made: Vec::new(),
         };
         for seat in 1..4 {
             world.handle(Input::Connected(Seat(seat)));
@@ -115,13 +127,28 @@ impl World {
 
     /// The same node after a restart.
     pub fn reopen(self) -> World {
-        let World { genesis, log, now, last, .. } = self;
-        World { last, ..World::open(genesis, log, now) }
+        let World { genesis, disk, now, last, made, .. } = self;
+        World { last, made, ..World::open(genesis, disk, now) }
+    }
+
+    /// Restarts if the machine died with its disk: what it sent stays sent, and the others push all they have made.
+    pub fn revive(&mut self) {
+        if self.disk.dead {
+            let (own, sent) = (std::mem::take(&mut self.own), std::mem::take(&mut self.sent));
+            let world = World::open(self.genesis.clone(), self.disk.clone(), self.now);
+            let (last, made) = (std::mem::take(&mut self.last), self.made.clone());
+            *self = World { last, made, own, sent, ..world };
+            for vertex in self.made.clone() {
+                self.receive(vertex.vertex.author.0, Message::Vertex(vertex));
+            }
+        }
     }
 
     pub fn handle(&mut self, input: Input) {
-        self.node.handle(self.now, input);
-        self.work();
+        if !self.disk.dead {
+            self.node.handle(self.now, input);
+            self.work();
+        }
     }
 
     /// Does what the machine asks for, until it asks for nothing more.
@@ -145,9 +172,11 @@ impl World {
                     self.node.handle(self.now, Input::Done(executed.into()));
                 }
                 Output::Persist(records) => {
-                    for Append { number, kind, bytes } in records {
-                        self.log.push((kind, bytes.clone()));
+                    for Append { number, bytes, .. } in self.disk.write(records) {
                         self.node.handle(self.now, Input::Persisted { number, view: bytes });
+                    }
+                    if self.disk.dead {
+                        while self.node.poll().is_some() {}
                     }
                 }
                 Output::Durable(notice) => self.durable.push(notice),
@@ -160,7 +189,9 @@ impl World {
     /// Lets time pass.
     pub fn pass(&mut self, span: Duration) {
         let end = self.now + span;
-        while let Some(deadline) = self.node.deadline().filter(|deadline| *deadline <= end) {
+        while !self.disk.dead
+            && let Some(deadline) = self.node.deadline().filter(|deadline| *deadline <= end)
+        {
             self.now = deadline.max(self.now + Duration::from_micros(1));
             self.handle(Input::Tick);
         }
@@ -201,6 +232,7 @@ impl World {
             let said: Vec<Ack> = acks.iter().filter(|a| a.0 == author).map(|a| a.1).collect();
             let vertex = self.vertex((round, author), &parents, &said, round);
             self.last.push(vertex.reference());
+            self.made.push(vertex.clone());
             self.receive(author, Message::Vertex(vertex));
         }
         self.pass(Duration::from_millis(30));
@@ -243,7 +275,7 @@ impl World {
         assert_eq!(admitted[0].accepted as usize, rows.effects.len());
         self.handle(Input::Rows);
         self.pass(Duration::from_millis(60));
-        let batches = self.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);
+        let batches = self.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);
         Batch::decode(batches.last().unwrap().1.clone()).unwrap().reference()
     }
 }

@@ -43,9 +43,11 @@ fn every_prefix_of_the_log_opens() {
         world.rounds(2);
     }
     assert!(world.durable.iter().any(|notice| notice.ok > 0));
-    let log = world.log.clone();
+    let log = world.disk.log.clone();
     for cut in 0..=log.len() {
-        let opened = World::open(world.genesis.clone(), log[..cut].to_vec(), world.now);
+        let mut disk = Disk::new(world.shared.chain);
+        disk.log = log[..cut].to_vec();
+        let opened = World::open(world.genesis.clone(), disk, world.now);
         let blocks = log[..cut].iter().filter(|(kind, _)| *kind == RecordKind::Block).count() as u64;
         // What was ordered and not yet executed is executed at once where the bytes are there.
         assert!(opened.node.tip().0.0 >= blocks, "cut at {cut}");

@@ -1,6 +1,7 @@
 //! The store against real files, and against files that something else has touched.
 
 mod damage;
+mod guard;
 mod model;
 
 use super::*;
@@ -36,7 +37,7 @@ fn start(store: &mut Store) -> Told {
 }
 
 fn append_of(number: u64, kind: RecordKind, bytes: &Bytes) -> Append {
-    Append { number, kind, bytes: bytes.clone() }
+    Append { number, kind, bytes: bytes.clone(), guard: None }
 }
 
 /// Bytes that are never zero, so that zeroing any of them is a change.
