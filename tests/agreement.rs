@@ -6,13 +6,17 @@ mod common;
 mod dags;
 
 use common::{Link, Pump, genesis, seat_key, transfers};
+use std::sync::Arc;
 use std::time::Duration;
-use throng::consensus::verify_certificate;
+use throng::consensus::{Consensus, verify_certificate};
 use throng::crypto::KeySet;
 use throng::node::OpenError;
 use throng::store::RecordKind;
-use throng::types::{AccountNumber, Content, Epoch, Height, Policy, Seat, Sequence};
-use throng::wire::{Batch, Blobs, Gathered, Message, chain_id, seal_blobs};
+use throng::types::{AccountNumber, Block, Content, Epoch, Height, Policy, RootKind, Seat, Sequence};
+use throng::wire::{
+    Batch, Blobs, Gathered, Message, SignedVertex, chain_id, decode_block, decode_record, record_root,
+    seal_blobs,
+};
 
 /// The kind of a frame that carries a vertex.
 const VERTEX_KIND: u8 = 1;
@@ -112,6 +116,39 @@ fn who_executes_differently_stops_and_says_where_and_the_others_go_on() {
     // Nor does it go on by being started again: executed anew, the block on its disk comes out otherwise.
     let again = pump.reopen(2, pump.log(2).len()).err();
     assert!(matches!(again, Some(OpenError::Replay { .. })), "{again:?}");
+}
+
+#[test]
+fn from_the_record_of_a_certified_checkpoint_agreement_goes_on_as_in_the_chain() {
+    let mut pump = Pump::new(genesis(4, 20, Policy::Quorum), 18);
+    pump.link = Link { delay_ms: 5, jitter_ms: 40, loss_percent: 10 };
+    (0..4).for_each(|round| settle(&mut pump, round, 10));
+    let known = pump.node(1).unwrap().certificate(Height(0)).unwrap().height;
+    let bytes = pump.node(1).unwrap().settlement_record(known).unwrap().clone();
+    // Rows go on while the joiner would be on its way.
+    (4..6).for_each(|round| settle(&mut pump, round, 10));
+    let blocks: Vec<Block> = pump
+        .log(1)
+        .iter()
+        .filter(|(kind, _)| *kind == RecordKind::Block)
+        .map(|(_, bytes)| decode_block(bytes).unwrap())
+        .collect();
+    let checkpoint = &blocks[known.0 as usize - 1];
+    assert!(checkpoint.roots.contains(&(RootKind::Settlement, record_root(&bytes))));
+    let record = decode_record(&bytes).unwrap();
+    let mut joiner = Consensus::from_record(&pump.genesis, &record, None).unwrap();
+    let mut emitted = Vec::new();
+    for (_, bytes) in pump.log(1).iter().filter(|(kind, _)| *kind == RecordKind::Vertex) {
+        joiner.restore(Arc::new(SignedVertex::decode(bytes.clone()).unwrap()));
+        emitted.extend(std::iter::from_fn(|| joiner.next_emitted()));
+    }
+    let later = &blocks[known.0 as usize..];
+    assert!(later.len() > 5 && later.iter().any(|block| !block.settled.is_empty()));
+    for (block, link) in later.iter().zip(&emitted) {
+        assert_eq!((block.leader, block.time), (link.leader, link.time), "block {}", block.height);
+        assert_eq!(block.settled, link.settled, "block {}", block.height);
+    }
+    assert!(emitted.len() >= later.len());
 }
 
 #[test]

@@ -10,18 +10,19 @@ use throng::crypto::signing_key_from_seed;
 use throng::types::*;
 use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
 use throng::wire::{
-    Batch, Blobs, Gathered, Message, Rows, SignedVertex, encode_block, frame_header, seal, seal_blobs,
-    sign_checkpoint, sign_vertex,
+    Batch, Blobs, Gathered, Message, Rows, SignedVertex, encode_block, encode_record, frame_header, seal,
+    seal_blobs, sign_checkpoint, sign_vertex,
 };
 
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 7] = [
+const TARGETS: [(&str, Check); 8] = [
     ("batch", checks::batch),
     ("block", checks::block),
     ("consensus_dag", checks::consensus_dag::consensus_dag),
     ("frame", checks::frame),
+    ("record", checks::record),
     ("signatures", checks::signatures::signatures),
     ("tree_proof", checks::tree_proof::tree_proof),
     ("vertex", checks::vertex),
@@ -93,6 +94,7 @@ fn certificate() -> Arc<Certificate> {
 }
 
 fn block(settled: u8, checkpoint: bool) -> Vec<u8> {
+    let roots = [RootKind::Accounts, RootKind::Settlement, RootKind::Committee];
     encode_block(&Block {
         epoch: Epoch(0),
         height: Height(9),
@@ -102,7 +104,29 @@ fn block(settled: u8, checkpoint: bool) -> Vec<u8> {
         accounts: 4,
         settled: (0..settled).map(reference).collect(),
         outcomes: [3; 32],
-        roots: if checkpoint { vec![(RootKind::Accounts, Root([4; 32]))] } else { vec![] },
+        roots: if checkpoint { roots.map(|kind| (kind, Root([kind as u8; 32]))).to_vec() } else { vec![] },
+    })
+}
+
+/// A record of five seats; what it says of a slot, `open` times for each author.
+fn record(open: u8) -> Vec<u8> {
+    let mut authors = SeatSet::default();
+    (0..3).for_each(|seat| _ = authors.insert(Seat(seat)));
+    let slot = |number: u8| SlotRecord {
+        sequence: Sequence(10 + u64::from(number)),
+        acks: vec![
+            (BatchId([1; 32]), vec![(Seat(1), Verdict::Held), (Seat(4), Verdict::Valid)]),
+            (BatchId([2; 32]), vec![(Seat(0), Verdict::Valid)]),
+        ],
+    };
+    let author = AuthorRecord { highest: Sequence(9), settled: 0b1011, slots: (0..open).map(slot).collect() };
+    encode_record(&SettlementRecord {
+        epoch: Epoch(0),
+        leader: LeaderRef { round: Round(12), author: Seat(1), id: VertexId([2; 32]) },
+        time: Time(1_700_000_000_000_000),
+        output: vec![authors; 4],
+        standings: (0..5).map(|n| Standing { skips: n, until: Round(u64::from(n) * 20) }).collect(),
+        authors: vec![author; 5],
     })
 }
 
@@ -226,6 +250,8 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("block", "empty", block(0, false)),
         ("block", "settles", block(2, false)),
         ("block", "checkpoint", block(1, true)),
+        ("record", "nothing_open", record(0)),
+        ("record", "open_slots", record(2)),
         ("vertex", "first_round", vertex(1, 0).bytes.to_vec()),
         ("vertex", "linked", vertex(2, 3).bytes.to_vec()),
         ("vertex", "all_lists", vertex(9, 2).bytes.to_vec()),

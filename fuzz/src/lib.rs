@@ -9,19 +9,22 @@ pub mod signatures;
 pub mod tree_proof;
 
 use bytes::Bytes;
-use throng::consensus::verify_certificate;
+use throng::consensus::{Consensus, verify_certificate};
 use throng::crypto::{KeySet, public_key, signing_key_from_seed};
 use throng::ledger::Ledger;
 use throng::types::params::{
     ACKS_MAX, BATCH_BYTES_MAX, BLOB_BYTES_MAX, CHECKPOINT_VOTES_MAX, OPAQUE_BYTES_MAX, PARTS_BYTES_MAX,
-    ROWS_MAX, SEATS_MAX, SETTLED_MAX, VERSION,
+    ROWS_MAX, SEATS_MAX, SETTLED_MAX, VERSION, WINDOW_MAX,
 };
-use throng::types::{Account, AccountNumber, Certificate, ChainId, Content, Part, Rules};
+use throng::types::{
+    Account, AccountNumber, Certificate, ChainId, Content, Genesis, GenesisAccount, Key, Part, Rules,
+    SeatInfo, Time,
+};
 use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use throng::wire::{
     Batch, CERTIFICATE_BYTES_MAX, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX, REFS_MAX, SignedVertex,
-    WireError, decode_block, decode_certificate, encode_block, encode_certificate, frame_header, sign_vertex,
-    vertex_bytes_max,
+    WireError, decode_block, decode_certificate, decode_record, encode_block, encode_certificate,
+    encode_record, frame_header, sign_vertex, vertex_bytes_max,
 };
 
 /// The bytes of a block.
@@ -32,6 +35,27 @@ pub fn block(bytes: &[u8]) -> bool {
     assert!(block.settled.len() <= SETTLED_MAX);
     assert!(block.settled.iter().all(|batch| batch.author.index() < SEATS_MAX));
     assert!(block.roots.is_sorted_by(|one, next| one.0 < next.0));
+    true
+}
+
+/// The bytes of a settlement record; agreement that goes on from it has that record again.
+pub fn record(bytes: &[u8]) -> bool {
+    let Ok(record) = decode_record(bytes) else { return false };
+    assert_eq!(encode_record(&record), bytes);
+    let seats = record.standings.len();
+    assert!((1..=SEATS_MAX).contains(&seats) && record.authors.len() == seats);
+    let seat = |tag: usize| SeatInfo { key: Key([tag as u8; 32]), fee_account: AccountNumber(1) };
+    let genesis = Genesis {
+        name: "record".into(),
+        time: Time(0),
+        rules: Rules { depth: record.output.len() as u64, window: WINDOW_MAX, ..Rules::default() },
+        seats: (0..seats).map(seat).collect(),
+        accounts: vec![GenesisAccount { key: [1; 32], balance: 1 }],
+    };
+    if let Ok(mut consensus) = Consensus::from_record(&genesis, &record, None) {
+        assert!(consensus.next_emitted().is_none());
+        assert_eq!(consensus.record(), Some(record));
+    }
     true
 }
 

@@ -4,7 +4,7 @@ use super::ballot::Ballot;
 use super::schedule::Schedule;
 use super::waiting::{Waiting, WaitingFull};
 use crate::types::params::KEPT_DEPTHS;
-use crate::types::{Committee, Round, Seat, SeatSet, VertexRef};
+use crate::types::{Committee, Round, Seat, SeatSet, SettlementRecord, Standing, VertexRef};
 use crate::wire::SignedVertex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub vote: Option<Spot>,
     /// Whether a leader has output it.
     pub output: bool,
+    /// Whether its bytes count as uncommitted.
+    uncommitted: bool,
     /// Whether it is an ancestor of the node's own latest vertex.
     in_history: bool,
     /// The walk that saw it last.
@@ -129,6 +131,36 @@ impl Dag {
             news: false,
             reread: false,
         }
+    }
+
+    /// The DAG as a record's leader leaves it behind, before any vertex above its floor is here.
+    pub(super) fn from_record(
+        committee: Committee,
+        depth: u64,
+        me: Option<Seat>,
+        record: &SettlementRecord,
+    ) -> Dag {
+        let mut dag = Dag::new(committee, depth, me);
+        dag.schedule.restore(&record.standings);
+        dag.floor = record.leader.round.back(depth);
+        dag.base = dag.floor.next();
+        // What lies at or below the floor counts as accepted: nobody needs to send it.
+        dag.latest.fill(dag.floor);
+        for authors in &record.output {
+            dag.add_row().output = authors.clone();
+        }
+        dag
+    }
+
+    /// For each round above the floor up to this one: of whom a vertex was output.
+    pub(super) fn output_slots(&self, last: Round) -> Vec<SeatSet> {
+        let rounds = (self.floor.0 + 1..=last.0).map(Round);
+        rounds.map(|round| self.row(round).map_or_else(SeatSet::default, |row| row.output.clone())).collect()
+    }
+
+    /// How each seat has done as leader lately.
+    pub(super) fn standings(&self) -> &[Standing] {
+        self.schedule.standings()
     }
 
     /// The committee.
@@ -269,7 +301,7 @@ impl Dag {
         for round in (self.floor.0 + 1..=floor.0).map(Round) {
             let mut bytes = 0;
             for entry in self.row_mut(round).into_iter().flat_map(|row| row.slots.iter_mut().flatten()) {
-                bytes += if entry.output { 0 } else { entry.vertex.bytes.len() };
+                bytes += if std::mem::take(&mut entry.uncommitted) { entry.vertex.bytes.len() } else { 0 };
                 // No walk goes below the floor.
                 (entry.parents, entry.strong) = (Vec::new(), 0);
             }
@@ -419,10 +451,7 @@ impl Dag {
     fn accept(&mut self, signed: Arc<SignedVertex>, parents: (Vec<Spot>, usize)) {
         let VertexRef { round, author, .. } = signed.reference();
         while self.highest() < round {
-            let slots = (0..self.committee().size()).map(|_| Vec::new()).collect();
-            let leader = self.schedule.leader(self.highest().next());
-            let (authors, output, ballot) = Default::default();
-            self.rows.push_back(Row { slots, authors, twins: false, output, leader, ballot });
+            self.add_row();
         }
         let reference = signed.reference();
         let spot = self.place(signed, parents);
@@ -433,9 +462,16 @@ impl Dag {
         }
     }
 
+    fn add_row(&mut self) -> &mut Row {
+        let slots = (0..self.committee().size()).map(|_| Vec::new()).collect();
+        let leader = self.schedule.leader(self.highest().next());
+        let (authors, output, ballot) = Default::default();
+        self.rows.push_back_mut(Row { slots, authors, twins: false, output, leader, ballot })
+    }
+
     fn place(&mut self, vertex: Arc<SignedVertex>, (parents, strong): (Vec<Spot>, usize)) -> Spot {
         let VertexRef { round, author, .. } = vertex.reference();
-        self.uncommitted_bytes += vertex.bytes.len();
+        let bytes = vertex.bytes.len();
         self.latest[author.index()] = self.latest[author.index()].max(round);
         let mut strong_authors = SeatSet::default();
         for parent in &vertex.vertex.strong {
@@ -444,9 +480,22 @@ impl Dag {
         let row = self.row_mut(round).expect("rows up to the round were made");
         row.twins |= !row.authors.insert(author);
         let slot = &mut row.slots[author.index()];
+        // Output before the record that this node began with, or a twin of what was: then nothing waits for it.
+        let uncommitted = !(slot.is_empty() && row.output.contains(author));
         let spot = Spot { round, author, twin: slot.len() as u32 };
         let (vote, output, in_history, walk) = (None, false, false, 0);
-        slot.push(Entry { vertex, parents, strong, strong_authors, vote, output, in_history, walk });
+        slot.push(Entry {
+            vertex,
+            parents,
+            strong,
+            strong_authors,
+            vote,
+            output,
+            uncommitted,
+            in_history,
+            walk,
+        });
+        self.uncommitted_bytes += if uncommitted { bytes } else { 0 };
         spot
     }
 
@@ -494,12 +543,10 @@ impl Dag {
     pub(super) fn mark_output(&mut self, spot: Spot) {
         let entry = self.entry_mut(spot);
         entry.output = true;
-        let bytes = entry.vertex.bytes.len();
+        let bytes = if std::mem::take(&mut entry.uncommitted) { entry.vertex.bytes.len() } else { 0 };
+        self.uncommitted_bytes -= bytes;
         if let Some(row) = self.row_mut(spot.round) {
             row.output.insert(spot.author);
-        }
-        if spot.round > self.floor {
-            self.uncommitted_bytes -= bytes;
         }
     }
 

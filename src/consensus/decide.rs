@@ -32,6 +32,11 @@ pub(super) struct Decider {
 }
 
 impl Decider {
+    /// Nothing is decided above an emitted leader.
+    pub(super) fn at(leader: Round) -> Decider {
+        Decider { cursor: leader, ..Decider::default() }
+    }
+
     /// Decides what can be decided and returns the leader of the next committed slot, and the slots that are skipped
     /// before it. `None`: the slot after the cursor is open. Whoever calls tells the DAG of it before calling again.
     pub(super) fn next(&mut self, dag: &mut Dag) -> Option<(Vec<Round>, Spot)> {

@@ -15,6 +15,7 @@
 //! - **Upon a committed leader** whose earlier slots are all decided: output its history in a fixed order, count the
 //!   acks in it ([`Settlement`]), and emit one link of the chain.
 //! - **Checkpoints** ([`Checkpoints`]): votes on executed blocks, counted beside the order; no decision depends on them.
+//! - **A late comer** goes on from the record of a leader ([`Consensus::from_record`]) as the others do.
 //! - **Pace** ([`Pace`]): a round is entered when a quorum of the round before is accepted, one's own vertex among it,
 //!   and left once the leader was heard, or after twice the message delay.
 //!
@@ -30,6 +31,7 @@ mod decide;
 mod draw;
 mod order;
 mod pace;
+mod record;
 mod schedule;
 mod settle;
 mod waiting;
@@ -41,6 +43,7 @@ pub use checkpoint::{CertificateError, Checkpoints, Divergence, verify_certifica
 pub use dag::{Dag, Insert, Spot};
 pub use draw::{epoch_seed, verify_before};
 pub use pace::{Load, Pace};
+pub use record::RecordError;
 pub use settle::Settlement;
 
 use crate::types::{BatchRef, Genesis, LeaderRef, Seat, Time, VertexRef};
@@ -71,6 +74,8 @@ pub struct Consensus {
     settlement: Settlement,
     depth: u64,
     time: Time,
+    /// The last emitted leader.
+    leader: Option<LeaderRef>,
 }
 
 impl Consensus {
@@ -79,7 +84,8 @@ impl Consensus {
         let (committee, rules) = (genesis.committee(), &genesis.rules);
         let settlement = Settlement::new(&committee, rules.policy, rules.window);
         let dag = Dag::new(committee, rules.depth, me);
-        Consensus { dag, decider: Decider::default(), settlement, depth: rules.depth, time: genesis.time }
+        let (decider, depth, time) = (Decider::default(), rules.depth, genesis.time);
+        Consensus { dag, decider, settlement, depth, time, leader: None }
     }
 
     /// The accepted vertices.
@@ -116,6 +122,7 @@ impl Consensus {
         let settled = self.settlement.count(&output);
         let accepted = self.dag.emitted(&skipped, spot);
         let leader = LeaderRef { round: leader.round, author: leader.author, id: leader.id };
+        self.leader = Some(leader);
         Some(Emitted { leader, time: self.time, settled, output, accepted })
     }
 

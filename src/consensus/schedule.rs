@@ -25,16 +25,7 @@
 //! by itself. While nothing is emitted, the schedule becomes the plain turn again, which decides.
 
 use crate::types::params::GIVE_WAY_STEPS_MAX;
-use crate::types::{Committee, Round, Seat};
-
-/// How a seat has done lately.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-struct Standing {
-    /// Its skips since its last commit.
-    skips: u32,
-    /// It gives way in rounds up to this one.
-    until: Round,
-}
+use crate::types::{Committee, Round, Seat, Standing};
 
 /// The leaders of rounds above the last emitted leader. A pure function of the emitted leaders.
 #[derive(Debug)]
@@ -48,6 +39,16 @@ impl Schedule {
     pub(super) fn new(committee: Committee) -> Schedule {
         let standings = vec![Standing::default(); committee.size()];
         Schedule { committee, standings }
+    }
+
+    /// How each seat has done as leader lately.
+    pub(super) fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+
+    /// Goes on from the standings of a record, one of each seat.
+    pub(super) fn restore(&mut self, standings: &[Standing]) {
+        self.standings = standings.to_vec();
     }
 
     pub(super) fn committee(&self) -> &Committee {

@@ -1,6 +1,8 @@
 //! Counting acks in the output order: which batches settle in which block.
 
-use crate::types::{Ack, BatchId, BatchRef, Committee, Policy, Seat, SeatSet, Sequence, Verdict};
+use crate::types::{
+    Ack, AuthorRecord, BatchId, BatchRef, Committee, Policy, Seat, SeatSet, Sequence, SlotRecord, Verdict,
+};
 use crate::wire::SignedVertex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,6 +13,23 @@ struct Slot {
     /// The first id of each validator's `Held` and `Valid` acks in output order; no other of its acks counts.
     fixed: BTreeMap<Seat, BatchId>,
     tallies: BTreeMap<BatchId, Tally>,
+}
+
+impl Slot {
+    fn restored(record: &SlotRecord) -> Slot {
+        let mut slot = Slot::default();
+        for (id, acks) in &record.acks {
+            let tally = slot.tallies.entry(*id).or_default();
+            for (seat, verdict) in acks {
+                slot.fixed.insert(*seat, *id);
+                tally.held.insert(*seat);
+                if *verdict == Verdict::Valid {
+                    tally.valid.insert(*seat);
+                }
+            }
+        }
+        slot
+    }
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +111,51 @@ impl Settlement {
     /// Whether any slot has a counted ack and has not settled.
     pub fn anything_open(&self) -> bool {
         self.authors.iter().any(|author| !author.slots.is_empty())
+    }
+
+    /// What is counted, author by author.
+    pub(super) fn record(&self) -> Vec<AuthorRecord> {
+        let slot = |(sequence, slot): (&u64, &Slot)| {
+            let verdict = |tally: &Tally, seat| {
+                if tally.valid.contains(seat) { Verdict::Valid } else { Verdict::Held }
+            };
+            let acks = slot.tallies.iter().map(|(id, tally)| {
+                (*id, tally.held.iter().map(|seat| (seat, verdict(tally, seat))).collect())
+            });
+            SlotRecord { sequence: Sequence(*sequence), acks: acks.collect() }
+        };
+        let author = |author: &Author| AuthorRecord {
+            highest: Sequence(author.highest),
+            settled: author.settled.iter().fold(0, |bits, settled| bits | 1 << (author.highest - settled)),
+            slots: author.slots.iter().map(slot).collect(),
+        };
+        self.authors.iter().map(author).collect()
+    }
+
+    /// Goes on from what a record says, author by author.
+    ///
+    /// # Errors
+    /// What does not fit the window.
+    pub(super) fn restore(&mut self, authors: &[AuthorRecord]) -> Result<(), &'static str> {
+        for (seat, record) in authors.iter().enumerate() {
+            let highest = record.highest.0;
+            let mut author = Author { highest, ..Author::default() };
+            for below in (0..64).filter(|below| record.settled & (1 << below) != 0) {
+                if below >= self.window || below >= highest {
+                    return Err("a settled batch lies outside of its author's window");
+                }
+                author.settled.insert(highest - below);
+            }
+            for slot in &record.slots {
+                let sequence = slot.sequence.0;
+                if !self.in_window(&author, sequence) || author.settled.contains(&sequence) {
+                    return Err("acks of a batch that lies outside of its author's window");
+                }
+                author.slots.insert(sequence, Slot::restored(slot));
+            }
+            self.authors[seat] = author;
+        }
+        Ok(())
     }
 
     fn in_window(&self, author: &Author, sequence: u64) -> bool {

@@ -2,8 +2,10 @@
 
 use super::jobs::Executed;
 use crate::consensus::Emitted;
-use crate::types::{BatchRef, Block, BlockHash, Epoch, Height, LeaderRef, RootKind, Round, Time};
-use crate::wire::{block_hash, encode_block};
+use crate::types::{
+    BatchRef, Block, BlockHash, Committee, Epoch, Height, LeaderRef, Root, RootKind, Round, Time,
+};
+use crate::wire::{block_hash, committee_root, encode_block};
 use std::collections::VecDeque;
 
 /// Blocks handed to the executor at once: enough to keep it busy while results travel.
@@ -19,6 +21,9 @@ pub(super) struct Ordered {
     pub leader: LeaderRef,
     pub time: Time,
     pub settled: Vec<BatchRef>,
+    /// At a checkpoint: the root of the settlement record as of the leader, taken when the leader was emitted, since
+    /// agreement goes on while the block waits for its execution.
+    pub settlement: Option<Root>,
 }
 
 /// A block that is executed and on its way to disk.
@@ -35,6 +40,8 @@ pub(super) struct Built {
 #[derive(Debug)]
 pub(super) struct Chain {
     epoch: Epoch,
+    /// The root of the committee.
+    committee: Root,
     checkpoint_blocks: u64,
     last_ordered: Height,
     /// The round of the last emitted leader.
@@ -51,12 +58,18 @@ pub(super) struct Chain {
 
 impl Chain {
     /// The chain before its first block.
-    pub(super) fn new(epoch: Epoch, genesis: BlockHash, checkpoint_blocks: u64, accounts: u32) -> Chain {
+    pub(super) fn new(
+        committee: &Committee,
+        genesis: BlockHash,
+        checkpoint_blocks: u64,
+        accounts: u32,
+    ) -> Chain {
         let start = (Height(0), genesis);
         let (ordered, executing) = (VecDeque::new(), VecDeque::new());
         let (last_ordered, last_round) = (Height(0), Round(0));
         Chain {
-            epoch,
+            epoch: committee.epoch,
+            committee: committee_root(committee),
             checkpoint_blocks,
             last_ordered,
             last_round,
@@ -88,8 +101,14 @@ impl Chain {
         self.last.0
     }
 
-    /// Appends what a leader brought.
-    pub(super) fn push(&mut self, emitted: &Emitted) {
+    /// The height of the block of the next leader, and whether it is a checkpoint.
+    pub(super) fn next_ordered(&self) -> (Height, bool) {
+        let height = self.last_ordered.next();
+        (height, height.0.is_multiple_of(self.checkpoint_blocks))
+    }
+
+    /// Appends what a leader brought; at a checkpoint with the root of the settlement record.
+    pub(super) fn push(&mut self, emitted: &Emitted, settlement: Option<Root>) {
         self.last_ordered = self.last_ordered.next();
         self.last_round = emitted.leader.round;
         self.ordered.push_back(Ordered {
@@ -97,6 +116,7 @@ impl Chain {
             leader: emitted.leader,
             time: emitted.time,
             settled: emitted.settled.clone(),
+            settlement,
         });
     }
 
@@ -117,6 +137,11 @@ impl Chain {
     /// no block in execution.
     pub(super) fn finish(&mut self, executed: &Executed) -> Option<(Built, Vec<u8>)> {
         let ordered = self.executing.pop_front().filter(|block| block.height == executed.height)?;
+        let roots = [
+            (RootKind::Accounts, executed.root),
+            (RootKind::Settlement, ordered.settlement),
+            (RootKind::Committee, ordered.settlement.map(|_| self.committee)),
+        ];
         let block = Block {
             epoch: self.epoch,
             height: ordered.height,
@@ -126,7 +151,7 @@ impl Chain {
             accounts: executed.accounts,
             settled: ordered.settled,
             outcomes: executed.outcomes,
-            roots: executed.root.map(|root| (RootKind::Accounts, root)).into_iter().collect(),
+            roots: roots.into_iter().filter_map(|(kind, root)| Some((kind, root?))).collect(),
         };
         let bytes = encode_block(&block);
         let hash = block_hash(&bytes);

@@ -6,8 +6,9 @@ use super::{Node, Output};
 use crate::consensus::Emitted;
 use crate::store::RecordKind;
 use crate::types::params::{CHECKPOINT_VOTES_MAX, CHECKPOINTS_KEPT};
-use crate::types::{BlockHash, Certificate, Height, Part, Round, Seat, Time};
-use crate::wire::{Message, SignedVertex, encode_certificate, sign_checkpoint};
+use crate::types::{BlockHash, Certificate, Height, Part, Root, Round, Seat, Time};
+use crate::wire::{Message, SignedVertex, encode_certificate, encode_record, record_root, sign_checkpoint};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -27,12 +28,15 @@ pub(super) struct Signing {
     /// Who was asked last for a certificate, and of which height.
     asked: Option<(Seat, Height)>,
     ask_at: Time,
+    /// The settlement records of ordered checkpoints, from the newest certified one on; when there are too many, the
+    /// oldest go.
+    records: BTreeMap<Height, Bytes>,
 }
 
 impl Signing {
     pub(super) fn new(now: Time) -> Signing {
-        let (to_say, said, unwritten) = Default::default();
-        Signing { to_say, said, unwritten, asked: None, ask_at: now }
+        let (to_say, said, unwritten, records) = Default::default();
+        Signing { to_say, said, unwritten, asked: None, ask_at: now, records }
     }
 
     fn say(&mut self, height: Height, hash: BlockHash) {
@@ -56,6 +60,25 @@ impl Node {
     /// The certificate of a checkpoint, of height 0 the newest one, if it is at hand.
     pub fn certificate(&self, height: Height) -> Option<&Arc<Certificate>> {
         self.checkpoints.certificate(height)
+    }
+
+    /// The bytes of the settlement record that the block of a checkpoint names, from the newest certified checkpoint on.
+    pub fn settlement_record(&self, height: Height) -> Option<&Bytes> {
+        self.signing.records.get(&height)
+    }
+
+    /// A leader was just emitted: if its block is to be a checkpoint, keeps the settlement record and returns its root.
+    pub(super) fn take_record(&mut self) -> Option<Root> {
+        let (height, checkpoint) = self.chain.next_ordered();
+        let record = self.consensus.record().filter(|_| checkpoint)?;
+        let bytes = Bytes::from(encode_record(&record));
+        let root = record_root(&bytes);
+        let records = &mut self.signing.records;
+        records.insert(height, bytes);
+        if records.len() > CHECKPOINTS_KEPT {
+            records.pop_first();
+        }
+        Some(root)
     }
 
     /// A block is durable here: if it is a checkpoint, that is to be said, and held against what the others said.
@@ -112,6 +135,8 @@ impl Node {
 
     fn on_certified(&mut self, height: Height) {
         self.signing.to_say.remove(&height);
+        let certified = self.checkpoints.certified();
+        self.signing.records.retain(|height, _| *height >= certified);
         self.compare(height);
     }
 

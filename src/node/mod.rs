@@ -144,7 +144,7 @@ impl Node {
             consensus: Consensus::new(&setup.genesis, Some(setup.seat)),
             pace: Pace::new(setup.seat, committee.size(), &rules),
             batches: Batches::default(),
-            chain: Chain::new(committee.epoch, genesis_hash, rules.checkpoint_blocks, shared.ledger.len()),
+            chain: Chain::new(committee, genesis_hash, rules.checkpoint_blocks, shared.ledger.len()),
             checkpoints: Checkpoints::new(committee, rules.checkpoint_blocks, setup.seat),
             signing: Signing::new(now),
             diverged: None,

@@ -90,7 +90,8 @@ impl Node {
 
     /// What an emitted leader changes, live and in replay alike.
     pub(super) fn settle_order(&mut self, emitted: &Emitted) {
-        self.chain.push(emitted);
+        let settlement = self.take_record();
+        self.chain.push(emitted, settlement);
         for batch in &emitted.settled {
             self.stirred = self.now;
             if !self.batches.settle(batch) {

@@ -20,12 +20,18 @@ pub struct LeaderRef {
 pub enum RootKind {
     /// The bytes of the account table after the block.
     Accounts = 1,
+    /// The bytes of the settlement record as of the block's leader.
+    Settlement = 2,
+    /// The bytes of the committee that follows the block.
+    Committee = 3,
 }
 
 impl RootKind {
     /// The kind of a tag byte.
     pub fn from_byte(byte: u8) -> Option<RootKind> {
-        (byte == 1).then_some(RootKind::Accounts)
+        [RootKind::Accounts, RootKind::Settlement, RootKind::Committee]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 

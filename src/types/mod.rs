@@ -13,6 +13,7 @@ mod committee;
 mod genesis;
 mod ids;
 pub mod params;
+mod record;
 mod seat_set;
 mod time;
 mod transaction;
@@ -28,6 +29,7 @@ pub use ids::{
     AccountNumber, BatchId, BlockHash, ChainId, Epoch, Height, Key, Root, Round, Seat, Sequence, VertexId,
 };
 pub use params::{Policy, Rules};
+pub use record::{AuthorRecord, SettlementRecord, SlotRecord, Standing};
 pub use seat_set::SeatSet;
 pub use time::Time;
 pub use transaction::{Effect, Kind, Witness};

@@ -13,6 +13,10 @@ pub const VERSION: u8 = 1;
 
 /// The most seats a committee can have.
 pub const SEATS_MAX: usize = 1024;
+/// The largest collection depth, in rounds.
+pub const DEPTH_MAX: u64 = 1_000;
+/// The widest window of outstanding batches.
+pub const WINDOW_MAX: u64 = 64;
 /// The most rows in a batch.
 pub const ROWS_MAX: u32 = 4096;
 /// The most acks in a vertex: whatever is more waits for the next one.
@@ -21,10 +25,10 @@ pub const ACKS_MAX: usize = 2048;
 pub const PARTS_BYTES_MAX: usize = 4096;
 /// The most checkpoint votes in a vertex: whatever is more waits for the next one.
 pub const CHECKPOINT_VOTES_MAX: usize = 8;
-/// The newest checkpoints of which a node keeps votes (of each seat) and certificates at hand.
+/// The newest checkpoints of which a node keeps votes (of each seat), certificates and settlement records at hand.
 pub const CHECKPOINTS_KEPT: usize = 64;
 /// The most batches that one block can settle: every author's whole window.
-pub const SETTLED_MAX: usize = SEATS_MAX * 64;
+pub const SETTLED_MAX: usize = SEATS_MAX * WINDOW_MAX as usize;
 /// The most accounts in a genesis, and in the table: 16,777,216 of 64 bytes are 1 GiB.
 pub const ACCOUNTS_MAX: u32 = 1 << 24;
 /// The most bytes of a genesis' name.
@@ -123,8 +127,8 @@ impl Rules {
     /// The first limit that contradicts another, in words.
     pub fn check(&self) -> Result<(), &'static str> {
         let rules = [
-            ((4..=1_000).contains(&self.depth), "depth must lie between 4 and 1000 rounds"),
-            ((1..=64).contains(&self.window), "window must lie between 1 and 64 batches"),
+            ((4..=DEPTH_MAX).contains(&self.depth), "depth must lie between 4 and 1000 rounds"),
+            ((1..=WINDOW_MAX).contains(&self.window), "window must lie between 1 and 64 batches"),
             ((1..=60_000).contains(&self.delay_ms), "delay_ms must lie between 1 and 60000"),
             (self.fee_min >= 1, "fee_min must be at least 1"),
             (self.fee_open >= self.fee_min, "fee_open must not lie below fee_min"),

@@ -22,15 +22,19 @@ pub fn encode_genesis(genesis: &Genesis) -> Vec<u8> {
     out.put_u64(rules.depth).put_u64(rules.window).put_u32(rules.delay_ms).put_u8(rules.policy as u8);
     out.put_u32(rules.fee_min).put_u32(rules.fee_open).put_u64(rules.checkpoint_blocks);
     out.put_u8(rules.content as u8);
-    out.put_count(genesis.seats.len());
-    for seat in &genesis.seats {
-        out.put(&seat.key.0).put_u32(seat.fee_account.0);
-    }
+    put_seats(&genesis.seats, &mut out);
     out.put_count(genesis.accounts.len());
     for account in &genesis.accounts {
         out.put(&account.key).put_u64(account.balance);
     }
     out
+}
+
+pub(super) fn put_seats(seats: &[SeatInfo], out: &mut Vec<u8>) {
+    out.put_count(seats.len());
+    for seat in seats {
+        out.put(&seat.key.0).put_u32(seat.fee_account.0);
+    }
 }
 
 /// Decodes a genesis. Its limits against each other are checked by [`Genesis::check`].

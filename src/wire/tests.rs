@@ -11,7 +11,7 @@ use crate::types::ChainId;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use values::{batch, block, certificate, genesis, message, reply, request, vertex};
+use values::{batch, block, certificate, genesis, message, record, reply, request, vertex};
 
 const CHAIN: ChainId = ChainId([7; 32]);
 
@@ -57,6 +57,11 @@ proptest! {
     fn a_message_decodes_to_itself(message in message()) {
         prop_assert!(message.payload().len() <= PEER_FRAME_BYTES_MAX);
         prop_assert_eq!(Message::decode(frame(message.kind(), message.payload())), Ok(message));
+    }
+
+    #[test]
+    fn a_record_decodes_to_itself(record in record()) {
+        prop_assert_eq!(decode_record(&encode_record(&record)), Ok(record));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! rules.
 
 mod oracle;
+mod record;
 
 use bytes::Bytes;
 use oracle::{Link, Oracle};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use throng::consensus::{Consensus, Insert};
 use throng::types::{
     AccountNumber, Ack, BatchId, BatchRef, Epoch, Genesis, GenesisAccount, Key, Parent, Policy, Round, Rules,
-    Seat, SeatInfo, Sequence, Time, Verdict, Vertex, VertexId, VertexRef,
+    Seat, SeatInfo, Sequence, SettlementRecord, Time, Verdict, Vertex, VertexId, VertexRef,
 };
 use throng::wire::SignedVertex;
 
@@ -228,10 +229,19 @@ enum Arrival {
 struct Seen {
     consensus: Consensus,
     accepted: BTreeMap<VertexId, Arc<SignedVertex>>,
+    /// The same in the order of acceptance.
+    order: Vec<Arc<SignedVertex>>,
     links: Vec<Link>,
+    /// After each link: the settlement record.
+    records: Vec<SettlementRecord>,
 }
 
 impl Seen {
+    fn new(consensus: Consensus) -> Seen {
+        let (accepted, order, links, records) = Default::default();
+        Seen { consensus, accepted, order, links, records }
+    }
+
     fn note(&mut self, accepted: Vec<Arc<SignedVertex>>) {
         for v in accepted {
             let parents = v.vertex.parents();
@@ -239,6 +249,7 @@ impl Seen {
             for p in parents.filter(|p| p.round > floor) {
                 assert!(self.accepted.contains_key(&p.id), "accepted after its parents");
             }
+            self.order.push(v.clone());
             assert!(self.accepted.insert(v.id, v).is_none(), "accepted once");
         }
     }
@@ -252,6 +263,7 @@ impl Seen {
                 output: emitted.output.iter().map(|v| v.id).collect(),
                 settled: emitted.settled,
             });
+            self.records.push(self.consensus.record().expect("a leader was emitted"));
             self.note(emitted.accepted);
         }
     }
@@ -260,7 +272,7 @@ impl Seen {
 /// Offers the world to a node, again and again as a network does, until nothing more is taken.
 fn play(world: &World, arrival: Arrival, dice: &mut Dice) -> Seen {
     let consensus = Consensus::new(&world.genesis, Some(Seat(0)));
-    let mut seen = Seen { consensus, accepted: BTreeMap::new(), links: Vec::new() };
+    let mut seen = Seen::new(consensus);
     let mut offered: Vec<Arc<SignedVertex>> = world.rounds.iter().flatten().cloned().collect();
     let mut vain = 0;
     while vain < 6 {

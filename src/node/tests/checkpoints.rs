@@ -5,7 +5,11 @@ use super::*;
 use crate::consensus::verify_certificate;
 use crate::crypto::KeySet;
 use crate::types::{Certificate, CheckpointVote, Epoch, Part};
-use crate::wire::{decode_certificate, encode_certificate, sign_checkpoint};
+use crate::types::{RootKind, SettlementRecord};
+use crate::wire::{
+    committee_root, decode_block, decode_certificate, decode_record, encode_certificate, record_root,
+    sign_checkpoint,
+};
 
 const EVERY: u64 = 4;
 
@@ -93,6 +97,39 @@ fn a_durable_checkpoint_is_voted_for_and_a_quorum_of_votes_is_kept_through_a_res
     assert_eq!(world.node.certificate(Height(EVERY)).cloned(), known);
     assert_eq!(world.certificates().len(), 1, "it is on disk once");
     assert_eq!(known.as_deref(), certificates.first());
+}
+
+#[test]
+fn a_checkpoint_names_the_settlement_record_of_its_own_leader_and_the_committee() {
+    let mut world = world();
+    let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    world.receive(1, Message::Batch(batch.clone()));
+    world.round(&[1, 2].map(|by| (by, ack(batch.reference(), Verdict::Held))));
+    world.until_durable(2 * EVERY);
+    let records = world.log.iter().filter(|(kind, _)| *kind == RecordKind::Block);
+    let mut checked = 0;
+    for block in records.map(|(_, bytes)| decode_block(bytes).unwrap()) {
+        let kinds: Vec<RootKind> = block.roots.iter().map(|(kind, _)| *kind).collect();
+        if !block.height.0.is_multiple_of(EVERY) {
+            assert_eq!(kinds, []);
+            continue;
+        }
+        assert_eq!(kinds, [RootKind::Accounts, RootKind::Settlement, RootKind::Committee]);
+        let bytes = world.node.settlement_record(block.height).expect("not certified yet");
+        assert_eq!(block.roots[1].1, record_root(bytes));
+        assert_eq!(block.roots[2].1, committee_root(&world.shared.committee));
+        let record: SettlementRecord = decode_record(bytes).unwrap();
+        assert_eq!((record.leader, record.time), (block.leader, block.time));
+        let acks: usize = record.authors[1].slots.iter().map(|slot| slot.acks.len()).sum();
+        assert_eq!(acks, 1, "two acks of one batch wait for a third");
+        checked += 1;
+    }
+    assert_eq!(checked, 2);
+    // Once a newer one is certified, nobody begins with the older one any more.
+    let hash = world.hash(2 * EVERY);
+    world.round_of_votes(&[1, 2, 3], 2 * EVERY, hash);
+    assert!(world.node.settlement_record(Height(EVERY)).is_none());
+    assert!(world.node.settlement_record(Height(2 * EVERY)).is_some());
 }
 
 #[test]
@@ -204,7 +241,7 @@ fn a_node_that_two_others_contradict_stops_and_stays_stopped() {
         other: BlockHash([9; 32]),
         seats: vec![Seat(1), Seat(3)],
     };
-    assert_eq!(world.diverged, [expected.clone()]);
+    assert_eq!(world.diverged, std::slice::from_ref(&expected));
     let (tip, said) = (world.node.tip(), world.own.len());
     world.rounds(10);
     assert_eq!((world.node.tip(), world.own.len(), world.node.deadline()), (tip, said, None));

@@ -131,6 +131,34 @@ fn block() -> Block {
     }
 }
 
+fn record() -> SettlementRecord {
+    let set = |seats: &[u16]| {
+        let mut set = SeatSet::default();
+        seats.iter().for_each(|seat| _ = set.insert(Seat(*seat)));
+        set
+    };
+    let slot = |sequence, acks| SlotRecord { sequence: Sequence(sequence), acks };
+    let acked = |tag, acks: &[(u16, Verdict)]| {
+        (BatchId([tag; 32]), acks.iter().map(|(seat, verdict)| (Seat(*seat), *verdict)).collect())
+    };
+    let slots = vec![
+        slot(2, vec![acked(7, &[(0, Verdict::Valid), (2, Verdict::Held)])]),
+        slot(5, vec![acked(1, &[(1, Verdict::Held)]), acked(6, &[(0, Verdict::Valid)])]),
+    ];
+    SettlementRecord {
+        epoch: Epoch(0),
+        leader: LeaderRef { round: Round(40), author: Seat(1), id: VertexId([2; 32]) },
+        time: Time(1_700_000_000_000_001),
+        output: vec![set(&[0, 2]), set(&[]), set(&[1])],
+        standings: vec![Standing::default(), Standing::default(), Standing { skips: 2, until: Round(60) }],
+        authors: vec![
+            AuthorRecord { highest: Sequence(3), settled: 0b101, slots },
+            AuthorRecord::default(),
+            AuthorRecord { highest: Sequence(100), settled: 1 | 1 << 63, slots: vec![] },
+        ],
+    }
+}
+
 fn messages() -> [Message; 7] {
     [
         Message::Vertex(Arc::new(vertex())),
@@ -181,6 +209,7 @@ pub(super) fn samples() -> Vec<Sample> {
         ("batch", batch().bytes().to_vec(), recode_batch),
         ("batch", opaque_batch().bytes().to_vec(), recode_batch),
         ("vertex", vertex().bytes.to_vec(), recode_vertex),
+        ("record", encode_record(&record()), |bytes| decode_record(bytes).ok().map(|r| encode_record(&r))),
         ("certificate", encode_certificate(&certificate()), |bytes| {
             decode_certificate(bytes).ok().map(|c| encode_certificate(&c))
         }),
@@ -282,6 +311,8 @@ fn golden_hashes_of_the_formats() {
         ("batch bytes", crypto::plain(batch().bytes())),
         ("opaque batch bytes", crypto::plain(opaque_batch().bytes())),
         ("vertex bytes", crypto::plain(&vertex().bytes)),
+        ("record", record_root(&encode_record(&record())).0),
+        ("committee", committee_root(&genesis().committee()).0),
         ("certificate", crypto::plain(&encode_certificate(&certificate()))),
         ("checkpoint", checkpoint_digest(&CHAIN, Epoch(1), Height(32), &BlockHash([32; 32]))),
         ("transaction", transaction_digest(&CHAIN, &Effect::transfer(1, 2, 3, 4, 5), &[1; 32], &[2; 32])),
@@ -295,6 +326,8 @@ fn golden_hashes_of_the_formats() {
         ("batch bytes", "416b5b19eab5423171168fb043f40b06feca10e870e77dc3acd3f550279b446d"),
         ("opaque batch bytes", "97da617e74e8c96b54d11c716eb225dd69eff3f5078bcbfce7eae5e4773306b5"),
         ("vertex bytes", "35761d9139152ed4ee5190d1517d0fd299115ec0eb9936c0ba160737d25d1a9b"),
+        ("record", "1818639936dba8694bbc7dd941a7dd498850b9ba855631c52ea89334f216ce4a"),
+        ("committee", "011ee6e07b3e7fe4dda9ab220902ec4787a9cb1356508ab48a7b0252e677db50"),
         ("certificate", "ff8451793c4a480cfd973fa344dc477a57eb51fa8fffb82bdbfb960c68419974"),
         ("checkpoint", "3c900eaa739cc52d70f70a6c71ad1585bbe91ac9dd88573fc235dc5240bb8215"),
         ("transaction", "3c13d3eba7f17c77974bd1849fdd1530b2ad17496485312e33053ea3e82b3afe"),

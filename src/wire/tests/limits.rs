@@ -188,6 +188,70 @@ fn the_largest_certificate_has_the_stated_length_and_no_seat_votes_twice() {
 }
 
 #[test]
+fn a_record_keeps_to_its_seats_its_order_and_its_window() {
+    let set = |seat| {
+        let mut set = SeatSet::default();
+        set.insert(Seat(seat));
+        set
+    };
+    let acks = |tag, seats: &[u16]| {
+        let acks = seats.iter().map(|seat| (Seat(*seat), Verdict::Held)).collect();
+        (BatchId([tag; 32]), acks)
+    };
+    let slot = |sequence, acks| SlotRecord { sequence: Sequence(sequence), acks };
+    let open = vec![slot(4, vec![acks(1, &[0, 3])]), slot(6, vec![acks(1, &[1, 2]), acks(2, &[0])])];
+    let author = AuthorRecord { highest: Sequence(5), settled: 0b1, slots: open };
+    let good = SettlementRecord {
+        epoch: Epoch(0),
+        leader: LeaderRef { round: Round(9), author: Seat(2), id: VertexId([1; 32]) },
+        time: Time(1),
+        output: vec![set(1), set(2)],
+        standings: vec![Standing { skips: GIVE_WAY_STEPS_MAX, until: Round(1) }; 5],
+        authors: vec![author; 5],
+    };
+    let refused = |change: &dyn Fn(&mut SettlementRecord)| {
+        let mut record = good.clone();
+        change(&mut record);
+        decode_record(&encode_record(&record)).err()
+    };
+    assert_eq!(refused(&|_| ()), None);
+    let value = |what| Some(WireError::Value(what));
+    assert_eq!(refused(&|r| r.leader.author = Seat(1)), value("output of the leader"));
+    assert_eq!(refused(&|r| r.leader.round = Round(1)), value("output of the leader"));
+    assert_eq!(refused(&|r| r.output.clear()), value("output of the leader"));
+    assert_eq!(refused(&|r| r.standings[1].skips += 1), value("standing"));
+    assert_eq!(refused(&|r| r.standings[1].skips = 0), value("standing"));
+    assert_eq!(refused(&|r| r.authors[0].settled = 0b10), value("settled sequences"));
+    assert_eq!(refused(&|r| r.authors[0].settled = 0b100001), value("settled sequences"));
+    assert_eq!(refused(&|r| r.authors[0].highest = Sequence(0)), value("settled sequences"));
+    assert_eq!(refused(&|r| r.authors[0].settled = 0b11), value("order of open slots"));
+    assert_eq!(refused(&|r| r.authors[0].slots.swap(0, 1)), value("order of open slots"));
+    assert_eq!(refused(&|r| r.authors[0].slots[0].acks.clear()), value("acks of a slot"));
+    assert_eq!(refused(&|r| r.authors[0].slots[1].acks.swap(0, 1)), value("order of ids"));
+    assert_eq!(refused(&|r| r.authors[0].slots[1].acks[1].1.clear()), value("order of ids"));
+    let first = |r: &mut SettlementRecord, ack: (Seat, Verdict)| r.authors[0].slots[1].acks[0].1[0] = ack;
+    let order = value("order of counted acks");
+    assert_eq!(refused(&|r| first(r, (Seat(2), Verdict::Held))), order);
+    assert_eq!(refused(&|r| first(r, (Seat(0), Verdict::Held))), order, "under two ids");
+    assert_eq!(refused(&|r| r.authors[0].slots[0].acks[0].1[1].0 = Seat(5)), order, "of no seat");
+    assert_eq!(refused(&|r| first(r, (Seat(1), Verdict::Invalid))), value("counted verdict"));
+    let bytes = encode_record(&good);
+    let changed = |at: usize, byte: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] = byte;
+        decode_record(&bytes).err()
+    };
+    assert_eq!(changed(61, 0b10_0010), value("output of a seat"), "a bit of no seat");
+    assert_eq!(changed(5, 0), value("seats"));
+    assert_eq!(limit(changed(6, 5).map_or(Ok(()), Err)), Some("seats"));
+    assert_eq!(limit(changed(59, 1).map_or(Ok(()), Err)), Some("rounds of output"));
+    let many = |r: &mut SettlementRecord| {
+        r.authors[4].slots = (6..=6 + 3 * WINDOW_MAX).map(|s| slot(s, vec![acks(1, &[0])])).collect();
+    };
+    assert_eq!(limit(refused(&many).map_or(Ok(()), Err)), Some("open slots"));
+}
+
+#[test]
 fn seats_beyond_the_largest_committee_are_refused_wherever_they_stand() {
     let beyond = (SEATS_MAX as u16).to_le_bytes();
     let mut bytes = batch(1).bytes().to_vec();

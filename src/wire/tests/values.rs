@@ -1,7 +1,7 @@
 //! Values of every format, as proptest draws them.
 
 use super::{CHAIN, signer};
-use crate::types::params::{CHECKPOINT_VOTES_MAX, SEATS_MAX};
+use crate::types::params::{CHECKPOINT_VOTES_MAX, GIVE_WAY_STEPS_MAX, SEATS_MAX};
 use crate::types::*;
 use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
 use crate::wire::{Batch, Blobs, Gathered, Message, Rows, seal, seal_blobs, sign_vertex};
@@ -116,6 +116,10 @@ pub(super) fn vertex() -> impl Strategy<Value = Vertex> {
     )
 }
 
+fn root_kind(tag: u8) -> RootKind {
+    RootKind::from_byte(tag).expect("three kinds")
+}
+
 fn signature() -> impl Strategy<Value = [u8; 64]> {
     id().prop_map(|half| [half, half].concat().try_into().expect("64 bytes"))
 }
@@ -148,11 +152,66 @@ pub(super) fn certificate() -> impl Strategy<Value = Certificate> {
     })
 }
 
+/// A record of at most nine seats.
+pub(super) fn record() -> impl Strategy<Value = SettlementRecord> {
+    (1..10u16).prop_flat_map(|seats| {
+        let output = vec(btree_map(0..seats, Just(()), 0..=usize::from(seats)), 1..6);
+        let standings = vec(prop::option::of((1..=GIVE_WAY_STEPS_MAX, 1..=u64::MAX)), usize::from(seats));
+        let leader = (6..=u64::MAX, 0..seats, id());
+        let authors = vec(author_record(seats), usize::from(seats));
+        let head = (any::<u32>(), any::<u64>());
+        (head, leader, output, standings, authors).prop_map(|(head, leader, output, standings, authors)| {
+            let set = |authors: BTreeMap<u16, ()>| {
+                let mut set = SeatSet::default();
+                authors.into_keys().for_each(|seat| _ = set.insert(Seat(seat)));
+                set
+            };
+            let mut output: Vec<SeatSet> = output.into_iter().map(set).collect();
+            output.last_mut().expect("a round at least").insert(Seat(leader.1));
+            let standing = |standing: Option<(u32, u64)>| {
+                standing
+                    .map_or_else(Standing::default, |(skips, until)| Standing { skips, until: Round(until) })
+            };
+            SettlementRecord {
+                epoch: Epoch(head.0),
+                leader: LeaderRef { round: Round(leader.0), author: Seat(leader.1), id: VertexId(leader.2) },
+                time: Time(head.1),
+                output,
+                standings: standings.into_iter().map(standing).collect(),
+                authors,
+            }
+        })
+    })
+}
+
+fn author_record(seats: u16) -> impl Strategy<Value = AuthorRecord> {
+    // By sequence: who acked which of three ids, and whether as valid.
+    let acks = btree_map(0..seats, (0..3u8, any::<bool>()), 1..=usize::from(seats));
+    let slots = btree_map(1..400u64, acks, 0..4);
+    (0..300u64, any::<u64>(), slots).prop_map(|(highest, bits, slots)| {
+        let possible = 1u64.checked_shl(highest.min(64) as u32).map_or(u64::MAX, |bit| bit - 1);
+        let settled = (bits | 1) & possible;
+        let open = |sequence: u64| {
+            highest.checked_sub(sequence).is_none_or(|below| below >= 64 || settled & (1 << below) == 0)
+        };
+        let slot = |(sequence, acks): (u64, BTreeMap<u16, (u8, bool)>)| {
+            let mut ids: BTreeMap<BatchId, Vec<(Seat, Verdict)>> = BTreeMap::new();
+            for (seat, (tag, valid)) in acks {
+                let verdict = if valid { Verdict::Valid } else { Verdict::Held };
+                ids.entry(BatchId([tag; 32])).or_default().push((Seat(seat), verdict));
+            }
+            SlotRecord { sequence: Sequence(sequence), acks: ids.into_iter().collect() }
+        };
+        let slots = slots.into_iter().filter(|slot| open(slot.0)).map(slot).collect();
+        AuthorRecord { highest: Sequence(highest), settled, slots }
+    })
+}
+
 pub(super) fn block() -> impl Strategy<Value = Block> {
     let leader = (1..=u64::MAX, seat(), id());
     let head = (any::<u32>(), 1..=u64::MAX, id(), any::<u64>(), any::<u32>());
-    (head, leader, vec(batch_ref(), 0..5), id(), prop::option::of(id())).prop_map(
-        |((epoch, height, previous, time, accounts), (round, author, leader), settled, outcomes, root)| {
+    (head, leader, vec(batch_ref(), 0..5), id(), vec(id(), 0..4)).prop_map(
+        |((epoch, height, previous, time, accounts), (round, author, leader), settled, outcomes, roots)| {
             Block {
                 epoch: Epoch(epoch),
                 height: Height(height),
@@ -162,7 +221,7 @@ pub(super) fn block() -> impl Strategy<Value = Block> {
                 accounts,
                 settled,
                 outcomes,
-                roots: root.into_iter().map(|root| (RootKind::Accounts, Root(root))).collect(),
+                roots: (1..).zip(roots).map(|(tag, root)| (root_kind(tag), Root(root))).collect(),
             }
         },
     )
