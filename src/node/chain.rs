@@ -101,12 +101,6 @@ impl Chain {
         self.last.0
     }
 
-    /// The height of the block of the next leader, and whether it is a checkpoint.
-    pub(super) fn next_ordered(&self) -> (Height, bool) {
-        let height = self.last_ordered.next();
-        (height, height.0.is_multiple_of(self.checkpoint_blocks))
-    }
-
     /// Appends what a leader brought; at a checkpoint with the root of the settlement record.
     pub(super) fn push(&mut self, emitted: &Emitted, settlement: Option<Root>) {
         self.last_ordered = self.last_ordered.next();

@@ -23,7 +23,7 @@ pub(super) struct Signing {
     to_say: BTreeMap<Height, BlockHash>,
     /// Votes in own vertices that are not output yet.
     said: BTreeMap<Round, Vec<Height>>,
-    /// Certificates that came about while replaying the log and whose records were not met there.
+    /// Certificates that are new; in a replay until their record is met in the log.
     unwritten: Vec<Height>,
     /// Who was asked last for a certificate, and of which height.
     asked: Option<(Seat, Height)>,
@@ -69,8 +69,11 @@ impl Node {
 
     /// A leader was just emitted: if its block is to be a checkpoint, keeps the settlement record and returns its root.
     pub(super) fn take_record(&mut self) -> Option<Root> {
-        let (height, checkpoint) = self.chain.next_ordered();
-        let record = self.consensus.record().filter(|_| checkpoint)?;
+        let height = self.chain.ordered_height().next();
+        if !self.checkpoints.is_checkpoint(height) {
+            return None;
+        }
+        let record = self.consensus.record()?;
         let bytes = Bytes::from(encode_record(&record));
         let root = record_root(&bytes);
         let records = &mut self.signing.records;
