@@ -106,7 +106,7 @@ fn a_checkpoint_names_the_settlement_record_of_its_own_leader_and_the_committee(
     world.receive(1, Message::Batch(batch.clone()));
     world.round(&[1, 2].map(|by| (by, ack(batch.reference(), Verdict::Held))));
     world.until_durable(2 * EVERY);
-    let records = world.log.iter().filter(|(kind, _)| *kind == RecordKind::Block);
+    let records = world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Block);
     let mut checked = 0;
     for block in records.map(|(_, bytes)| decode_block(bytes).unwrap()) {
         let kinds: Vec<RootKind> = block.roots.iter().map(|(kind, _)| *kind).collect();
