@@ -9,6 +9,7 @@
 //! - Upon `append`: queue, within bounds. The writer thread takes all that waits, writes it as one group, syncs
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
 //!   first part is written and synced before the second is begun.
+//! - Upon a full segment: the newest few stay in the system's memory, older ones leave it. Views on them stay good.
 //! - Upon a failed write or sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
 //!   sync that succeeds proves nothing: nothing is retried.
 //!
@@ -27,6 +28,7 @@
 //!   tear; whoever signs must guard against it elsewhere.)
 //! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held.
 
+mod cache;
 mod config;
 mod error;
 mod format;

@@ -2,6 +2,7 @@
 //!
 //! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros.
 
+use super::cache::Cached;
 use super::format::{self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SegmentHead};
 use super::handle::{OnSynced, Queue, StoreMeter};
 use super::segment::Segment;
@@ -47,6 +48,8 @@ pub(super) struct Writer {
     pub(super) end: usize,
     /// Empty segments after the current one.
     pub(super) prepared: VecDeque<Segment>,
+    /// Full segments that are in memory.
+    pub(super) cached: Cached,
     pub(super) queue: Arc<Queue>,
     pub(super) receiver: Receiver<Vec<Append>>,
     pub(super) meter: Arc<StoreMeter>,
@@ -138,7 +141,7 @@ impl Writer {
         tracing::debug!(segment = %next.path.display(), "next segment");
         self.key = next.head.record_key();
         self.end = format::SEGMENT_HEAD_BYTES;
-        self.current = next;
+        self.cached.add(std::mem::replace(&mut self.current, next));
     }
 
     /// An empty segment: one that was prepared, or else waits for the helper.
