@@ -14,7 +14,7 @@
 use super::clock::Clock;
 use super::flow::{CpuMeter, Event, Flow};
 use super::lane::{Again, Lane, Parcel};
-use super::observe::{Link, frame};
+use super::observe::Link;
 use super::payload::{FRAME_BYTES, Payload};
 use crate::types::Time;
 use crate::wire::client::{Refusal, Reply, Submission};
@@ -316,7 +316,7 @@ impl LaneSender {
             Parcel::Rows(rows) => Unacked::Rows(rows.clone(), tries),
             Parcel::Blobs(_) => Unacked::Blobs(count),
         };
-        let bytes = frame(&parcel.request(id));
+        let bytes = parcel.request(id).frame();
         self.unacked.insert(id, unacked);
         self.unacked_rows += count;
         self.flow.sent.fetch_add(count as u64, Relaxed);

@@ -36,6 +36,7 @@ mod noise;
 mod outbound;
 mod peer;
 mod queue;
+mod records;
 mod running;
 mod slab;
 mod sockets;
@@ -46,6 +47,8 @@ mod workers;
 mod tests;
 
 pub use config::{NetConfig, NetConfigError};
+pub use noise::{Identity, PeerError};
+pub use peer::{PeerEvent, PeerLink};
 pub use running::{NodeSetup, RunningNode, StartError, Stopped};
 
 use crate::node::Progress;
