@@ -2,8 +2,8 @@
 
 use super::flow::{CpuMeter, Flow};
 use crate::types::{BlockHash, Time};
-use crate::wire::client::{BlockNotice, CLIENT_FRAME_BYTES_MAX, Reply, Request};
 use crate::wire::FrameReader;
+use crate::wire::client::{BlockNotice, CLIENT_FRAME_BYTES_MAX, Reply, Request};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

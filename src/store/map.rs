@@ -32,7 +32,8 @@ impl Map {
     }
 
     /// The bytes of a durable range; `None` when it does not lie within the map. The caller guarantees that the
-    /// range is synced: the store writes every byte of a segment at most once, and never again after its sync.
+    /// range is synced: the store writes every byte of a record once, and never again after its sync. (What it writes
+    /// again is zeros over the zeros behind the last record, where nothing is durable yet.)
     pub(super) fn slice(&self, range: Range<usize>) -> Option<&[u8]> {
         if range.start > range.end || range.end > self.raw.len() {
             return None;

@@ -3,7 +3,9 @@
 //! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros.
 
 use super::cache::Cached;
-use super::format::{self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SegmentHead};
+use super::format::{
+    self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SEGMENT_HEAD_BYTES, SegmentHead,
+};
 use super::handle::{OnSynced, Queue, StoreMeter};
 use super::segment::Segment;
 use super::{Append, StoreConfig, StoreError, Synced};
@@ -225,6 +227,9 @@ impl Part {
             pieces.push(IoSlice::new(&record.payload));
             pieces.push(IoSlice::new(&PADDING[..padding]));
         }
+        // Zeros over zeros, up to the end of the page: so the page need not be read to be written.
+        const PAGE: [u8; SEGMENT_HEAD_BYTES] = [0; SEGMENT_HEAD_BYTES];
+        pieces.push(IoSlice::new(&PAGE[..self.end.next_multiple_of(PAGE.len()) - self.end]));
         pieces.retain(|piece| !piece.is_empty());
         write_all_at(file, &mut pieces, self.start as u64)
     }

@@ -136,7 +136,7 @@ fn a_frame_or_lane_beyond_the_limits_ends_an_open_connection() {
         let mut link = PeerLink::accept(Arc::new(acceptor));
         let dialer = identity(1, 0, 2);
         let mut exchange: Exchange = dialer.exchange(Role::Dialer).unwrap();
-            let first = exchange.write().unwrap();
+        let first = exchange.write().unwrap();
         let opening = [&dialer.preface()[..], &(first.len() as u16).to_le_bytes(), &first].concat();
         receive(&mut link, &opening).unwrap();
         exchange.read(&link.out.pending()[PREFACE_BYTES + 2..]).unwrap();
