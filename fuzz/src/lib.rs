@@ -180,8 +180,27 @@ pub fn frame(bytes: &[u8]) -> bool {
     decoded.contains(&true)
 }
 
-/// The frames of a stream that comes in pieces, and how it ended.
+/// The frames of a stream that comes in pieces, and how it ended: the same, whether a reader is given all bytes or takes
+/// what it needs.
 fn read(stream: &[u8], piece: usize) -> (Vec<Frame>, Option<WireError>) {
+    let pushed = pushed(stream, piece);
+    let (mut reader, mut frames, mut end) = (FrameReader::new(PEER_FRAME_BYTES_MAX), Vec::new(), None);
+    'stream: for mut bytes in stream.chunks(piece) {
+        while !bytes.is_empty() {
+            match reader.read(&mut bytes) {
+                Ok(frame) => frames.extend(frame),
+                Err(error) => {
+                    end = Some(error);
+                    break 'stream;
+                }
+            }
+        }
+    }
+    assert_eq!((&frames, &end), (&pushed.0, &pushed.1));
+    pushed
+}
+
+fn pushed(stream: &[u8], piece: usize) -> (Vec<Frame>, Option<WireError>) {
     let (mut reader, mut frames) = (FrameReader::new(PEER_FRAME_BYTES_MAX), Vec::new());
     for bytes in stream.chunks(piece) {
         reader.push(bytes);

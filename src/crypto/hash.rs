@@ -30,6 +30,10 @@ pub enum Domain {
     Genesis,
     /// What a peer signs to bind its key to a connection.
     PeerHello,
+    /// The secrets of a connection: the first from the exchange of keys, each further one from the last.
+    PeerSecret,
+    /// The key that such a secret stands for.
+    PeerKey,
     /// The draw of a batch's verifiers.
     Draw,
     /// The seed of an epoch's draws.
@@ -40,7 +44,7 @@ pub enum Domain {
 
 impl Domain {
     /// Every domain, in the order of declaration.
-    pub const ALL: [Domain; 12] = [
+    pub const ALL: [Domain; 14] = [
         Domain::Transaction,
         Domain::BatchHeader,
         Domain::BatchId,
@@ -50,6 +54,8 @@ impl Domain {
         Domain::Outcomes,
         Domain::Genesis,
         Domain::PeerHello,
+        Domain::PeerSecret,
+        Domain::PeerKey,
         Domain::Draw,
         Domain::EpochSeed,
         Domain::Checkpoint,
@@ -67,6 +73,8 @@ impl Domain {
             Domain::Outcomes => "throng 2026 outcomes v1",
             Domain::Genesis => "throng 2026 genesis v1",
             Domain::PeerHello => "throng 2026 peer hello v1",
+            Domain::PeerSecret => "throng 2026 peer secret v1",
+            Domain::PeerKey => "throng 2026 peer key v1",
             Domain::Draw => "throng 2026 draw v1",
             Domain::EpochSeed => "throng 2026 epoch seed v1",
             Domain::Checkpoint => "throng 2026 checkpoint v1",

@@ -304,7 +304,7 @@ fn from_hex<const N: usize>(text: &str) -> [u8; N] {
 }
 
 /// Changed by hand only, together with the version in the context.
-const GOLDEN: [(Domain, &str, &str); 12] = [
+const GOLDEN: [(Domain, &str, &str); 14] = [
     (
         Domain::Transaction,
         "throng 2026 transaction v1",
@@ -349,6 +349,16 @@ const GOLDEN: [(Domain, &str, &str); 12] = [
         Domain::PeerHello,
         "throng 2026 peer hello v1",
         "535f6c060c1ab0613b55bd227d499544a1ed288026785b21ee439b4740d609f0",
+    ),
+    (
+        Domain::PeerSecret,
+        "throng 2026 peer secret v1",
+        "0176f38c6e2c91207cfb542098c79945d7eb7d7b0229101b96ff54a68c7715ae",
+    ),
+    (
+        Domain::PeerKey,
+        "throng 2026 peer key v1",
+        "08bdb08a6e6d812205d998cbaa015ab2767f0a5f0ab709e54d95c493ce686b0a",
     ),
     (Domain::Draw, "throng 2026 draw v1", "52e471ef78882b6f6c51e23b59fbdf0c35bb2a052fc90f9bf660039c5b0a1b00"),
     (

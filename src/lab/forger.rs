@@ -4,7 +4,6 @@
 //! It asks for an account's nonce, submits one row, and counts what the answer says of it. After
 //! `ROWS_PER_CONNECTION` rows it hangs up and comes back as somebody new.
 
-use super::observe::frame;
 use super::peers::PeerCounts;
 use crate::crypto::{self, SigningKey};
 use crate::types::{AccountNumber, Effect, Witness};
@@ -143,7 +142,7 @@ impl Forger {
 
 /// Writes a request whole; false where the node does not take it: so little always fits, unless nobody reads.
 fn send(stream: &mut TcpStream, request: &Request, counts: &PeerCounts) -> bool {
-    let bytes = frame(request);
+    let bytes = request.frame();
     counts.sent.fetch_add(bytes.len() as u64, Relaxed);
     stream.write_all(&bytes).is_ok()
 }

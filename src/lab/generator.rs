@@ -14,7 +14,7 @@
 use super::clock::Clock;
 use super::flow::{CpuMeter, Event, Flow};
 use super::lane::{Again, Lane, Parcel};
-use super::observe::{Link, frame};
+use super::observe::Link;
 use super::payload::{FRAME_BYTES, Payload};
 use crate::types::Time;
 use crate::wire::client::{Refusal, Reply, Submission};
@@ -48,8 +48,10 @@ const TRIES_MAX: u16 = 2000;
 const EVENTS_MAX: usize = 1024;
 /// The longest that a lane sleeps or a write blocks before it looks about.
 const LOOK_ABOUT: Duration = Duration::from_millis(20);
-/// The shortest sleep of an open loop: rows due within it travel together.
+/// The shortest time from one frame of an open loop to the next, unless it is full: rows due within it travel together.
 const TURN_MIN: Duration = Duration::from_millis(2);
+/// The shortest sleep.
+const SLEEP_MIN: Duration = Duration::from_micros(500);
 /// How long a lane that was stopped waits for the replies to what it has sent.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 
@@ -123,6 +125,7 @@ impl Running {
                 unacked_rows: 0,
                 next_id: 0,
                 scheduled: 0,
+                next_turn: Time(0),
                 retry_at: Time(0),
                 quota: 0,
             };
@@ -187,6 +190,8 @@ struct LaneSender {
     unacked_rows: usize,
     next_id: u64,
     scheduled: u64,
+    /// In an open loop: when the next frame goes out, if it is not full before.
+    next_turn: Time,
     retry_at: Time,
     /// In a closed loop: rows that the lane may still send before it lets the others go first.
     quota: u64,
@@ -273,9 +278,11 @@ impl LaneSender {
             Pace::Rate { start, per_second } => {
                 let elapsed = now.since(start).as_secs_f64();
                 let due = due(elapsed, per_second, lanes, node).saturating_sub(self.scheduled);
-                if due == 0 {
+                // A reply wakes the lane: it must not cut what is due into smaller and smaller frames.
+                if due == 0 || due < frame && now < self.next_turn {
                     return None;
                 }
+                self.next_turn = now + TURN_MIN;
                 let first = self.scheduled;
                 let most = due.min(frame) as usize;
                 let fresh = self.lane.take(most, |row| start + offset(first + row, per_second, lanes, node));
@@ -302,10 +309,11 @@ impl LaneSender {
             }
             Pace::Saturate { .. } => LOOK_ABOUT,
             Pace::Rate { start, per_second } => {
-                (start + offset(self.scheduled, per_second, self.lanes, self.lane.node as u64)).since(now)
+                let due = start + offset(self.scheduled, per_second, self.lanes, self.lane.node as u64);
+                due.max(self.next_turn).since(now)
             }
         };
-        retry.min(due).clamp(TURN_MIN, LOOK_ABOUT)
+        retry.min(due).clamp(SLEEP_MIN, LOOK_ABOUT)
     }
 
     fn submit(&mut self, parcel: Parcel, tries: u16) -> Result<(), String> {
@@ -316,7 +324,7 @@ impl LaneSender {
             Parcel::Rows(rows) => Unacked::Rows(rows.clone(), tries),
             Parcel::Blobs(_) => Unacked::Blobs(count),
         };
-        let bytes = frame(&parcel.request(id));
+        let bytes = parcel.request(id).frame();
         self.unacked.insert(id, unacked);
         self.unacked_rows += count;
         self.flow.sent.fetch_add(count as u64, Relaxed);

@@ -2,8 +2,8 @@
 
 use super::flow::{CpuMeter, Flow};
 use crate::types::{BlockHash, Time};
+use crate::wire::FrameReader;
 use crate::wire::client::{BlockNotice, CLIENT_FRAME_BYTES_MAX, Reply, Request};
-use crate::wire::{FrameReader, frame_header};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -41,7 +41,7 @@ impl Link {
 
     /// Writes a request.
     pub fn send(&mut self, request: &Request) -> io::Result<()> {
-        self.stream.write_all(&frame(request))
+        self.stream.write_all(&request.frame())
     }
 
     /// Waits for the next reply; `None` once the node has closed the connection.
@@ -64,12 +64,6 @@ impl Link {
     pub fn stream(&self) -> io::Result<TcpStream> {
         self.stream.try_clone()
     }
-}
-
-/// The bytes of a request.
-pub fn frame(request: &Request) -> Vec<u8> {
-    let (kind, payload) = request.encode();
-    [&frame_header(kind, payload.len())[..], &payload].concat()
 }
 
 /// What the observers have seen so far.

@@ -82,8 +82,6 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// The largest frame among votes and requests.
 pub const SMALL_FRAME_BYTES_MAX: usize =
     if vertex_bytes_max() > 16 + REFS_MAX * 42 { vertex_bytes_max() } else { 16 + REFS_MAX * 42 };
-/// Payloads below this are copied out of the read buffer, which they would otherwise keep alive as a whole.
-pub const COPY_BELOW: usize = 16 << 10;
 
 /// Threads of a verification pool at most.
 const VERIFY_THREADS_MAX: usize = 256;

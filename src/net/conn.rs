@@ -2,7 +2,7 @@
 
 use super::client::{ClientError, ClientLink};
 use super::noise::PeerError;
-use super::peer::{PeerLink, Scratch};
+use super::peer::PeerLink;
 use super::queue::OutBuffer;
 use crate::types::Time;
 use mio::net::TcpStream;
@@ -100,11 +100,11 @@ pub(super) fn read_some<'a>(
     stream: &mut TcpStream,
     buffer: &'a mut [u8],
     readable: &mut bool,
-) -> Result<Option<&'a [u8]>, Gone> {
+) -> Result<Option<&'a mut [u8]>, Gone> {
     loop {
         match stream.read(buffer) {
             Ok(0) => return Err(Gone::Closed),
-            Ok(count) => return Ok(Some(&buffer[..count])),
+            Ok(count) => return Ok(Some(&mut buffer[..count])),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 *readable = false;
@@ -117,11 +117,11 @@ pub(super) fn read_some<'a>(
 
 /// Seals and writes until nothing is left, the socket is full, or the budget is used up. Bytes sent, and whether
 /// there is more for a socket that would still take it.
-pub(super) fn flush(conn: &mut Conn, scratch: &mut Scratch, budget: usize) -> Result<(usize, bool), Gone> {
+pub(super) fn flush(conn: &mut Conn, budget: usize) -> Result<(usize, bool), Gone> {
     let mut sent = 0;
     loop {
         if let Link::Peer(link) = &mut conn.link {
-            link.seal(scratch)?;
+            link.seal()?;
         }
         if conn.out().pending().is_empty() {
             return Ok((sent, false));

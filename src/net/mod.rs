@@ -11,8 +11,11 @@
 //!   to the end of the ready list, and nobody sleeps while that list is not empty.
 //! - Upon bytes of a stranger: the preface is checked before any key is exchanged; strangers are bounded in number,
 //!   in bytes and in time, and the oldest makes room. A validator proves its seat inside of the encrypted channel.
+//! - Upon bytes of a validator: a record is opened in the buffer that it was read into, and every frame gets memory of
+//!   its own, just as much as it is long. What is under way is kept: a record, and a frame of each lane.
 //! - Upon a message for a validator: it goes to the queue of its class (votes, requests, bulk); a full queue drops
-//!   the newest and counts it, since the protocol asks again. Only little is encrypted ahead, so that votes overtake.
+//!   the newest and counts it, since the protocol asks again. Only little is sealed ahead, so that votes overtake, and it
+//!   is sealed where it was laid, in the bytes that go to the socket.
 //! - Upon a client's rows: they are read only if the mempool has room for them and for all that were read before;
 //!   otherwise they stay in the client's own send buffer. Who asks and does not read the answers is not read from
 //!   either; a subscriber that does not read is dropped.
@@ -36,6 +39,7 @@ mod noise;
 mod outbound;
 mod peer;
 mod queue;
+mod records;
 mod running;
 mod slab;
 mod sockets;
@@ -46,6 +50,8 @@ mod workers;
 mod tests;
 
 pub use config::{NetConfig, NetConfigError};
+pub use noise::{Identity, PeerError};
+pub use peer::{PeerEvent, PeerLink};
 pub use running::{NodeSetup, RunningNode, StartError, Stopped};
 
 use crate::node::Progress;

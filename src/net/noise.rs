@@ -14,26 +14,22 @@
 //! signs chain, handshake hash, role and seat with the key of its seat. The handshake hash binds the signature to
 //! this one exchange of keys, so a third party in the middle, who has two different hashes, cannot pass one on;
 //! the role keeps a signature from being reflected to its maker.
+//!
+//! The exchange ends where Noise splits its chaining key into a secret for each direction. From there on records are
+//! sealed by [`super::records`], under a faster cipher than the one in the name of the exchange.
 
+use super::records::Channel;
 use crate::crypto::{self, Domain, KeySet, SigningKey};
 use crate::types::params::VERSION;
 use crate::types::{ChainId, Seat};
-use snow::{Builder, HandshakeState, TransportState};
+use snow::{Builder, HandshakeState};
 use std::sync::Arc;
 use thiserror::Error;
 
 /// Bytes that open a connection, from either side: magic, version, the beginning of the chain id.
 pub const PREFACE_BYTES: usize = 16;
-/// The longest ciphertext of a record, by the Noise specification.
-pub const RECORD_BYTES_MAX: usize = 65_535;
-/// Bytes that sealing adds.
-pub const TAG_BYTES: usize = 16;
-/// The longest plaintext of a record.
-pub const PLAIN_BYTES_MAX: usize = RECORD_BYTES_MAX - TAG_BYTES;
 /// The longest record of a stranger.
 pub const STRANGER_RECORD_BYTES_MAX: usize = 256;
-/// Bytes in front of each record: its length, little-endian.
-pub const RECORD_HEADER_BYTES: usize = 2;
 
 const MAGIC: &[u8; 7] = b"throngp";
 const PATTERN: &str = "Noise_NN_25519_ChaChaPoly_BLAKE2s";
@@ -214,31 +210,17 @@ impl Exchange {
     }
 
     /// The sealed channel and what binds an identity to it, once both messages have passed.
-    pub fn finish(self) -> Result<(Channel, [u8; 32]), PeerError> {
+    pub fn finish(mut self) -> Result<(Channel, [u8; 32]), PeerError> {
+        if !self.state.is_handshake_finished() {
+            return Err(PeerError::Noise);
+        }
         let binding = self.state.get_handshake_hash().try_into().map_err(|_| PeerError::Noise)?;
-        let state = self.state.into_transport_mode().map_err(|_| PeerError::Noise)?;
-        Ok((Channel { state }, binding))
-    }
-}
-
-/// An encrypted channel. Records carry their number implicitly: none can be left out, repeated or moved.
-pub struct Channel {
-    state: TransportState,
-}
-
-impl Channel {
-    /// Appends the sealed record of `plain` (at most [`PLAIN_BYTES_MAX`] bytes) with its length to `out`.
-    pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), PeerError> {
-        let length = plain.len() + TAG_BYTES;
-        let header = u16::try_from(length).map_err(|_| PeerError::RecordLength(length))?;
-        out.extend_from_slice(&header.to_le_bytes());
-        let start = out.len();
-        out.resize(start + length, 0);
-        self.state.write_message(plain, &mut out[start..]).map(|_| ()).map_err(|_| PeerError::Noise)
-    }
-
-    /// Opens a record into `plain`, which must hold [`RECORD_BYTES_MAX`] bytes; the length of the plaintext.
-    pub fn open(&mut self, record: &[u8], plain: &mut [u8]) -> Result<usize, PeerError> {
-        self.state.read_message(record, plain).map_err(|_| PeerError::Noise)
+        let (of_dialer, of_acceptor) = self.state.dangerously_get_raw_split();
+        let channel = if self.state.is_initiator() {
+            Channel::new(&of_dialer, &of_acceptor, &binding)
+        } else {
+            Channel::new(&of_acceptor, &of_dialer, &binding)
+        };
+        Ok((channel, binding))
     }
 }

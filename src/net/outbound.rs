@@ -17,7 +17,7 @@ impl Sockets {
             let Some(token) = self.dirty.pop() else { break };
             let Some(conn) = self.conns.get_mut(token) else { continue };
             conn.in_dirty = false;
-            match flush(conn, &mut self.scratch, WRITE_BUDGET) {
+            match flush(conn, WRITE_BUDGET) {
                 Ok((sent, more)) => {
                     Metrics::add(&self.metrics.bytes_sent, sent as u64);
                     let waits = !conn.out().pending().is_empty();

@@ -7,6 +7,7 @@
 use super::config::*;
 use super::noise::*;
 use super::queue::{ClassQueue, OutBuffer};
+use super::records::*;
 use crate::types::Seat;
 use crate::wire::{FRAME_HEADER_BYTES, FrameReader, Message, PEER_FRAME_BYTES_MAX, frame_header};
 use bytes::Bytes;
@@ -25,27 +26,15 @@ pub enum PeerEvent {
     Message(Message),
 }
 
-/// Scratch space that all connections of a loop share.
-pub struct Scratch {
-    plain: Box<[u8]>,
-    filling: Vec<u8>,
-}
-
-impl Default for Scratch {
-    fn default() -> Scratch {
-        Scratch { plain: vec![0; RECORD_BYTES_MAX].into(), filling: Vec::with_capacity(PLAIN_BYTES_MAX) }
-    }
-}
-
 enum Stage {
     /// Waits for the preface; a dialer has begun its exchange already.
     Preface(Option<Exchange>),
     /// Waits for the other side's message of the exchange.
     Exchange(Exchange),
     /// Waits for the other side's identity.
-    Identity(Channel, [u8; 32]),
+    Identity(Box<Channel>, [u8; 32]),
     /// Both are known to each other.
-    Open(Channel),
+    Open(Box<Channel>),
     /// Failed; takes nothing more.
     Closed,
 }
@@ -124,20 +113,15 @@ impl PeerLink {
         self.expected
     }
 
-    /// Takes bytes from the socket. After an error the connection is of no use; `out` may still hold bytes that
-    /// tell the other side why.
-    pub fn receive(
-        &mut self,
-        mut bytes: &[u8],
-        scratch: &mut Scratch,
-        events: &mut Vec<PeerEvent>,
-    ) -> Result<(), PeerError> {
+    /// Takes bytes from the socket; records are opened where they lie. After an error the connection is of no use; `out`
+    /// may still hold bytes that tell the other side why.
+    pub fn receive(&mut self, mut bytes: &mut [u8], events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
         while !bytes.is_empty() {
             if self.partial.is_empty() {
                 match self.unit(bytes)? {
                     Some(length) if length <= bytes.len() => {
-                        let (whole, rest) = bytes.split_at(length);
-                        self.take(whole, scratch, events)?;
+                        let (whole, rest) = bytes.split_at_mut(length);
+                        self.take(whole, events)?;
                         bytes = rest;
                     }
                     _ => {
@@ -147,12 +131,12 @@ impl PeerLink {
                 }
             } else {
                 let target = self.unit(&self.partial)?.unwrap_or(RECORD_HEADER_BYTES);
-                let (more, rest) = bytes.split_at(bytes.len().min(target - self.partial.len()));
+                let (more, rest) = bytes.split_at_mut(bytes.len().min(target - self.partial.len()));
                 self.partial.extend_from_slice(more);
                 bytes = rest;
                 if self.unit(&self.partial)? == Some(self.partial.len()) {
                     let mut whole = std::mem::take(&mut self.partial);
-                    self.take(&whole, scratch, events)?;
+                    self.take(&mut whole, events)?;
                     whole.clear();
                     self.partial = whole;
                 }
@@ -178,29 +162,21 @@ impl PeerLink {
     }
 
     /// One whole preface or record.
-    fn take(
-        &mut self,
-        whole: &[u8],
-        scratch: &mut Scratch,
-        events: &mut Vec<PeerEvent>,
-    ) -> Result<(), PeerError> {
-        let record = whole.get(RECORD_HEADER_BYTES..).unwrap_or_default();
+    fn take(&mut self, whole: &mut [u8], events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Closed) {
             Stage::Preface(exchange) => Stage::Exchange(self.take_preface(whole, exchange)?),
-            Stage::Exchange(exchange) => self.take_exchange(record, exchange)?,
+            Stage::Exchange(exchange) => self.take_exchange(&whole[RECORD_HEADER_BYTES..], exchange)?,
             Stage::Identity(mut channel, binding) => {
-                let length = channel.open(record, &mut scratch.plain)?;
-                let seat = self.take_identity(&scratch.plain[..length], &binding)?;
+                let seat = self.take_identity(channel.open(whole)?, &binding)?;
                 if self.role == Role::Acceptor {
-                    channel.seal(&self.identity.prove(self.role, &binding), &mut self.out.bytes)?;
+                    self.prove(&mut channel, &binding)?;
                 }
                 self.seat = Some(seat);
                 events.push(PeerEvent::Opened(seat));
                 Stage::Open(channel)
             }
             Stage::Open(mut channel) => {
-                let length = channel.open(record, &mut scratch.plain)?;
-                self.take_frames(&scratch.plain[..length], events)?;
+                self.take_frames(channel.open(whole)?, events)?;
                 Stage::Open(channel)
             }
             Stage::Closed => Stage::Closed,
@@ -224,11 +200,18 @@ impl PeerLink {
         if self.role == Role::Acceptor {
             put_record(&mut self.out.bytes, &exchange.write()?);
         }
-        let (mut channel, binding) = exchange.finish()?;
+        let (channel, binding) = exchange.finish()?;
+        let mut channel = Box::new(channel);
         if self.role == Role::Dialer {
-            channel.seal(&self.identity.prove(self.role, &binding), &mut self.out.bytes)?;
+            self.prove(&mut channel, &binding)?;
         }
         Ok(Stage::Identity(channel, binding))
+    }
+
+    fn prove(&mut self, channel: &mut Channel, binding: &[u8; 32]) -> Result<(), PeerError> {
+        let start = Channel::begin(&mut self.out.bytes);
+        self.out.bytes.extend_from_slice(&self.identity.prove(self.role, binding));
+        channel.seal(&mut self.out.bytes, start)
     }
 
     fn take_identity(&self, proof: &[u8], binding: &[u8; 32]) -> Result<Seat, PeerError> {
@@ -242,13 +225,9 @@ impl PeerLink {
     }
 
     fn take_frames(&mut self, plain: &[u8], events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
-        let (lane, bytes) = plain.split_first().ok_or(PeerError::Lane)?;
+        let (lane, mut bytes) = plain.split_first().ok_or(PeerError::Lane)?;
         let reader = self.readers.get_mut(usize::from(*lane)).ok_or(PeerError::Lane)?;
-        reader.push(bytes);
-        while let Some(mut frame) = reader.next()? {
-            if frame.payload.len() < COPY_BELOW {
-                frame.payload = Bytes::copy_from_slice(&frame.payload);
-            }
+        while let Some(frame) = reader.read(&mut bytes)? {
             let message = Message::decode(frame)?;
             if lane_of(&message) != usize::from(*lane) {
                 return Err(PeerError::Lane);
@@ -273,8 +252,8 @@ impl PeerLink {
         queue.push(message.kind(), payload)
     }
 
-    /// Seals as much of what waits as the socket is likely to take soon.
-    pub fn seal(&mut self, scratch: &mut Scratch) -> Result<(), PeerError> {
+    /// Seals as much of what waits as the socket is likely to take soon, in the bytes that go to the socket.
+    pub fn seal(&mut self) -> Result<(), PeerError> {
         let mut channel = match std::mem::replace(&mut self.stage, Stage::Closed) {
             Stage::Open(channel) => channel,
             other => {
@@ -283,30 +262,39 @@ impl PeerLink {
             }
         };
         let mut result = Ok(());
-        while result.is_ok() && self.out.pending().len() < SEALED_BYTES_MAX && self.fill(&mut scratch.filling)
+        while result.is_ok()
+            && self.out.pending().len() < SEALED_BYTES_MAX
+            && let Some(lane) = self.waiting_lane()
         {
-            result = channel.seal(&scratch.filling, &mut self.out.bytes);
+            let start = Channel::begin(&mut self.out.bytes);
+            self.fill(lane, start + RECORD_HEADER_BYTES + PLAIN_BYTES_MAX);
+            result = channel.seal(&mut self.out.bytes, start);
         }
         self.stage = Stage::Open(channel);
         result
     }
 
-    /// The plaintext of the next record; `false` if nothing waits.
-    fn fill(&mut self, record: &mut Vec<u8>) -> bool {
-        let small = self.current[SMALL].is_some() || !self.votes.is_empty() || !self.requests.is_empty();
-        let lane = if small { SMALL } else { BULK };
-        record.clear();
-        record.push(lane as u8);
-        while record.len() < PLAIN_BYTES_MAX {
+    /// The lane of the next record; `None` if nothing waits.
+    fn waiting_lane(&self) -> Option<usize> {
+        if self.current[SMALL].is_some() || !self.votes.is_empty() || !self.requests.is_empty() {
+            Some(SMALL)
+        } else {
+            (self.current[BULK].is_some() || !self.bulk.is_empty()).then_some(BULK)
+        }
+    }
+
+    /// Appends the plaintext of a record, up to where it may end.
+    fn fill(&mut self, lane: usize, end: usize) {
+        self.out.bytes.push(lane as u8);
+        while self.out.bytes.len() < end {
             let Some(mut outgoing) = self.current[lane].take().or_else(|| self.next_frame(lane)) else {
                 break;
             };
-            outgoing.write(record);
+            outgoing.write(&mut self.out.bytes, end);
             if outgoing.left() > 0 {
                 self.current[lane] = Some(outgoing);
             }
         }
-        record.len() > 1
     }
 
     fn next_frame(&mut self, lane: usize) -> Option<Outgoing> {
@@ -323,14 +311,14 @@ impl Outgoing {
         FRAME_HEADER_BYTES + self.payload.len() - self.sent
     }
 
-    /// Appends as much as fits.
-    fn write(&mut self, record: &mut Vec<u8>) {
-        let start = record.len();
+    /// Appends as much as fits before `end`.
+    fn write(&mut self, out: &mut Vec<u8>, end: usize) {
+        let start = out.len();
         let header = self.header.get(self.sent..).unwrap_or_default();
-        record.extend_from_slice(&header[..header.len().min(PLAIN_BYTES_MAX - record.len())]);
+        out.extend_from_slice(&header[..header.len().min(end - out.len())]);
         let payload = &self.payload[self.sent.saturating_sub(FRAME_HEADER_BYTES)..];
-        record.extend_from_slice(&payload[..payload.len().min(PLAIN_BYTES_MAX - record.len())]);
-        self.sent += record.len() - start;
+        out.extend_from_slice(&payload[..payload.len().min(end - out.len())]);
+        self.sent += out.len() - start;
     }
 }
 

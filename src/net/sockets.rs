@@ -5,7 +5,7 @@ use super::config::*;
 use super::conn::{Conn, Gone, Link, connected, read_some};
 use super::dialer::Dialer;
 use super::noise::Identity;
-use super::peer::{PeerEvent, PeerLink, Scratch};
+use super::peer::{PeerEvent, PeerLink};
 use super::queue::ReadyList;
 use super::slab::Slab;
 use super::turns::{STANDINGS, Standing};
@@ -107,7 +107,6 @@ pub struct Sockets {
     pub(super) clients: usize,
     stall_check: Time,
     buffer: Box<[u8]>,
-    pub(super) scratch: Scratch,
     peer_events: Vec<PeerEvent>,
 }
 
@@ -139,7 +138,6 @@ impl Sockets {
             clients: 0,
             stall_check: now + STALL_CHECK,
             buffer: vec![0; PEER_READ_BUDGET.max(CLIENT_READ_BUDGET)].into(),
-            scratch: Scratch::default(),
             peer_events: Vec::new(),
         }
     }
@@ -316,7 +314,7 @@ impl Sockets {
             let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { break };
             budget -= bytes.len();
             Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
-            result = link.receive(bytes, &mut self.scratch, &mut self.peer_events);
+            result = link.receive(bytes, &mut self.peer_events);
         }
         let turn = if *readable { Turn::More } else { Turn::Done };
         for event in std::mem::take(&mut self.peer_events) {

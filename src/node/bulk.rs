@@ -5,7 +5,9 @@ use super::jobs::Job;
 use super::{Node, OnDisk, Output};
 use crate::consensus::verify_before;
 use crate::store::RecordKind;
-use crate::types::params::{ACCOUNTS_AHEAD_MAX, ROWS_MAX, SEAL_AGE_MAX, UNCOMMITTED_BYTES_MAX};
+use crate::types::params::{
+    ACCOUNTS_AHEAD_MAX, ROWS_MAX, SEAL_AGE_BLOBS_MAX, SEAL_AGE_MAX, UNCOMMITTED_BYTES_MAX,
+};
 use crate::types::{Ack, BatchId, BatchRef, Content, Effect, Policy, Seat, SeatSet, Sequence, Time, Verdict};
 use crate::wire::{Batch, Message};
 use bytes::Bytes;
@@ -21,11 +23,11 @@ impl Node {
     /// When rows must be sealed, if there are any and they may be.
     pub(super) fn seal_due(&self) -> Option<Time> {
         let since = self.rows_since?;
-        let full = match self.shared.rules.content {
-            Content::Rows => self.shared.mempool.len() >= ROWS_MAX as usize,
-            Content::Opaque => self.shared.blobs.is_full(),
+        let (full, age_max) = match self.shared.rules.content {
+            Content::Rows => (self.shared.mempool.len() >= ROWS_MAX as usize, SEAL_AGE_MAX),
+            Content::Opaque => (self.shared.blobs.is_full(), SEAL_AGE_BLOBS_MAX),
         };
-        self.may_seal().then(|| if full { self.now } else { since + SEAL_AGE_MAX })
+        self.may_seal().then(|| if full { self.now } else { since + age_max })
     }
 
     /// An author keeps at most a window of batches outstanding, none beyond what others would count: that is two windows

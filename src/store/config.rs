@@ -27,6 +27,9 @@ pub struct StoreConfig {
     pub queue_records_max: u64,
     /// A group takes no further records once it has this many bytes: it bounds how long one sync can take.
     pub group_bytes_max: u64,
+    /// Bytes of the newest full segments that the system is left to keep in memory; older ones are read from disk. It
+    /// should hold what is still in use: what is not settled yet, and what peers that are a little behind ask for.
+    pub cached_bytes: u64,
 }
 
 impl Default for StoreConfig {
@@ -37,6 +40,7 @@ impl Default for StoreConfig {
             queue_bytes_max: 64 << 20,
             queue_records_max: 1 << 14,
             group_bytes_max: 8 << 20,
+            cached_bytes: 256 << 20,
         }
     }
 }

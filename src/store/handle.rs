@@ -1,5 +1,6 @@
 //! The store as its user holds it: opening, the bounded queue in front of the writer, closing.
 
+use super::cache::Cached;
 use super::format::SEGMENT_HEAD_BYTES;
 use super::guard::{Guard, GuardFile, GuardState};
 use super::recover::{self, Log, Recovered, TornTail};
@@ -163,6 +164,7 @@ impl Store {
             guard: file,
             end: log.end,
             prepared: log.prepared,
+            cached: Cached::new(config.cached_bytes),
             queue: queue.clone(),
             receiver,
             meter: meter.clone(),

@@ -6,7 +6,7 @@
 //! fail as errors, before it is mapped at opening.
 
 use bytes::Bytes;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -32,7 +32,8 @@ impl Map {
     }
 
     /// The bytes of a durable range; `None` when it does not lie within the map. The caller guarantees that the
-    /// range is synced: the store writes every byte of a segment at most once, and never again after its sync.
+    /// range is synced: the store writes every byte of a record once, and never again after its sync. (What it writes
+    /// again is zeros over the zeros behind the last record, where nothing is durable yet.)
     pub(super) fn slice(&self, range: Range<usize>) -> Option<&[u8]> {
         if range.start > range.end || range.end > self.raw.len() {
             return None;
@@ -42,6 +43,14 @@ impl Map {
         // the directory's lock keeps every other store away. The file is never truncated by a store, so the pages
         // exist. No reference to the map as a whole is ever made, so the writer's ranges are never borrowed.
         Some(unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(range.start), range.len()) })
+    }
+
+    /// Takes all pages out of the map; an access brings them back from the file.
+    pub(super) fn forget_pages(&self) -> io::Result<()> {
+        // SAFETY: the map is shared and read-only, so nothing of it lives in its pages alone: what they held stands in
+        // the page cache and in the file, and an access finds the same bytes there. So no borrow of a range sees a
+        // change.
+        unsafe { self.raw.unchecked_advise(UncheckedAdvice::DontNeed) }
     }
 
     /// A view of a durable range, without a copy, valid while it is held.

@@ -11,6 +11,7 @@
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
 //!   first part is written and synced before the second is begun. If a record of the group raises the guard, the guard is
 //!   written and synced after the group and before any of it is reported.
+//! - Upon a full segment: the newest few stay in the system's memory, older ones leave it. Views on them stay good.
 //! - Upon a failed write or sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
 //!   sync that succeeds proves nothing: nothing is retried.
 //!
@@ -29,6 +30,7 @@
 //!   tear: what was signed last stands in the guard as well.
 //! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held.
 
+mod cache;
 mod config;
 mod error;
 mod format;

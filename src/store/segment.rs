@@ -4,8 +4,11 @@ use super::format::{HeadFault, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::guard::{GUARD_NAME, GUARD_NEW_NAME};
 use super::map::Map;
 use super::{Damage, StoreError};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -159,15 +162,33 @@ fn map_of(file: &File, path: &Path, head: &SegmentHead) -> Result<Arc<Map>, Stor
 }
 
 /// Zeros are written, not only reserved: a sync of reserved room converts extents each time and is many times slower.
+///
+/// They go past the page cache where the file system lets them: nobody reads them, and one piece after the other leaves
+/// the disk to the writer's syncs in between, where a whole segment of dirty pages would hold them up.
 fn fill(path: &Path, head: &SegmentHead) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
-    file.write_all(&head.page())?;
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut left = head.bytes() - SEGMENT_HEAD_BYTES as u64;
+    match fill_with(path, head, OFlags::DIRECT) {
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            fill_with(path, head, OFlags::empty())
+        }
+        filled => filled,
+    }
+}
+
+fn fill_with(path: &Path, head: &SegmentHead, flags: OFlags) -> io::Result<()> {
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let mut file =
+        OpenOptions::new().create(true).truncate(true).write(true).custom_flags(flags).open(path)?;
+    // Direct writes want memory, offset and length in whole blocks, and no disk has larger ones than a page.
+    let mut memory = vec![0; SEGMENT_HEAD_BYTES + ZEROS_BYTES];
+    let aligned = memory.as_ptr().align_offset(SEGMENT_HEAD_BYTES);
+    let piece = &mut memory[aligned..aligned + ZEROS_BYTES];
+    piece[..SEGMENT_HEAD_BYTES].copy_from_slice(&head.page());
+    let mut left = head.bytes();
     while left > 0 {
-        let piece = left.min(ZEROS_BYTES as u64);
-        file.write_all(&zeros[..piece as usize])?;
-        left -= piece;
+        let length = left.min(ZEROS_BYTES as u64);
+        file.write_all(&piece[..length as usize])?;
+        piece[..SEGMENT_HEAD_BYTES].fill(0);
+        left -= length;
     }
     file.sync_all()
 }

@@ -2,7 +2,10 @@
 //!
 //! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros.
 
-use super::format::{self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SegmentHead};
+use super::cache::Cached;
+use super::format::{
+    self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SEGMENT_HEAD_BYTES, SegmentHead,
+};
 use super::guard::GuardFile;
 use super::handle::{OnSynced, Queue, StoreMeter};
 use super::segment::Segment;
@@ -49,6 +52,8 @@ pub(super) struct Writer {
     pub(super) end: usize,
     /// Empty segments after the current one.
     pub(super) prepared: VecDeque<Segment>,
+    /// Full segments that are in memory.
+    pub(super) cached: Cached,
     pub(super) queue: Arc<Queue>,
     pub(super) receiver: Receiver<Vec<Append>>,
     pub(super) meter: Arc<StoreMeter>,
@@ -145,7 +150,7 @@ impl Writer {
         tracing::debug!(segment = %next.path.display(), "next segment");
         self.key = next.head.record_key();
         self.end = format::SEGMENT_HEAD_BYTES;
-        self.current = next;
+        self.cached.add(std::mem::replace(&mut self.current, next));
     }
 
     /// An empty segment: one that was prepared, or else waits for the helper.
@@ -229,6 +234,9 @@ impl Part {
             pieces.push(IoSlice::new(&record.payload));
             pieces.push(IoSlice::new(&PADDING[..padding]));
         }
+        // Zeros over zeros, up to the end of the page: so the page need not be read to be written.
+        const PAGE: [u8; SEGMENT_HEAD_BYTES] = [0; SEGMENT_HEAD_BYTES];
+        pieces.push(IoSlice::new(&PAGE[..self.end.next_multiple_of(PAGE.len()) - self.end]));
         pieces.retain(|piece| !piece.is_empty());
         write_all_at(file, &mut pieces, self.start as u64)
     }

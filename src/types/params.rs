@@ -60,6 +60,9 @@ pub const ROUND_INTERVAL_PER_SEAT: Duration = Duration::from_millis(2);
 pub const IDLE_BEAT: Duration = Duration::from_millis(500);
 /// Rows wait in the mempool at most this long for company before they are sealed.
 pub const SEAL_AGE_MAX: Duration = Duration::from_millis(50);
+/// The same for blobs. Rows are dear to check one by one, so they wait longer for company; a batch of blobs costs
+/// hardly more than its bytes.
+pub const SEAL_AGE_BLOBS_MAX: Duration = Duration::from_millis(20);
 /// Bytes of accepted vertices not yet output above which vertices carry no new acks, 64 MiB.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 /// Rounds of vertices kept below the floor for peers that are behind, as a multiple of the collection depth.

@@ -6,7 +6,7 @@
 
 use super::checkpoint::{put_certificate, read_certificate};
 use super::cursor::{Put, Reader};
-use super::{Blobs, Frame, Rows, WireError};
+use super::{Blobs, FRAME_HEADER_BYTES, Frame, Rows, WireError, frame_header};
 use crate::types::params::{EFFECT_BYTES, KEY_BYTES, VERSION, WITNESS_BYTES};
 use crate::types::{Account, AccountNumber, BlockHash, Certificate, ChainId, Height, Seat, Time};
 use bytes::Bytes;
@@ -196,7 +196,21 @@ impl Request {
     /// The frame's kind and payload.
     pub fn encode(&self) -> (u8, Vec<u8>) {
         let mut out = Vec::new();
-        let kind = match self {
+        (self.encode_to(&mut out), out)
+    }
+
+    /// The whole frame.
+    pub fn frame(&self) -> Vec<u8> {
+        let mut out = vec![0; FRAME_HEADER_BYTES];
+        let kind = self.encode_to(&mut out);
+        let header = frame_header(kind, out.len() - FRAME_HEADER_BYTES);
+        out[..FRAME_HEADER_BYTES].copy_from_slice(&header);
+        out
+    }
+
+    /// Appends the payload; the frame's kind.
+    fn encode_to(&self, out: &mut Vec<u8>) -> u8 {
+        match self {
             Request::Hello => {
                 out.put_u8(VERSION);
                 1
@@ -212,6 +226,7 @@ impl Request {
                 5
             }
             Request::SubmitBlobs { id, blobs } => {
+                out.reserve(BLOBS_HEAD_BYTES + blobs.column().len());
                 out.put_u64(*id).put_count(blobs.len()).put_u32(blobs.blob_bytes()).put(blobs.column());
                 6
             }
@@ -219,8 +234,7 @@ impl Request {
                 out.put_u64(height.0);
                 7
             }
-        };
-        (kind, out)
+        }
     }
 
     /// Decodes a frame from a client.

@@ -6,6 +6,9 @@ use bytes::{Bytes, BytesMut};
 /// Bytes before a frame's payload: length of the payload u32, kind u8.
 pub const FRAME_HEADER_BYTES: usize = 5;
 
+/// Space is set aside for so many times the bytes of a frame that have come, up to its length.
+const SPACE_AHEAD: usize = 16;
+
 /// One whole frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
@@ -26,7 +29,8 @@ pub fn frame_header(kind: u8, payload_bytes: usize) -> [u8; FRAME_HEADER_BYTES] 
 }
 
 /// Cuts a stream into frames. Holds at most one unfinished frame, whose announced length was checked against the
-/// limit before any space is set aside; space grows with the bytes that really came.
+/// limit before any space is set aside; space grows with the bytes that really came, and stays within [`SPACE_AHEAD`]
+/// times as much.
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: BytesMut,
@@ -42,6 +46,37 @@ impl FrameReader {
     /// Raises or lowers the limit, once it is known who speaks.
     pub fn set_payload_bytes_max(&mut self, most: usize) {
         self.payload_bytes_max = most;
+    }
+
+    /// Takes as many bytes from the front as the frame that is under way needs; that frame once it is whole, `None` if
+    /// all bytes are taken and it is not. Frames share no memory with each other.
+    ///
+    /// # Errors
+    /// As [`FrameReader::next`].
+    pub fn read(&mut self, bytes: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        if self.buffer.is_empty()
+            && let Some((kind, length)) = self.header(bytes)?
+            && let Some(payload) = bytes[FRAME_HEADER_BYTES..].get(..length)
+        {
+            *bytes = &bytes[FRAME_HEADER_BYTES + length..];
+            return Ok(Some(Frame { kind, payload: Bytes::copy_from_slice(payload) }));
+        }
+        while !bytes.is_empty() {
+            let whole = match self.header(&self.buffer)? {
+                Some((_, length)) => FRAME_HEADER_BYTES + length,
+                None => FRAME_HEADER_BYTES,
+            };
+            let (more, rest) = bytes.split_at(bytes.len().min(whole - self.buffer.len()));
+            let ahead = SPACE_AHEAD * (self.buffer.len() + more.len());
+            self.buffer.reserve(whole.min(ahead) - self.buffer.len());
+            self.buffer.extend_from_slice(more);
+            *bytes = rest;
+            if let Some(frame) = self.next()? {
+                self.buffer = BytesMut::new();
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes bytes as they came. Call [`FrameReader::next`] until it has no more before pushing again.
@@ -60,20 +95,23 @@ impl FrameReader {
     /// [`WireError::Limit`] as soon as a header announces too much; the stream cannot be used any more.
     #[allow(clippy::should_implement_trait, reason = "it is an iterator only between pushes")]
     pub fn next(&mut self) -> Result<Option<Frame>, WireError> {
-        let Some((header, _)) = self.buffer.split_first_chunk::<FRAME_HEADER_BYTES>() else {
-            return Ok(None);
-        };
-        let [a, b, c, d, kind] = *header;
-        let length = u32::from_le_bytes([a, b, c, d]) as usize;
-        if length > self.payload_bytes_max {
-            let most = self.payload_bytes_max as u64;
-            return Err(WireError::Limit { what: "frame", found: length as u64, most });
-        }
+        let Some((kind, length)) = self.header(&self.buffer)? else { return Ok(None) };
         if self.buffer.len() < FRAME_HEADER_BYTES + length {
             return Ok(None);
         }
         let mut whole = self.buffer.split_to(FRAME_HEADER_BYTES + length);
         let payload = whole.split_off(FRAME_HEADER_BYTES).freeze();
         Ok(Some(Frame { kind, payload }))
+    }
+
+    /// Kind and length of the payload that a frame at the front of `bytes` announces; `None` while that is unknown.
+    fn header(&self, bytes: &[u8]) -> Result<Option<(u8, usize)>, WireError> {
+        let Some(&[a, b, c, d, kind]) = bytes.first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        if length > self.payload_bytes_max {
+            let most = self.payload_bytes_max as u64;
+            return Err(WireError::Limit { what: "frame", found: length as u64, most });
+        }
+        Ok(Some((kind, length)))
     }
 }

@@ -75,6 +75,7 @@ proptest! {
     fn a_request_decodes_to_itself(request in request()) {
         let (kind, payload) = request.encode();
         prop_assert!(payload.len() <= CLIENT_FRAME_BYTES_MAX);
+        prop_assert_eq!(request.frame(), [&frame_header(kind, payload.len())[..], &payload].concat());
         prop_assert_eq!(Request::decode(frame(kind, payload)), Ok(request));
     }
 
@@ -92,6 +93,7 @@ proptest! {
     ) {
         let sent: Vec<u8> =
             frames.iter().flat_map(|(kind, payload)| [&frame_header(*kind, payload.len())[..], payload].concat()).collect();
+        let (mut taker, mut taken) = (FrameReader::new(40), Vec::new());
         let (mut reader, mut rest, mut came) = (FrameReader::new(40), &sent[..], Vec::new());
         for cut in cuts.iter().cycle() {
             let (head, tail) = rest.split_at(rest.len().min(*cut));
@@ -99,13 +101,19 @@ proptest! {
             while let Some(frame) = reader.next().expect("within the limit") {
                 came.push((frame.kind, frame.payload.to_vec()));
             }
+            let mut bytes = head;
+            while let Some(frame) = taker.read(&mut bytes).expect("within the limit") {
+                taken.push((frame.kind, frame.payload.to_vec()));
+            }
+            prop_assert!(bytes.is_empty());
             rest = tail;
             if rest.is_empty() {
                 break;
             }
         }
-        prop_assert_eq!(came, frames);
-        prop_assert_eq!(reader.waiting(), 0);
+        prop_assert_eq!(&came, &frames);
+        prop_assert_eq!(&taken, &frames);
+        prop_assert_eq!((reader.waiting(), taker.waiting()), (0, 0));
     }
 
     #[test]

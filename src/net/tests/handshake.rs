@@ -3,30 +3,34 @@
 use super::*;
 use crate::net::config::SMALL_FRAME_BYTES_MAX;
 use crate::net::noise::{Exchange, PREFACE_BYTES, PeerError, Role};
-use crate::net::peer::{PeerEvent, PeerLink, Scratch};
+use crate::net::peer::{PeerEvent, PeerLink};
+use crate::net::records::Channel;
 use crate::types::Round;
 use crate::wire::{PEER_FRAME_BYTES_MAX, WireError};
 
 /// What one side sends goes to the other, in pieces of `piece` bytes, until neither has more or one fails.
 fn converse(a: &mut PeerLink, b: &mut PeerLink, piece: usize) -> Result<[Vec<PeerEvent>; 2], PeerError> {
     let mut events = [Vec::new(), Vec::new()];
-    let mut scratch = Scratch::default();
     loop {
         let mut quiet = true;
         for turn in 0..2 {
             let (from, to) = if turn == 0 { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
-            from.seal(&mut scratch)?;
-            let bytes = from.out.pending().to_vec();
+            from.seal()?;
+            let mut bytes = from.out.pending().to_vec();
             from.out.consume(bytes.len());
             quiet &= bytes.is_empty();
-            for bytes in bytes.chunks(piece) {
-                to.receive(bytes, &mut scratch, &mut events[1 - turn])?;
+            for bytes in bytes.chunks_mut(piece) {
+                to.receive(bytes, &mut events[1 - turn])?;
             }
         }
         if quiet {
             return Ok(events);
         }
     }
+}
+
+fn receive(link: &mut PeerLink, bytes: &[u8]) -> Result<(), PeerError> {
+    link.receive(&mut bytes.to_vec(), &mut Vec::new())
 }
 
 fn links(dialer: Identity, acceptor: Identity, dialed: u16) -> (PeerLink, PeerLink) {
@@ -48,23 +52,21 @@ fn validators_prove_their_seats_to_each_other_however_the_bytes_are_cut() {
 #[test]
 fn another_chain_is_refused_before_any_exchange_and_named_to_both() {
     let (mut a, mut b) = links(identity(1, 0, 2), identity(2, 1, 2), 1);
-    let mut scratch = Scratch::default();
     let chain = |error| matches!(error, Err(PeerError::Chain { .. }));
-    assert!(chain(b.receive(a.out.pending(), &mut scratch, &mut Vec::new())));
+    assert!(chain(receive(&mut b, a.out.pending())));
     assert_eq!(b.out.pending().len(), PREFACE_BYTES, "nothing but its own preface");
-    assert!(chain(a.receive(b.out.pending(), &mut scratch, &mut Vec::new())));
+    assert!(chain(receive(&mut a, b.out.pending())));
 }
 
 #[test]
 fn another_version_and_other_software_are_refused() {
     let mut preface = identity(1, 0, 2).preface();
     preface[7] += 1;
-    let mut scratch = Scratch::default();
     let mut link = PeerLink::accept(Arc::new(identity(1, 1, 2)));
-    let refused = link.receive(&preface, &mut scratch, &mut Vec::new());
+    let refused = receive(&mut link, &preface);
     assert_eq!(refused, Err(PeerError::Version(preface[7])));
     let mut link = PeerLink::accept(Arc::new(identity(1, 1, 2)));
-    let refused = link.receive(b"GET / HTTP/1.1\r\n\r\n", &mut scratch, &mut Vec::new());
+    let refused = receive(&mut link, b"GET / HTTP/1.1\r\n\r\n");
     assert_eq!(refused, Err(PeerError::Magic));
     assert!(link.out.pending().is_empty(), "a stranger learns nothing");
 }
@@ -112,7 +114,7 @@ fn garbage_inside_the_handshake_ends_it() {
     let preface = identity(1, 0, 2).preface();
     let refused = |bytes: &[u8]| {
         let mut link = PeerLink::accept(Arc::new(identity(1, 1, 2)));
-        link.receive(&[&preface, bytes].concat(), &mut Scratch::default(), &mut Vec::new())
+        receive(&mut link, &[&preface, bytes].concat())
     };
     let record = |length: u16| [&length.to_le_bytes()[..], &vec![0xAB; length.into()]].concat();
     assert_eq!(refused(&record(20)), Err(PeerError::Noise), "too short for an exchange");
@@ -134,16 +136,18 @@ fn a_frame_or_lane_beyond_the_limits_ends_an_open_connection() {
         let mut link = PeerLink::accept(Arc::new(acceptor));
         let dialer = identity(1, 0, 2);
         let mut exchange: Exchange = dialer.exchange(Role::Dialer).unwrap();
-        let mut scratch = Scratch::default();
         let first = exchange.write().unwrap();
         let opening = [&dialer.preface()[..], &(first.len() as u16).to_le_bytes(), &first].concat();
-        link.receive(&opening, &mut scratch, &mut Vec::new()).unwrap();
+        receive(&mut link, &opening).unwrap();
         exchange.read(&link.out.pending()[PREFACE_BYTES + 2..]).unwrap();
         let (mut channel, binding) = exchange.finish().unwrap();
         let mut bytes = Vec::new();
-        channel.seal(&dialer.prove(Role::Dialer, &binding), &mut bytes).unwrap();
-        channel.seal(plain, &mut bytes).unwrap();
-        link.receive(&bytes, &mut scratch, &mut Vec::new())
+        for plain in [&dialer.prove(Role::Dialer, &binding), plain] {
+            let start = Channel::begin(&mut bytes);
+            bytes.extend_from_slice(plain);
+            channel.seal(&mut bytes, start).unwrap();
+        }
+        receive(&mut link, &bytes)
     };
     let limit = |found: usize, most: usize| {
         Err(PeerError::Wire(WireError::Limit { what: "frame", found: found as u64, most: most as u64 }))
@@ -169,7 +173,7 @@ fn a_vote_overtakes_batches_that_wait() {
         let message = batch(sequence, 4096);
         assert!(a.send(&message, message.payload()));
     }
-    a.seal(&mut Scratch::default()).unwrap();
+    a.seal().unwrap();
     let vote = Message::Frontier(vec![Round(5)]);
     assert!(a.send(&vote, vote.payload()));
     let [_, events] = converse(&mut a, &mut b, 1 << 16).unwrap();

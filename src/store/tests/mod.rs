@@ -104,6 +104,26 @@ fn what_was_synced_is_there_after_reopening() {
 }
 
 #[test]
+fn views_stay_good_when_their_segment_leaves_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { cached_bytes: 0, ..small() };
+    let mut store = Store::open(dir.path(), &CHAIN, &config).unwrap().store;
+    let told = start(&mut store);
+    let mut views = Vec::new();
+    for number in 0..60 {
+        let bytes = payload(number as u8, 1500);
+        store.append(vec![append_of(number, RecordKind::Batch, &bytes)]).unwrap();
+        let synced = told.recv().unwrap().unwrap().remove(0);
+        // Read once, so that the map knows its pages before they go.
+        assert_eq!(synced.view, bytes);
+        views.push((synced.view, bytes));
+    }
+    store.close().unwrap();
+    assert!(segment::list(dir.path()).unwrap().segments > 4);
+    assert!(views.iter().all(|(view, bytes)| view == bytes));
+}
+
+#[test]
 fn what_waits_goes_out_as_one_group() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path()).unwrap().store;

@@ -329,6 +329,11 @@ fn a_frame_is_refused_as_soon_as_its_header_announces_too_much() {
     reader.set_payload_bytes_max(101);
     assert_eq!(reader.next(), Ok(None));
     assert_eq!(reader.waiting(), FRAME_HEADER_BYTES);
+    for piece in [1, 4, 9] {
+        let (header, mut reader) = (frame_header(9, 101), FrameReader::new(100));
+        let read = header.chunks(piece).map(|mut piece| reader.read(&mut piece)).last();
+        assert_eq!(read.and_then(limit), Some("frame"));
+    }
 }
 
 #[test]

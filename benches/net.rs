@@ -1,0 +1,181 @@
+//! What a connection between validators moves over loopback, beside the same bytes without encryption.
+//!
+//! One thread and one connection: it writes until the socket is full, reads until it is empty, and so on, with the
+//! engine's own framing, sealing and decoding. So a figure is that of one core that does the work of *both* ends; a node
+//! does half of it.
+//!
+//! Not measured: the poll of an event loop, many connections and their fairness, the machine behind them, a real wire.
+
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use throng::crypto::{KeySet, public_key, signing_key_from_seed};
+use throng::net::{Identity, PeerEvent, PeerLink};
+use throng::types::*;
+use throng::wire::{FRAME_HEADER_BYTES, Frame, FrameReader, Gathered, Message, frame_header, seal_blobs};
+
+const CHAIN: ChainId = ChainId([7; 32]);
+/// Bytes that one read asks for, as in the event loop.
+const READ_BYTES: usize = 256 << 10;
+
+/// Both ends of a connection.
+struct Pair {
+    ends: [TcpStream; 2],
+    buffer: Vec<u8>,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let dialer = TcpStream::connect(listener.local_addr().expect("its address")).expect("loopback");
+        let ends = [dialer, listener.accept().expect("the dialer waits").0];
+        for end in &ends {
+            end.set_nonblocking(true).expect("a socket");
+            end.set_nodelay(true).expect("a socket");
+        }
+        Pair { ends, buffer: vec![0; READ_BYTES] }
+    }
+
+    /// What the socket of an end takes of `bytes`.
+    fn write(&mut self, from: usize, bytes: &[u8]) -> usize {
+        match self.ends[from].write(bytes) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("loopback broke: {error}"),
+        }
+    }
+
+    /// Bytes that have come to an end.
+    fn read(&mut self, at: usize) -> Option<&mut [u8]> {
+        match self.ends[at].read(&mut self.buffer) {
+            Ok(count) if count > 0 => Some(&mut self.buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            other => panic!("loopback broke: {other:?}"),
+        }
+    }
+
+    /// Moves plain bytes from one end to the other; `take` is given them as they come.
+    fn move_plain(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) {
+        let (mut sent, mut came) = (0, 0);
+        while came < bytes.len() {
+            sent += self.write(0, &bytes[sent..]);
+            while let Some(piece) = self.read(1) {
+                came += piece.len();
+                take(piece);
+            }
+        }
+    }
+
+    /// Moves what one link has to say to the other, until so many messages have come.
+    fn move_sealed(&mut self, links: &mut [PeerLink; 2], from: usize, messages: usize) {
+        let mut events = Vec::new();
+        while events.len() < messages {
+            links[from].seal().expect("an open connection");
+            let sent = self.write(from, links[from].out.pending());
+            links[from].out.consume(sent);
+            while let Some(piece) = self.read(1 - from) {
+                links[1 - from].receive(piece, &mut events).expect("what the other end sealed");
+            }
+        }
+    }
+}
+
+fn identity(seat: u8) -> Arc<Identity> {
+    let key = |seat: u8| signing_key_from_seed([seat + 1; 32]);
+    let seats = Arc::new(KeySet::new(&[public_key(&key(0)), public_key(&key(1))]));
+    Arc::new(Identity { chain: CHAIN, seat: Seat(seat.into()), key: key(seat), seats })
+}
+
+/// A connection whose ends know each other.
+fn connected() -> (Pair, [PeerLink; 2]) {
+    let dialer = PeerLink::dial(identity(0), Seat(1)).expect("an exchange of keys");
+    let (mut pair, mut links) = (Pair::new(), [dialer, PeerLink::accept(identity(1))]);
+    let mut events: Vec<PeerEvent> = Vec::new();
+    while links.iter().any(|link| link.seat().is_none()) {
+        for from in [0, 1] {
+            let sent = pair.write(from, links[from].out.pending());
+            links[from].out.consume(sent);
+            while let Some(piece) = pair.read(1 - from) {
+                links[1 - from].receive(piece, &mut events).expect("an honest end");
+            }
+        }
+    }
+    (pair, links)
+}
+
+/// A message whose frame has about so many bytes.
+fn small(bytes: usize) -> Message {
+    Message::Frontier(vec![Round(5); (bytes - FRAME_HEADER_BYTES) / 8])
+}
+
+fn bulk(bytes: usize) -> Message {
+    let mut blobs = Gathered::new(512);
+    blobs.gather(&vec![5; bytes]);
+    let slot = (Epoch(0), Seat(0), Sequence(1));
+    Message::Batch(seal_blobs(&signing_key_from_seed([1; 32]), &CHAIN, slot, blobs))
+}
+
+/// So many of a message in a row: as plain frames, and sealed.
+fn bench_messages(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, message: &Message, count: usize) {
+    let payload = message.payload();
+    let frame = [&frame_header(message.kind(), payload.len())[..], &payload].concat();
+    let (bytes, frames) = (frame.len(), frame.repeat(count));
+    group.throughput(match message {
+        Message::Batch(_) => Throughput::Bytes((bytes * count) as u64),
+        _ => Throughput::Elements(count as u64),
+    });
+
+    let (mut pair, mut reader) = (Pair::new(), FrameReader::new(bytes));
+    group.bench_function(format!("{name}/bytes={bytes}/plain"), |bench| {
+        bench.iter(|| {
+            let mut came = 0;
+            pair.move_plain(&frames, |mut piece| {
+                while let Some(Frame { kind, payload }) = reader.read(&mut piece).expect("whole frames") {
+                    Message::decode(Frame { kind, payload }).expect("encoded here");
+                    came += 1;
+                }
+            });
+            assert_eq!(came, count);
+        });
+    });
+
+    let (mut pair, mut links) = connected();
+    group.bench_function(format!("{name}/bytes={bytes}/sealed"), |bench| {
+        bench.iter(|| {
+            for _ in 0..count {
+                assert!(links[0].send(message, payload.clone()), "the queue has room for all of them");
+            }
+            pair.move_sealed(&mut links, 0, count);
+        });
+    });
+}
+
+/// Plain TCP without frames: the limit of what a connection moves here.
+fn bench_tcp(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: usize) {
+    let (mut pair, sent) = (Pair::new(), vec![5; bytes * count]);
+    group.throughput(Throughput::Bytes(sent.len() as u64));
+    group.bench_function(format!("tcp/bytes={bytes}"), |bench| {
+        bench.iter(|| pair.move_plain(&sent, |_| {}));
+    });
+}
+
+fn bench_net(criterion: &mut Criterion) {
+    // Without `--bench` cargo runs this as a test, and criterion runs each function once.
+    let tiny = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
+    let (votes, batches) = if tiny { (3, 2) } else { (2_000, 16) };
+
+    let mut group = criterion.benchmark_group("net");
+    group.sample_size(20);
+    group.measurement_time(std::time::Duration::from_secs(1));
+    group.warm_up_time(std::time::Duration::from_millis(500));
+    bench_messages(&mut group, "votes", &small(200), votes);
+    bench_messages(&mut group, "batches", &bulk(256 << 10), batches);
+    bench_tcp(&mut group, 256 << 10, batches);
+    group.finish();
+}
+
+criterion_group!(benches, bench_net);
+criterion_main!(benches);
