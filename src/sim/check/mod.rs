@@ -4,8 +4,8 @@
 //! | checker | holds |
 //! | --- | --- |
 //! | [`chain`] | one block hash per height over all nodes and restarts, each block on the one before |
-//! | [`rows`] | every block's rows replayed on a plain model: each nonce once, the outcome codes, constant supply |
-//! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants |
+//! | [`rows`] | every block's rows replayed on a plain model: each nonce once, the outcome codes, the root of the table at checkpoints, constant supply |
+//! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants; nobody acks what its disk may lose |
 //! | [`slots`] | never two vertices of one author and round, or two batches of one author and number |
 //! | [`memory`] | whatever waits stays under its bound |
 //!
@@ -66,7 +66,7 @@ impl Checks {
     /// A node sends a vertex, its own or another's.
     pub fn vertex_sent(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), Violation> {
         if self.slots.vertex(node, vertex).map_err(as_violation("slots"))? {
-            self.held.vertex(vertex);
+            self.held.vertex(vertex).map_err(as_violation("held"))?;
         }
         Ok(())
     }
@@ -100,11 +100,20 @@ impl Checks {
         }
     }
 
-    /// A record is durable on a node's disk.
-    pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) {
-        if kind == RecordKind::Batch {
-            self.held.durable(node, bytes);
+    /// A record is durable on a node's disk. An own vertex binds its author from then on, though it may never be sent.
+    pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) -> Result<(), Violation> {
+        match kind {
+            RecordKind::Batch => self.held.durable(node, bytes),
+            RecordKind::Vertex => {
+                if let Ok(vertex) = SignedVertex::decode(bytes.clone())
+                    && vertex.vertex.author.0 == node
+                {
+                    return self.vertex_sent(node, &vertex);
+                }
+            }
+            RecordKind::Block => {}
         }
+        Ok(())
     }
 }
 
