@@ -26,7 +26,7 @@ fn refusal(flags: &[&str]) -> String {
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
-    let cases: [(&[&str], &str); 50] = [
+    let cases: [(&[&str], &str); 51] = [
         (&["bench", "--nodes", "0"], "1 to 1024"),
         (&["bench", "--nodes", "1,0"], "1 to 1024"),
         (&["bench", "--nodes", "2000", "--accounts", "5000"], "1 to 1024"),
@@ -62,6 +62,7 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["sim", "--nodes", "5000"], "1 and 1024"),
         (&["sim", "--nodes", "99999999"], "1 and 1024"),
         (&["sim", "--seed", "-1"], "whole number"),
+        (&["sim", "--seed", "18446744073709551615"], "--seed 18446744073709551615"),
         (&["sim", "--seeds", "5..5"], "0..200"),
         (&["sim", "--seeds", "0..9", "--seed", "1"], "--seed"),
         (&["sim", "--duration", "1ms"], "--duration"),
@@ -228,6 +229,35 @@ fn forged_rows_are_seen_through_and_the_chain_goes_on() {
     assert!(!document["exceeded"].to_string().contains("forged"), "{document}");
 }
 
+#[test]
+fn a_run_that_fails_is_made_smaller_kept_and_repeated_by_one_line() {
+    let dir = tempfile::tempdir().expect("a directory for the test");
+    let keep = dir.path().to_str().expect("a path in UTF-8");
+    // Nothing but the odd frame gets through: no batch in the time that there is.
+    let flags = ["sim", "--duration", "1s", "--accounts", "20", "--load", "1000", "--bandwidth", "2kbit"];
+    let output = throng(&[&flags[..], &["--faults", "crash,skew", "--keep", keep]].concat());
+    let (out, err) = (said(&output.stdout), said(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out} {err}");
+    assert!(out.contains("no progress: ") && out.contains("after the faults; node 0"), "{out}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    let trace = |text: &str| text.split("Trace ").nth(1).map(|rest| rest[..64].to_owned()).expect("a trace");
+    // The flags give the same run again, in another folder, and so do not overwrite what was kept.
+    let (_, all) = err.trim().split_once("repeat all: throng ").expect("how to repeat all");
+    let other = tempfile::tempdir().expect("a directory for the test");
+    let other = other.path().to_str().expect("a path in UTF-8");
+    let again = throng(&[&all.split(' ').collect::<Vec<_>>()[..], &["--keep", other]].concat());
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(trace(said(&again.stdout)), trace(out));
+    // The plan has no faults any more: it fails without them.
+    let plan = dir.path().join("sim-plan-n4-seed1.json");
+    let text = std::fs::read_to_string(&plan).expect("the plan is kept");
+    assert!(text.contains("\"faults\": []") && err.contains(" 0 of "), "{err} {text}");
+    let plan = plan.to_str().expect("a path in UTF-8");
+    let again = throng(&["sim", "--plan", plan, "--keep", other]);
+    assert_eq!(again.status.code(), Some(1), "{}", said(&again.stdout));
+    assert!(said(&again.stderr).contains("repeat it: throng sim --plan"), "{}", said(&again.stderr));
+}
+
 /// Writes a plan of a short world to a file and returns its text.
 fn written_plan(path: &str) -> String {
     let output =
@@ -258,6 +288,9 @@ fn a_malformed_or_impossible_plan_is_refused_with_its_file() {
     };
     let start = good.find("\"faults\"").expect("a plan has faults");
     cases.push((format!("{}{}}}", &good[..start], crash(9)), "there is no node 9"));
+    // A file without an end.
+    #[cfg(target_os = "linux")]
+    assert!(refusal(&["sim", "--plan", "/dev/zero"]).contains("longer than"));
     for (text, hint) in cases {
         std::fs::write(path, text).expect("written");
         let line = refusal(&["sim", "--plan", path]);

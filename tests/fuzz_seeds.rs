@@ -17,11 +17,12 @@ use throng::wire::{
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 8] = [
+const TARGETS: [(&str, Check); 9] = [
     ("batch", checks::batch),
     ("block", checks::block),
     ("consensus_dag", checks::consensus_dag::consensus_dag),
     ("frame", checks::frame),
+    ("node_input", checks::node_input::node_input),
     ("record", checks::record),
     ("signatures", checks::signatures::signatures),
     ("tree_proof", checks::tree_proof::tree_proof),
@@ -241,6 +242,56 @@ fn dag(rounds: u8, writing: &[u8], odd: &[[u8; 5]]) -> Vec<u8> {
     out
 }
 
+/// The life of a node for the target `node_input`: peers write `rounds` rounds of which `odd` says what is odd, and all
+/// that the node asks for is done in between.
+fn life(
+    policy: u8,
+    before: &[[u8; 3]],
+    rounds: u8,
+    odd: &dyn Fn(u8, u8) -> u8,
+    after: &[[u8; 3]],
+) -> Vec<u8> {
+    const CONNECT: [[u8; 3]; 3] = [[9, 1, 0], [9, 2, 0], [9, 3, 0]];
+    // Jobs, records and blocks in their order, twice: what one brings is done by the other.
+    const WORK: [[u8; 3]; 6] = [[1, 0, 31], [2, 0, 31], [3, 0, 0], [2, 0, 31], [1, 0, 31], [2, 0, 31]];
+    let mut out = vec![policy];
+    let mut step = |steps: &[[u8; 3]]| steps.iter().for_each(|step| out.extend(step));
+    step(&CONNECT);
+    step(before);
+    step(&[[0, 60, 0]]);
+    step(&WORK);
+    for round in 0..rounds {
+        (1..4).for_each(|peer| step(&[[4, peer - 1, odd(round, peer)]]));
+        step(&WORK);
+        step(&[[0, 30, 0]]);
+        step(&WORK);
+    }
+    step(after);
+    step(&WORK);
+    out
+}
+
+fn lives() -> Vec<(&'static str, Vec<u8>)> {
+    let nothing = |_, _| 0;
+    let raw = vertex(2, 3).bytes.to_vec();
+    let clients = [[8, 0, 0], [8, 1, 0], [6, 1, 0], [6, 2, 1], [6, 3, 0x82]];
+    let restarts = [[10, 0, 0], [2, 3, 0], [1, 1, 1], [10, 0, 0], [7, 2, 0], [7, 1, 1], [7, 3, 0x9f]];
+    vec![
+        ("settles", life(0, &clients, 12, &nothing, &[])),
+        ("everybody_verifies", life(1, &clients, 12, &nothing, &[])),
+        ("restarts", life(0, &clients, 10, &nothing, &restarts)),
+        (
+            "twins",
+            life(0, &clients, 10, &|round, peer| if peer == 3 { 1 + round % 2 * 4 } else { 4 }, &restarts),
+        ),
+        (
+            "odd_parents",
+            life(0, &[], 10, &|round, peer| if peer == 2 { 16 * (round % 2) + 128 } else { 8 }, &[]),
+        ),
+        ("raw", [life(0, &[], 2, &nothing, &[]), vec![11, 0x11, raw.len() as u8], raw].concat()),
+    ]
+}
+
 /// The seeds made here: target, name, bytes.
 fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut seeds = vec![
@@ -263,6 +314,7 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("consensus_dag", "twins", dag(20, &[1, 2, 3, 0], &twins)),
         ("consensus_dag", "lost_parents", dag(20, &[1, 2, 3, 0], &[[0, 9, 0, 0, 7], [0, 2, 0, 0, 0]])),
     ]);
+    seeds.extend(lives().into_iter().map(|(name, bytes)| ("node_input", name, bytes)));
     seeds.extend(streams().into_iter().map(|(name, bytes)| ("frame", name, bytes)));
     seeds.extend(recipes().into_iter().map(|(name, bytes)| ("signatures", name, bytes)));
     seeds.extend(tree_recipes().into_iter().map(|(name, bytes)| ("tree_proof", name, bytes)));

@@ -1,8 +1,15 @@
 //! Plans that once failed are played again: each file of `plans` is one, made small by leaving out faults, and named by
 //! what went wrong.
 //!
+//! - `back-after-fourteen-seconds`: a validator cut off for fourteen seconds came back when its peers had let go of the
+//!   vertices that it needed, ten collection depths after they were made, and of the batches. Peers keep both as long as
+//!   their memory allows.
 //! - `back-after-ten-seconds`: a node that was away for ten seconds lacked some hundred small batches of settled blocks,
 //!   and peers sent sixteen for each request; asked for ever more slowly, they came later than new ones.
+//! - `waits-on-demand`: vertices waited in both spaces of an author, its own and what is demanded in its name; the
+//!   checker of memory knew of one.
+//! - `written-and-never-sent`: a node died between writing a vertex and sending it. The disk kept the vertex, and with
+//!   it the acks that settled a batch; the checker had seen them nowhere, since it looked at the network only.
 
 use std::path::Path;
 use throng::sim::{self, Plan, Verdict};

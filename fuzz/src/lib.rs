@@ -5,6 +5,7 @@
 //! encode to the same bytes, and must respect every limit that the formats name.
 
 pub mod consensus_dag;
+pub mod node_input;
 pub mod signatures;
 pub mod tree_proof;
 

@@ -126,7 +126,13 @@ impl Args {
         if let Some(path) = &self.plan {
             return Plan::read(path).map(|plan| Plans::One(Box::new(plan)));
         }
-        let seeds = self.seeds.clone().unwrap_or(self.seed..self.seed.saturating_add(1));
+        let end = self.seed.checked_add(1).ok_or(SimError::Range {
+            name: "--seed",
+            value: self.seed,
+            least: 0,
+            most: u64::MAX - 1,
+        })?;
+        let seeds = self.seeds.clone().unwrap_or(self.seed..end);
         let (value, least, most) = (seeds.end - seeds.start, 1, SEEDS_MAX);
         if !(least..=most).contains(&value) {
             return Err(SimError::Range { name: "the number of --seeds", value, least, most });
@@ -265,7 +271,7 @@ fn keep_failures(args: &Args, plans: &Plans, reports: &[RunReport], interrupt: &
             again.is_ok_and(|again| again.verdict == report.verdict)
         };
         let shrunk = sim::shrink(&plan, SHRINK_RUNS_MAX, &fails);
-        let path = args.keep.join(format!("sim-plan-{}.json", report.seed));
+        let path = args.keep.join(format!("sim-plan-n{}-seed{}.json", report.nodes, report.seed));
         let (left, all) = (shrunk.plan.faults.len(), plan.faults.len());
         match (&args.plan, write_plan(&path, &shrunk.plan)) {
             (_, Err(error)) => lines.push(format!("cannot keep the plan: {error}")),

@@ -3,7 +3,7 @@
 use super::ballot::Ballot;
 use super::schedule::Schedule;
 use super::waiting::{Waiting, WaitingFull};
-use crate::types::params::KEPT_DEPTHS;
+use crate::types::params::{KEPT_BYTES, KEPT_DEPTHS};
 use crate::types::{Committee, Round, Seat, SeatSet, SettlementRecord, Standing, VertexRef};
 use crate::wire::SignedVertex;
 use std::collections::VecDeque;
@@ -65,6 +65,8 @@ pub(super) struct Row {
     pub twins: bool,
     /// Authors of which a vertex was output.
     pub output: SeatSet,
+    /// Memory that its vertices take, roughly.
+    bytes: usize,
     /// Who leads this round, as far as is known.
     leader: Seat,
     /// What the next rounds say about this round's leader slot.
@@ -105,6 +107,8 @@ pub struct Dag {
     waiting: Waiting,
     walks: u64,
     uncommitted_bytes: usize,
+    /// Memory that all accepted vertices take, roughly.
+    bytes: usize,
     /// A slot came to be decided since the last look.
     news: bool,
     /// Rounds above the last emitted leader were read anew since the last look.
@@ -128,6 +132,7 @@ impl Dag {
             waiting,
             walks: 0,
             uncommitted_bytes: 0,
+            bytes: 0,
             news: false,
             reread: false,
         }
@@ -308,11 +313,7 @@ impl Dag {
             self.uncommitted_bytes -= bytes;
         }
         self.floor = floor;
-        let kept_from = floor.back(self.depth * (KEPT_DEPTHS - 1)).next();
-        while self.base < kept_from && self.rows.len() > 1 {
-            self.rows.pop_front();
-            self.base = self.base.next();
-        }
+        self.let_go();
         let mut accepted = Vec::new();
         for vertex in self.waiting.raise_floor(floor) {
             if self.find(vertex.reference()).is_none()
@@ -322,6 +323,16 @@ impl Dag {
             }
         }
         accepted
+    }
+
+    /// Lets go of the lowest rounds: of those that must be kept for peers that are behind none, of those below them what
+    /// takes too much memory.
+    fn let_go(&mut self) {
+        let kept_from = self.floor.back(self.depth * (KEPT_DEPTHS - 1)).next();
+        while self.base < kept_from && self.rows.len() > 1 && self.bytes > KEPT_BYTES {
+            self.bytes -= self.rows.pop_front().map_or(0, |row| row.bytes);
+            self.base = self.base.next();
+        }
     }
 
     /// Whether an author has an accepted vertex of a round.
@@ -466,12 +477,13 @@ impl Dag {
         let slots = (0..self.committee().size()).map(|_| Vec::new()).collect();
         let leader = self.schedule.leader(self.highest().next());
         let (authors, output, ballot) = Default::default();
-        self.rows.push_back_mut(Row { slots, authors, twins: false, output, leader, ballot })
+        self.rows.push_back_mut(Row { slots, authors, twins: false, output, bytes: 0, leader, ballot })
     }
 
     fn place(&mut self, vertex: Arc<SignedVertex>, (parents, strong): (Vec<Spot>, usize)) -> Spot {
         let VertexRef { round, author, .. } = vertex.reference();
-        let bytes = vertex.bytes.len();
+        let (bytes, held) = (vertex.bytes.len(), memory(&vertex));
+        self.bytes += held;
         self.latest[author.index()] = self.latest[author.index()].max(round);
         let mut strong_authors = SeatSet::default();
         for parent in &vertex.vertex.strong {
@@ -479,6 +491,7 @@ impl Dag {
         }
         let row = self.row_mut(round).expect("rows up to the round were made");
         row.twins |= !row.authors.insert(author);
+        row.bytes += held;
         let slot = &mut row.slots[author.index()];
         // Output before the record that this node began with, or a twin of what was: then nothing waits for it.
         let uncommitted = !(slot.is_empty() && row.output.contains(author));
@@ -575,4 +588,9 @@ impl Dag {
         &mut self.row_mut(spot.round).expect("spots are followed above the floor only").slots
             [spot.author.index()][spot.twin as usize]
     }
+}
+
+/// Memory that an accepted vertex takes, roughly: its bytes, decoded once more, and its entry.
+fn memory(vertex: &SignedVertex) -> usize {
+    2 * vertex.bytes.len() + 512
 }

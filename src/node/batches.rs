@@ -5,9 +5,10 @@ use crate::types::{Ack, BatchId, BatchRef, Content, Seat, SeatSet, Sequence, Tim
 use crate::wire::Batch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Executed batches that stay at hand for peers that are behind: views on block files, no memory of their own but the
-/// map. The oldest goes first.
-const RECENT_MAX: usize = 2048;
+/// Executed batches that stay at hand for peers that are behind: views on block files, no memory of their own but their
+/// headers and the map, about 400 bytes each. The oldest goes first. Ten validators with little to do seal 200 in a
+/// second; a validator that was away needs all of them.
+const EXECUTED_MAX: usize = 1 << 15;
 
 /// How far the own check of the signatures has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,16 +63,41 @@ pub(super) struct Batches {
     /// Who acked which batch of a slot whose bytes are not here: the first id of each validator, as in settling. So a
     /// liar takes no more room than an honest one: three windows of slots per author, a name per validator in each.
     named: BTreeMap<(Seat, Sequence), BTreeMap<Seat, (BatchId, Verdict)>>,
-    recent: VecDeque<BatchId>,
+    /// Executed batches, and in which order.
+    executed: BTreeMap<BatchId, Batch>,
+    oldest: VecDeque<BatchId>,
     /// Settled batches whose bytes are not here; bounded by the blocks that wait for execution.
     absent: BTreeSet<BatchId>,
     /// Whose ack may have something new to say.
     to_ack: BTreeSet<BatchRef>,
 }
 
+/// How many batches there are of each kind.
+pub(super) struct Counts {
+    pub held: usize,
+    pub named: usize,
+    pub executed: usize,
+}
+
 impl Batches {
+    pub(super) fn counts(&self) -> Counts {
+        let named = self.named.values().map(BTreeMap::len).sum();
+        Counts { held: self.held.len(), named, executed: self.executed.len() }
+    }
+
     pub(super) fn get(&self, id: &BatchId) -> Option<&Held> {
         self.held.get(id)
+    }
+
+    /// The batch of this id if it is durable here, executed or not.
+    pub(super) fn at_hand(&self, id: &BatchId) -> Option<&Batch> {
+        let held = self.held.get(id).filter(|held| held.durable);
+        held.map(|held| &held.batch).or_else(|| self.executed.get(id))
+    }
+
+    /// Whether the batch of this id is here.
+    pub(super) fn has(&self, id: &BatchId) -> bool {
+        self.held.contains_key(id) || self.executed.contains_key(id)
     }
 
     pub(super) fn get_mut(&mut self, id: &BatchId) -> Option<&mut Held> {
@@ -225,10 +251,13 @@ impl Batches {
     /// It is executed and its block durable: it stays only for peers that are behind.
     pub(super) fn executed(&mut self, batch: &BatchRef) {
         self.slots.remove(&(batch.author, batch.sequence));
-        self.recent.push_back(batch.id);
-        while self.recent.len() > RECENT_MAX {
-            if let Some(oldest) = self.recent.pop_front() {
-                self.held.remove(&oldest);
+        let Some(held) = self.held.remove(&batch.id) else { return };
+        self.to_ack.remove(batch);
+        self.executed.insert(batch.id, held.batch);
+        self.oldest.push_back(batch.id);
+        while self.oldest.len() > EXECUTED_MAX {
+            if let Some(oldest) = self.oldest.pop_front() {
+                self.executed.remove(&oldest);
             }
         }
     }

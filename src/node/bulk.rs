@@ -134,7 +134,7 @@ impl Node {
         if header.epoch != committee.epoch || !committee.has(header.author) {
             return self.misbehaved(from, "a batch of another epoch or without a seat");
         }
-        if self.batches.get(&batch.id).is_some() || self.checking_batches.contains(&(from, batch.id)) {
+        if self.batches.has(&batch.id) || self.checking_batches.contains(&(from, batch.id)) {
             return;
         }
         let wanted = self.want_batches.wants(&reference);
@@ -158,7 +158,7 @@ impl Node {
         let wanted = self.want_batches.wants(&reference);
         let (author, sequence) = (reference.author, reference.sequence);
         let open = self.consensus.settlement().open(author, sequence);
-        let here = self.batches.get(&reference.id).is_some();
+        let here = self.batches.has(&reference.id);
         if here || !wanted && (!open || self.batches.slot(author, sequence).is_some()) {
             return;
         }
@@ -330,9 +330,9 @@ impl Node {
     }
 
     pub(super) fn serve_batches(&mut self, to: Seat, wanted: &[BatchRef]) {
-        let found = wanted.iter().filter_map(|b| self.batches.get(&b.id)).filter(|held| held.durable);
+        let found = wanted.iter().filter_map(|b| self.batches.at_hand(&b.id)).cloned();
         let mut room = REPLY_BYTES_MAX;
-        let fits = found.map(|held| held.batch.clone()).take_while(|batch| {
+        let fits = found.take_while(|batch| {
             let before = room;
             room = room.saturating_sub(batch.bytes().len());
             before > 0

@@ -75,6 +75,11 @@ impl<K: Ord + Copy> Fetcher<K> {
         }
     }
 
+    /// How much is wanted.
+    pub(super) fn len(&self) -> usize {
+        self.wanted.len()
+    }
+
     /// Whether it is wanted.
     pub(super) fn wants(&self, key: &K) -> bool {
         self.wanted.contains_key(key)

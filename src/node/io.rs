@@ -38,6 +38,34 @@ pub enum Input {
     Tick,
 }
 
+/// What a machine holds in memory, counted: each count has a bound, whatever peers send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Vertices that wait for parents: at most four collection depths for each seat.
+    pub waiting_vertices: usize,
+    /// Vertices asked for: at most 256 in the name of each seat.
+    pub wanted_vertices: usize,
+    /// Batches asked for: at most 256 of each author.
+    pub wanted_batches: usize,
+    /// Vertices and batches whose check the driver has not answered: at most what it lets in.
+    pub checking: usize,
+    /// Slots with a batch that is here and not settled: at most three windows for each author.
+    pub unsettled_batches: usize,
+    /// All batches that are here and not executed: with those of open slots their twins, which were asked for, and what
+    /// the blocks that wait have settled.
+    pub batches: usize,
+    /// Acks of batches that are not here: at most one of each validator for each of three windows of slots.
+    pub named_batches: usize,
+    /// Executed batches at hand for peers that are behind: at most 32,768.
+    pub executed_batches: usize,
+    /// Own batches sealed and not settled: at most a window; of an author that lost its records three.
+    pub outstanding: usize,
+    /// Blocks that wait for execution: at most 1,024.
+    pub waiting_blocks: usize,
+    /// Records whose writing the driver has not answered.
+    pub unwritten: usize,
+}
+
 /// Something that the driver has to do. Order among outputs matters only within one kind.
 #[derive(Debug)]
 pub enum Output {

@@ -40,7 +40,7 @@ mod votes;
 mod tests;
 
 pub use config::{NodeConfig, Setup};
-pub use io::{Input, OpenError, Output, Progress};
+pub use io::{Holdings, Input, OpenError, Output, Progress};
 pub use shared::Shared;
 
 use crate::consensus::{Checkpoints, Consensus, Divergence, Pace, epoch_seed};
@@ -236,6 +236,24 @@ impl Node {
             waiting_blocks: self.chain.waiting(),
             waiting_vertices: dag.waiting(),
             peers: self.connected.count(),
+        }
+    }
+
+    /// What the machine holds in memory.
+    pub fn holdings(&self) -> Holdings {
+        let batches = self.batches.counts();
+        Holdings {
+            waiting_vertices: self.consensus.dag().waiting(),
+            wanted_vertices: self.want_vertices.len(),
+            wanted_batches: self.want_batches.len(),
+            checking: self.checking.len() + self.checking_batches.len(),
+            unsettled_batches: self.batches.unsettled().count(),
+            batches: batches.held,
+            named_batches: batches.named,
+            executed_batches: batches.executed,
+            outstanding: self.outstanding.len(),
+            waiting_blocks: self.chain.waiting(),
+            unwritten: self.on_disk.len(),
         }
     }
 

@@ -51,7 +51,7 @@ impl Calibration {
     /// [`SimError::File`] when it cannot be read, is not of this form, or has an impossible figure.
     pub fn read(path: &Path) -> Result<Calibration, SimError> {
         let refuse = |reason: String| SimError::File { path: path.to_owned(), reason };
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let text = super::config::read_text(path)?;
         let calibration: Calibration =
             serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
         calibration.check().map_err(|words| refuse(words.to_owned()))?;

@@ -4,7 +4,9 @@ use super::calibration::Calibration;
 use super::regions;
 use crate::types::Policy;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -14,6 +16,8 @@ pub const NODES_MAX: u16 = 1024;
 pub const LOAD_MAX: u64 = 1_000_000;
 /// Length of a run at most: an hour of virtual time.
 pub const DURATION_MS_MAX: u64 = 3_600_000;
+/// Bytes of a file of input at most: more than any plan needs.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Cores of a node at most.
 pub const CORES_MAX: u32 = 256;
 /// The default of [`SimConfig::crypto`] is `cached` above so many nodes.
@@ -151,6 +155,21 @@ impl SimConfig {
     /// The length of the run.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration_ms)
+    }
+}
+
+/// The text of a file of input, of 64 MiB at most.
+///
+/// # Errors
+/// [`SimError::File`] when it cannot be read, or is longer.
+pub(super) fn read_text(path: &Path) -> Result<String, SimError> {
+    let refuse = |reason: String| SimError::File { path: path.to_owned(), reason };
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| refuse(error.to_string()))?;
+    match text.len() as u64 > FILE_BYTES_MAX {
+        true => Err(refuse(format!("is longer than {FILE_BYTES_MAX} bytes"))),
+        false => Ok(text),
     }
 }
 

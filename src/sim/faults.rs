@@ -140,7 +140,11 @@ impl World {
         inbox.iter().for_each(|(_, flight)| self.network.consumed(flight));
         match survived {
             Ok(records) => {
-                records.iter().for_each(|record| self.checks.durable(seat, record.kind, &record.bytes));
+                for record in records {
+                    if let Err(violation) = self.checks.durable(seat, record.kind, &record.bytes) {
+                        self.broken(violation);
+                    }
+                }
             }
             Err(words) => self.broken(Violation { checker: "store", words }),
         }

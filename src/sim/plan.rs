@@ -186,7 +186,7 @@ impl Plan {
     /// [`SimError`] when it cannot be read, or cannot be played.
     pub fn read(path: &Path) -> Result<Plan, SimError> {
         let refuse = |reason: String| SimError::File { path: path.to_owned(), reason };
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let text = super::config::read_text(path)?;
         let plan: Plan = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
         plan.check().map_err(|error| refuse(error.to_string()))?;
         Ok(plan)

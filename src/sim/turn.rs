@@ -299,7 +299,9 @@ impl World {
         };
         self.trace.note(self.now, DISK, seat, &(records.len() as u32).to_le_bytes());
         for record in records {
-            self.checks.durable(seat, record.kind, &record.bytes);
+            if let Err(violation) = self.checks.durable(seat, record.kind, &record.bytes) {
+                self.broken(violation);
+            }
             self.report(seat, Input::Persisted { number: record.number, view: record.bytes });
         }
         self.start_sync(seat);

@@ -230,7 +230,7 @@ impl World {
         place.progress = node.progress();
         let waiting = shared.mempool.len();
         let holds = super::check::memory::Holds {
-            progress: place.progress,
+            node: node.holdings(),
             mempool: (waiting, waiting + shared.mempool.room()),
             inbox_bytes: place.inbox_bytes,
         };

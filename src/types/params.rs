@@ -65,8 +65,11 @@ pub const SEAL_AGE_MAX: Duration = Duration::from_millis(50);
 pub const SEAL_AGE_BLOBS_MAX: Duration = Duration::from_millis(20);
 /// Bytes of accepted vertices not yet output above which vertices carry no new acks, 64 MiB.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
-/// Rounds of vertices kept below the floor for peers that are behind, as a multiple of the collection depth.
+/// Rounds of vertices kept below the floor for peers that are behind, at least, as a multiple of the collection depth.
 pub const KEPT_DEPTHS: u64 = 10;
+/// More rounds than those are kept as long as all vertices take no more memory than this, 64 MiB: in a committee of
+/// four some minutes, in one of a hundred none.
+pub const KEPT_BYTES: usize = 64 << 20;
 /// A seat whose leader slot was skipped gives way for `n` rounds times two to the number of its skips in a row, which
 /// counts up to this: a silent seat of four costs one slot in 132.
 pub const GIVE_WAY_STEPS_MAX: u32 = 5;

@@ -250,3 +250,21 @@ fn what_no_leader_has_output_is_weighed_until_the_floor_passes_it() {
     assert!(consensus.dag().floor().0 > floor + 20);
     assert!(consensus.dag().uncommitted_bytes() <= 100 * 3 * 4, "{}", consensus.dag().uncommitted_bytes());
 }
+
+#[test]
+fn vertices_are_kept_for_ten_depths_and_longer_while_memory_allows() {
+    let kept = |vertex_bytes: usize| {
+        let (mut consensus, mut all) = (consensus(), full_rounds(N, 120));
+        let bytes = bytes::Bytes::from(vec![0; vertex_bytes]);
+        for v in all.iter_mut().flatten() {
+            *v = Arc::new(SignedVertex { bytes: bytes.clone(), ..(**v).clone() });
+            consensus.insert(v.clone());
+            emit_all(&mut consensus);
+        }
+        let kept = all.iter().flatten().filter(|v| consensus.dag().get(v.reference()).is_some());
+        (consensus.dag().floor().0, kept.map(|v| v.vertex.round.0).min())
+    };
+    let floor = 118 - DEPTH;
+    assert_eq!(kept(100), (floor, Some(1)), "all that a peer may lack who was away for long");
+    assert_eq!(kept(1 << 20), (floor, Some(floor - 9 * DEPTH + 1)), "no more than must be");
+}

@@ -314,3 +314,30 @@ fn a_liar_who_acks_what_nobody_has_hides_nothing() {
         .collect();
     assert!(!wanted.is_empty() && wanted.iter().all(|w| **w == batch.reference()), "{wanted:?}");
 }
+
+#[test]
+fn a_batch_that_names_accounts_which_are_not_executed_here_is_held_and_verified_later() {
+    let mut world = World::new(Policy::All);
+    let slot = (world.shared.committee.epoch, Seat(1), Sequence(1));
+    let taken = rows(&world.genesis, 2, 1..4, None);
+    let early = seal(&seat_key(1), &world.shared.chain, slot, ACCOUNTS + 2, columns(&taken));
+    world.round(&[]);
+    world.receive(1, Message::Batch(early.clone()));
+    world.round(&[]);
+    world.pass(DELAY * 3);
+    assert_eq!(world.said(early.id).last().map(|said| said.1), Some(Held));
+    assert!(!world.verified.contains(&early.id));
+    // The account opens.
+    let key = public_key(&account_key(77));
+    let effect = Effect::open(3, 50, 1, world.shared.rules.fee_open);
+    let digest = transaction_digest(&world.shared.chain, &effect, &public_key(&account_key(3)), &key);
+    let witness = Witness(sign(&account_key(3), &digest));
+    let opening = Taken { effects: vec![effect], keys: vec![key], witnesses: vec![witness] };
+    let opening = world.batch(2, 1, &opening);
+    world.receive(2, Message::Batch(opening.clone()));
+    world.round(&[1, 2, 3].map(|by| (by, ack(opening.reference(), Valid))));
+    world.rounds(8);
+    assert_eq!((world.settled_ok(), world.shared.ledger.len()), (1, ACCOUNTS + 2));
+    assert!(world.verified.contains(&early.id));
+    assert_eq!(world.said(early.id).last().map(|said| said.1), Some(Valid));
+}

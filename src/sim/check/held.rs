@@ -1,5 +1,7 @@
 //! A settled batch can be read again, and was checked: it is durable on so many disks that `f` of them may go, and as
-//! many validators as the policy wants said in their vertices that every signature is good.
+//! many validators as the policy wants said in their vertices that every signature is good. Nobody says that it holds
+//! what is not durable on its disk. A vertex is said once it is sent, or durable on its author's disk: a crash between
+//! the two keeps the author's word.
 
 use crate::types::{BatchId, Block, Genesis, Policy, SeatSet, Verdict};
 use crate::wire::{Batch, SignedVertex};
@@ -42,17 +44,28 @@ impl HeldCheck {
         }
     }
 
-    /// A vertex was sent for the first time: what its author says in it.
-    pub fn vertex(&mut self, vertex: &SignedVertex) {
+    /// A vertex was said for the first time: what its author says in it.
+    ///
+    /// # Errors
+    /// It acks what is not durable on its author's disk.
+    pub fn vertex(&mut self, vertex: &SignedVertex) -> Result<(), String> {
+        let author = vertex.vertex.author;
         for ack in vertex.vertex.acks.iter().filter(|ack| !self.settled.contains(&ack.batch.id)) {
             let known = self.batches.entry(ack.batch.id).or_default();
+            if !known.durable.contains(author) {
+                let (of, sequence) = (ack.batch.author, ack.batch.sequence);
+                return Err(format!(
+                    "node {author} acks batch {sequence} of node {of}, which its disk may lose"
+                ));
+            }
             if ack.verdict != Verdict::Invalid {
-                known.held.insert(vertex.vertex.author);
+                known.held.insert(author);
             }
             if ack.verdict == Verdict::Valid {
-                known.valid.insert(vertex.vertex.author);
+                known.valid.insert(author);
             }
         }
+        Ok(())
     }
 
     /// The first node wrote this block.

@@ -1,16 +1,20 @@
 //! Whatever waits stays under its bound, as a node tells of itself and as its driver sees.
 
-use crate::node::Progress;
+use crate::node::Holdings;
 use crate::types::Rules;
 
 /// Blocks that wait for execution at most.
 const BLOCKS_MAX: usize = 1024;
+/// Vertices, and batches, asked for in the name of each seat at most.
+const WANTED_MAX: usize = 256;
+/// Executed batches at hand at most.
+const EXECUTED_MAX: usize = 1 << 15;
 
 /// What one node holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Holds {
     /// What it tells.
-    pub progress: Progress,
+    pub node: Holdings,
     /// Rows in its mempool, and the bound of it.
     pub mempool: (usize, usize),
     /// Messages that wait to be read, in bytes.
@@ -21,21 +25,27 @@ pub struct Holds {
 ///
 /// # Errors
 /// What is above its bound.
-pub fn check(node: u16, nodes: usize, rules: &Rules, holds: &Holds) -> Result<(), String> {
-    // Two collection depths of vertices per author wait for parents at most.
-    let vertices = usize::try_from(2 * rules.depth).unwrap_or(usize::MAX).saturating_mul(nodes);
+pub fn check(seat: u16, nodes: usize, rules: &Rules, holds: &Holds) -> Result<(), String> {
+    let each = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(nodes);
     let window = usize::try_from(rules.window).unwrap_or(usize::MAX);
     // Each peer may have 8 MiB of votes and 32 MiB of batches under way.
     let inbox = nodes.saturating_mul(40 << 20);
+    let Holds { node, mempool, inbox_bytes } = *holds;
     let bounds = [
-        ("blocks that wait for execution", holds.progress.waiting_blocks, BLOCKS_MAX),
-        ("vertices that wait for parents", holds.progress.waiting_vertices, vertices),
-        ("own batches outstanding", holds.progress.outstanding, window),
-        ("rows in the mempool", holds.mempool.0, holds.mempool.1),
-        ("bytes of messages unread", holds.inbox_bytes, inbox),
+        ("blocks that wait for execution", node.waiting_blocks, BLOCKS_MAX),
+        // Two collection depths of each author, and as many that are demanded in its name.
+        ("vertices that wait for parents", node.waiting_vertices, each(4 * rules.depth)),
+        ("vertices asked for", node.wanted_vertices, WANTED_MAX * nodes),
+        ("batches asked for", node.wanted_batches, WANTED_MAX * nodes),
+        ("batches not settled", node.unsettled_batches, each(3 * rules.window)),
+        ("acks of absent batches", node.named_batches, each(3 * rules.window).saturating_mul(nodes)),
+        ("executed batches", node.executed_batches, EXECUTED_MAX),
+        ("own batches outstanding", node.outstanding, window),
+        ("rows in the mempool", mempool.0, mempool.1),
+        ("bytes of messages unread", inbox_bytes, inbox),
     ];
     match bounds.into_iter().find(|(_, found, most)| found > most) {
-        Some((what, found, most)) => Err(format!("node {node} holds {found} {what}, more than {most}")),
+        Some((what, found, most)) => Err(format!("node {seat} holds {found} {what}, more than {most}")),
         None => Ok(()),
     }
 }

@@ -5,8 +5,8 @@
 //! | --- | --- |
 //! | [`chain`] | one block hash per height over all nodes and restarts, each block on the one before |
 //! | [`certified`] | votes and certificates name that hash, for blocks that are durable, and hold under the keys |
-//! | [`rows`] | every block's rows replayed on a plain model: each nonce once, the outcome codes, constant supply |
-//! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants |
+//! | [`rows`] | every block's rows replayed on a plain model: each nonce once, the outcome codes, the root of the table at checkpoints, constant supply |
+//! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants; nobody acks what its disk may lose |
 //! | [`slots`] | never two vertices of one author and round, or two batches of one author and number |
 //! | [`memory`] | whatever waits stays under its bound |
 //!
@@ -70,7 +70,7 @@ impl Checks {
     /// A node sends a vertex, its own or another's.
     pub fn vertex_sent(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), Violation> {
         if self.slots.vertex(node, vertex).map_err(as_violation("slots"))? {
-            self.held.vertex(vertex);
+            self.held.vertex(vertex).map_err(as_violation("held"))?;
             self.certified.vertex(vertex, &self.chain).map_err(as_violation("certified"))?;
         }
         Ok(())
@@ -109,13 +109,21 @@ impl Checks {
         }
     }
 
-    /// A record is durable on a node's disk.
-    pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) {
+    /// A record is durable on a node's disk. An own vertex binds its author from then on, though it may never be sent.
+    pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) -> Result<(), Violation> {
         match kind {
             RecordKind::Batch => self.held.durable(node, bytes),
+            RecordKind::Vertex => {
+                if let Ok(vertex) = SignedVertex::decode(bytes.clone())
+                    && vertex.vertex.author.0 == node
+                {
+                    return self.vertex_sent(node, &vertex);
+                }
+            }
             RecordKind::Block => self.certified.durable(node, bytes),
-            RecordKind::Vertex | RecordKind::Certificate => {}
+            RecordKind::Certificate => {}
         }
+        Ok(())
     }
 
     /// The highest height of which any node wrote a certificate.

@@ -1,6 +1,6 @@
 //! The rules of execution once more, as plainly as they can be written: a map of balances, a set of used nonces.
 
-use crate::types::{BatchId, Block, Effect, Genesis, Kind, Outcome};
+use crate::types::{BatchId, Block, Effect, Genesis, Kind, Outcome, RootKind};
 use crate::wire::{Batch, outcomes_hash};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -139,7 +139,33 @@ impl RowsCheck {
         if block.accounts != accounts {
             return Err(format!("block {height} counts {} accounts, not {accounts}", block.accounts));
         }
-        Ok(())
+        // What is true of the model's table, such as its sum, is true of the nodes' then.
+        let root = block.roots.iter().find(|(kind, _)| *kind == RootKind::Accounts);
+        match root.is_none_or(|(_, root)| root.0 == self.root()) {
+            true => Ok(()),
+            false => {
+                Err(format!("block {height} has another root than the account table of the plain rules"))
+            }
+        }
+    }
+
+    /// BLAKE3 of the account table: 64 bytes for each account, the sentinel first.
+    fn root(&self) -> [u8; 32] {
+        let mut keys = vec![&[0; 32]; self.accounts.len() + 1];
+        self.numbers.iter().for_each(|(key, number)| keys[*number as usize] = key);
+        let mut table = Vec::with_capacity(keys.len() * 64);
+        for (key, number) in keys.into_iter().zip(0..) {
+            let account = self.accounts.get(&number);
+            let highest = account.and_then(|account| account.used.last()).copied().unwrap_or(0);
+            let used = account.into_iter().flat_map(|account| &account.used).chain([&0]);
+            let window = used.filter_map(|nonce| 1u64.checked_shl((highest - nonce).try_into().ok()?));
+            table.extend(key);
+            let words =
+                [account.map_or(0, |account| account.balance), highest, window.fold(0, |all, bit| all | bit)];
+            words.iter().for_each(|word| table.extend(word.to_le_bytes()));
+            table.extend([0; 8]);
+        }
+        crate::crypto::plain(&table)
     }
 
     /// The number of a key, or the one that it will get in this block.

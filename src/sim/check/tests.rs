@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
+use crate::ledger::Ledger;
 use crate::types::{
     AccountNumber, Ack, BlockHash, Certificate, Effect, Epoch, GenesisAccount, Height, Key, LeaderRef,
-    Outcome, Part, Round, Rules, Seat, SeatInfo, Sequence, Time, Verdict, Vertex, VertexId, Witness,
+    Outcome, Part, RootKind, Round, Rules, Seat, SeatInfo, Sequence, Time, Verdict, Vertex, VertexId,
+    Witness,
 };
 use crate::wire::{
     Rows, block_hash, chain_id, encode_block, encode_certificate, outcomes_hash, seal, sign_checkpoint,
@@ -130,6 +132,14 @@ fn outcomes_that_the_plain_model_does_not_give_are_caught() {
     assert!(run(&block(1, start, &[&batch], &wrong)).unwrap_err().contains("other outcomes"));
     assert!(run(&Block { accounts: 6, ..good.clone() }).unwrap_err().contains("counts 6 accounts"));
     assert!(run(&block(1, start, &[&batch, &batch], &known)).unwrap_err().contains("once more"));
+    // The engine's own table gives the root; one unit too many in it does not.
+    let ledger = Ledger::new(genesis().table());
+    ledger.execute(&[(batch.rows(), AccountNumber(1))]);
+    let with = |root| Block { roots: vec![(RootKind::Accounts, root)], ..good.clone() };
+    assert_eq!(run(&with(ledger.root())), Ok((used, ok)));
+    let mut table = ledger.read(<[_]>::to_vec);
+    table[4].balance += 1;
+    assert!(run(&with(Ledger::new(table).root())).unwrap_err().contains("another root"));
     let unseen = rows::RowsCheck::new(&genesis()).block(&good).unwrap_err();
     assert!(unseen.contains("which nobody wrote"), "{unseen}");
 }
@@ -182,14 +192,33 @@ fn a_settled_batch_without_enough_copies_or_acks_is_caught() {
         for author in 0..held {
             let verdict = if author < valid { Verdict::Valid } else { Verdict::Held };
             let ack = Ack { batch: batch.reference(), verdict };
-            check.vertex(&vertex(author, 1, vec![ack]));
+            check.vertex(&vertex(author, 1, vec![ack]))?;
         }
         check.block(&block)
     };
-    assert_eq!(run(2, 3, 2), Ok(()));
-    assert!(run(1, 3, 2).unwrap_err().contains("durable on 1 nodes instead of 2"));
-    assert!(run(2, 2, 2).unwrap_err().contains("acked by 2 nodes instead of 3"));
-    assert!(run(2, 3, 1).unwrap_err().contains("verified by 1 nodes instead of 2"));
+    assert_eq!(run(3, 3, 2), Ok(()));
+    assert!(run(1, 0, 0).unwrap_err().contains("durable on 1 nodes instead of 2"));
+    assert!(run(3, 2, 2).unwrap_err().contains("acked by 2 nodes instead of 3"));
+    assert!(run(3, 3, 1).unwrap_err().contains("verified by 1 nodes instead of 2"));
+    assert!(run(2, 3, 2).unwrap_err().contains("node 2 acks batch 1 of node 0, which its disk may lose"));
+}
+
+#[test]
+fn what_an_author_wrote_and_never_sent_counts_as_said() {
+    let acked = batch(0, 1, &[Effect::transfer(2, 3, 1, 1, 1)]);
+    let ack = Ack { batch: acked.reference(), verdict: Verdict::Held };
+    let (first, second) = (vertex(1, 7, vec![]), vertex(1, 7, vec![ack]));
+    let mut checks = Checks::new(&genesis());
+    assert_eq!(checks.durable(1, RecordKind::Batch, acked.bytes()), Ok(()));
+    assert_eq!(checks.durable(1, RecordKind::Vertex, &first.bytes), Ok(()));
+    assert_eq!(
+        checks.durable(2, RecordKind::Vertex, &first.bytes),
+        Ok(()),
+        "a copy of another's binds nobody"
+    );
+    assert_eq!(checks.vertex_sent(1, &first), Ok(()));
+    let broken = checks.vertex_sent(1, &second).unwrap_err();
+    assert_eq!((broken.checker, broken.words.contains("node 1 for round 7")), ("slots", true), "{broken:?}");
 }
 
 #[test]
@@ -217,9 +246,14 @@ fn whatever_is_above_its_bound_is_caught() {
         change(&mut holds);
         memory::check(0, 4, &rules, &holds).unwrap_err()
     };
-    assert!(with(|h| h.progress.waiting_blocks = 1025).contains("blocks"));
-    assert!(with(|h| h.progress.waiting_vertices = 401).contains("vertices"));
-    assert!(with(|h| h.progress.outstanding = 17).contains("outstanding"));
+    assert!(with(|h| h.node.waiting_blocks = 1025).contains("blocks"));
+    assert!(with(|h| h.node.waiting_vertices = 801).contains("wait for parents"));
+    assert!(with(|h| h.node.wanted_vertices = 1025).contains("vertices asked for"));
+    assert!(with(|h| h.node.wanted_batches = 1025).contains("batches asked for"));
+    assert!(with(|h| h.node.unsettled_batches = 193).contains("not settled"));
+    assert!(with(|h| h.node.named_batches = 769).contains("absent"));
+    assert!(with(|h| h.node.executed_batches = 32_769).contains("executed"));
+    assert!(with(|h| h.node.outstanding = 17).contains("outstanding"));
     assert!(with(|h| h.mempool.0 = 6).contains("mempool"));
     assert!(with(|h| h.inbox_bytes = usize::MAX).contains("unread"));
 }
