@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
+use throng::node::jobs::Job;
 use throng::node::{Input, Node, NodeConfig, OpenError, Output, Setup, Shared, ingress};
 use throng::store::RecordKind;
 use throng::types::{
@@ -106,6 +107,8 @@ pub struct Pump {
     pub misbehaved: Vec<(Seat, &'static str)>,
     /// Every message that was sent, by kind.
     pub sent: [u64; 8],
+    /// Batches whose rows some node was told to verify.
+    pub verified: u64,
 }
 
 impl Pump {
@@ -132,6 +135,7 @@ impl Pump {
             cut: BTreeSet::new(),
             misbehaved: Vec::new(),
             sent: [0; 8],
+            verified: 0,
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
         pump
@@ -275,6 +279,7 @@ impl Pump {
                     .for_each(|to| self.transmit(seat, to, &message));
             }
             Output::Job(job) => {
+                self.verified += u64::from(matches!(job, Job::VerifyRows(_)));
                 let done = job.run(shared);
                 self.push(Duration::from_micros(200), seat, Input::Done(done));
             }
