@@ -320,6 +320,7 @@ fn blobs_settle_with_a_quorum_that_holds_them_and_nobody_verifies_anything() {
     assert!(pump.run(Duration::from_secs(60), |pump| settled(pump, 0..4)), "who was away catches up");
     pump.assert_agreed();
     assert_eq!(pump.misbehaved, []);
+    assert_eq!(pump.verified, 0);
     // Rows do not enter a chain of blobs through a peer either.
     let log = pump.log(0).to_vec();
     let batches = log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);

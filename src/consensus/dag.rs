@@ -377,7 +377,11 @@ impl Dag {
 
     /// Accepted vertices above a peer's frontier, lowest round first, at most `most`.
     pub fn above(&self, frontier: &[Round], most: usize) -> Vec<Arc<SignedVertex>> {
-        let lowest = frontier.iter().min().copied().unwrap_or(Round(0)).next().max(self.base);
+        // A seat that has been silent for long makes nobody look through all that is kept.
+        let lacking = frontier.iter().zip(&self.latest).filter(|(known, latest)| known < latest);
+        let Some(lowest) = lacking.map(|(known, _)| known.next().max(self.base)).min() else {
+            return Vec::new();
+        };
         let mut found = Vec::new();
         for round in lowest.0..=self.highest().0 {
             let Some(row) = self.row(Round(round)) else { break };

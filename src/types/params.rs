@@ -55,7 +55,7 @@ const _: () = assert!(BATCH_HEADER_BYTES + OPAQUE_BYTES_MAX <= BATCH_BYTES_MAX);
 /// [`ROUND_INTERVAL_PER_SEAT`], because a round costs every node `n` vertices.
 pub const ROUND_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// See [`ROUND_INTERVAL_MIN`].
-pub const ROUND_INTERVAL_PER_SEAT: Duration = Duration::from_millis(2);
+pub const ROUND_INTERVAL_PER_SEAT: Duration = Duration::from_millis(1);
 /// How often an idle node makes a vertex.
 pub const IDLE_BEAT: Duration = Duration::from_millis(500);
 /// Rows wait in the mempool at most this long for company before they are sealed.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use throng::consensus::Divergence;
 use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
+use throng::node::jobs::Job;
 use throng::node::{Input, Node, NodeConfig, OpenError, Output, Setup, Shared, ingress};
 use throng::store::{Guard, GuardState, RecordKind};
 use throng::types::{
@@ -111,6 +112,8 @@ pub struct Pump {
     pub diverged: Vec<(usize, Divergence)>,
     /// Every message that was sent, by kind.
     pub sent: [u64; 8],
+    /// Batches whose rows some node was told to verify.
+    pub verified: u64,
 }
 
 impl Pump {
@@ -139,6 +142,7 @@ impl Pump {
             misbehaved: Vec::new(),
             diverged: Vec::new(),
             sent: [0; 8],
+            verified: 0,
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
         pump
@@ -293,6 +297,7 @@ impl Pump {
                     .for_each(|to| self.transmit(seat, to, &message));
             }
             Output::Job(job) => {
+                self.verified += u64::from(matches!(job, Job::VerifyRows(_)));
                 let done = job.run(shared);
                 self.push(Duration::from_micros(200), seat, Input::Done(done));
             }
