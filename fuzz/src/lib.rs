@@ -157,6 +157,7 @@ fn messages(frame: Frame) -> bool {
             Message::WantVertices(refs) => assert!(refs.len() <= REFS_MAX),
             Message::WantBatches(refs) => assert!(refs.len() <= REFS_MAX),
             Message::Frontier(rounds) => assert!(rounds.len() <= SEATS_MAX),
+            Message::WantFrontier => {}
             #[allow(unreachable_patterns, reason = "a kind that is added later")]
             _ => {}
         }

@@ -264,7 +264,10 @@ impl PeerLink {
         let queue = match message {
             Message::Vertex(_) => &mut self.votes,
             Message::Batch(_) => &mut self.bulk,
-            Message::WantVertices(_) | Message::WantBatches(_) | Message::Frontier(_) => &mut self.requests,
+            Message::WantVertices(_)
+            | Message::WantBatches(_)
+            | Message::Frontier(_)
+            | Message::WantFrontier => &mut self.requests,
         };
         queue.push(message.kind(), payload)
     }

@@ -94,6 +94,7 @@ impl Node {
         self.outputs.clear();
         self.verify_deferred();
         self.emit();
+        self.go_on_starting();
         self.execute_ready();
     }
 }

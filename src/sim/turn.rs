@@ -345,5 +345,6 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantVertices(refs) => refs.len() * 42,
         Message::WantBatches(refs) => refs.len() * 42,
         Message::Frontier(rounds) => rounds.len() * 8,
+        Message::WantFrontier => 0,
     }
 }

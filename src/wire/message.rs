@@ -33,6 +33,8 @@ pub enum Message {
     WantBatches(Vec<BatchRef>),
     /// The highest accepted round of each seat in order: push what I am missing.
     Frontier(Vec<Round>),
+    /// Please show your frontier.
+    WantFrontier,
 }
 
 impl Message {
@@ -44,6 +46,7 @@ impl Message {
             Message::WantVertices(_) => 3,
             Message::WantBatches(_) => 4,
             Message::Frontier(_) => 5,
+            Message::WantFrontier => 8,
         }
     }
 
@@ -71,6 +74,7 @@ impl Message {
                     out.put_u64(round.0);
                 }
             }
+            Message::WantFrontier => {}
         }
         Bytes::from(out)
     }
@@ -111,6 +115,7 @@ impl Message {
                 }
                 Message::Frontier(rounds)
             }
+            8 => Message::WantFrontier,
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;

@@ -107,7 +107,7 @@ pub struct Pump {
     pub cut: BTreeSet<(usize, usize)>,
     pub misbehaved: Vec<(Seat, &'static str)>,
     /// Every message that was sent, by kind.
-    pub sent: [u64; 8],
+    pub sent: [u64; 16],
 }
 
 impl Pump {
@@ -134,7 +134,7 @@ impl Pump {
             dice: Dice(seed ^ 0x5eed),
             cut: BTreeSet::new(),
             misbehaved: Vec::new(),
-            sent: [0; 8],
+            sent: [0; 16],
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
         pump
@@ -179,6 +179,14 @@ impl Pump {
         for other in (0..self.places.len()).filter(|&other| other != seat) {
             self.push(Duration::ZERO, other, Input::Disconnected(Seat(seat as u16)));
         }
+    }
+
+    /// What was on the disk of a node that is down is gone.
+    pub fn lose(&mut self, seat: usize) {
+        let place = &mut self.places[seat];
+        assert!(place.machine.is_none(), "node {seat} runs");
+        place.log.clear();
+        place.guards.clear();
     }
 
     /// Records that a crash may forget: the machine was not told yet that they are durable.

@@ -42,6 +42,11 @@ impl HeldCheck {
         }
     }
 
+    /// A node's disk lost what was durable on it, or a part: nothing of it is counted any more.
+    pub fn disk_lost(&mut self, node: u16) {
+        self.batches.values_mut().for_each(|known| known.durable.remove(crate::types::Seat(node)));
+    }
+
     /// A vertex was sent for the first time: what its author says in it.
     pub fn vertex(&mut self, vertex: &SignedVertex) {
         for ack in vertex.vertex.acks.iter().filter(|ack| !self.settled.contains(&ack.batch.id)) {

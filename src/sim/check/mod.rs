@@ -100,6 +100,11 @@ impl Checks {
         }
     }
 
+    /// A node's disk lost what was durable on it, or a part.
+    pub fn disk_lost(&mut self, node: u16) {
+        self.held.disk_lost(node);
+    }
+
     /// A record is durable on a node's disk.
     pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) {
         if kind == RecordKind::Batch {

@@ -122,13 +122,14 @@ fn block() -> Block {
     }
 }
 
-fn messages() -> [Message; 5] {
+fn messages() -> [Message; 6] {
     [
         Message::Vertex(Arc::new(vertex())),
         Message::Batch(batch()),
         Message::WantVertices(vec![vertex_ref(1), vertex_ref(0)]),
         Message::WantBatches(vec![batch_ref(1)]),
         Message::Frontier(vec![Round(1), Round(2), Round(0)]),
+        Message::WantFrontier,
     ]
 }
 
