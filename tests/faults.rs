@@ -82,6 +82,27 @@ fn random_crashes_and_losses_end_agreed_and_live() {
     }
 }
 
+#[test]
+fn a_lost_directory_is_made_good_by_the_others_also_without_tolerance() {
+    for (nodes, policy) in [(2, Policy::All), (3, Policy::Quorum), (4, Policy::Quorum), (7, Policy::All)] {
+        let mut pump = Pump::new(genesis(nodes, nodes.into(), policy), u64::from(nodes));
+        let mut nonces = vec![1u64; usize::from(nodes)];
+        let story = format!("{nodes} nodes, {policy:?}");
+        for _ in 0..3 {
+            assert_live_and_agreed(&mut pump, &mut nonces, &story);
+        }
+        pump.crash(1, 0);
+        pump.lose(1);
+        // What was on its way arrives: the others know all that was sent.
+        pump.run(Duration::from_millis(100), |_| false);
+        pump.start(1);
+        assert_live_and_agreed(&mut pump, &mut nonces, &story);
+        assert!(pump.misbehaved.is_empty(), "{story}: {:?}", pump.misbehaved);
+        let node = pump.node(1).expect("it runs");
+        assert!(!node.guard().lost && node.guard().sequence.0 > 16, "{story}: {:?}", node.guard());
+    }
+}
+
 /// The world until the log of node 1 has `cut` records, and everybody's next nonces; `None` if the story ends before.
 fn play_until_cut(cut: usize) -> Option<(Pump, Vec<u64>)> {
     let mut pump = Pump::new(genesis(4, 4, Policy::Quorum), 17);

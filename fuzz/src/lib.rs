@@ -229,6 +229,7 @@ fn messages(frame: Frame) -> bool {
             Message::WantBatches(refs) => assert!(refs.len() <= REFS_MAX),
             Message::Frontier(rounds) => assert!(rounds.len() <= SEATS_MAX),
             Message::Certificate(found) => certificate(&found),
+            Message::WantFrontier => {}
             #[allow(unreachable_patterns, reason = "a kind that is added later")]
             _ => {}
         }

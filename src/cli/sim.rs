@@ -43,8 +43,8 @@ pub struct Args {
     /// Who checks a transaction's signature
     #[arg(long, value_enum, default_value_t = Verify::Quorum)]
     verify: Verify,
-    /// none, all, or some of crash, partition, loss, duplicate, reorder, reset, slow, skew, slow-disk, full-disk; and
-    /// silent: f nodes never start
+    /// none, all, or some of crash, partition, loss, duplicate, reorder, reset, slow, skew, slow-disk, full-disk,
+    /// amnesia (a guard or a directory is lost, damaged or an old copy); and silent: f nodes never start
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
     /// Play this plan instead: its world, its faults

@@ -22,6 +22,8 @@ pub struct Pace {
     busy_since: Option<Time>,
     /// The round at which this seat came back after an absence: its predecessor has no own vertex.
     returned_at: Option<Round>,
+    /// It comes back at `next` or later, whatever round is open then.
+    returning: bool,
 }
 
 /// What the pace needs to know of the rest of the node.
@@ -46,6 +48,7 @@ impl Pace {
             made: None,
             busy_since: None,
             returned_at: None,
+            returning: false,
         }
     }
 
@@ -69,10 +72,20 @@ impl Pace {
         }
     }
 
+    /// This seat lost what it had signed, and comes back in this round or later.
+    pub fn return_at(&mut self, least: Round) {
+        self.next = self.next.max(least);
+        self.entered = None;
+        self.returning = true;
+    }
+
     /// When the next vertex is due, by what is known now; `None` until more vertices come. Due at once if the answer
     /// is not after `now`.
     pub fn due(&mut self, now: Time, dag: &Dag, load: Load) -> Option<Time> {
         self.re_enter(dag);
+        if self.returning {
+            return None;
+        }
         let quorum = dag.committee().quorum();
         if self.entered.is_none() {
             let before = self.next.back(1);
@@ -119,16 +132,17 @@ impl Pace {
             && last <= dag.floor()
             && !dag.has(last, self.me)
             && self.returned_at != Some(self.next);
-        if self.next > dag.floor() && !lost {
+        if self.next > dag.floor() && !lost && !self.returning {
             return;
         }
         let quorum = dag.committee().quorum();
         let open =
             (dag.floor().0 + 1..=dag.highest().0).rev().map(Round).find(|&round| dag.count(round) >= quorum);
-        if let Some(before) = open {
+        if let Some(before) = open.filter(|before| !self.returning || before.next() >= self.next) {
             self.next = before.next();
             self.entered = None;
             self.returned_at = Some(self.next);
+            self.returning = false;
         }
     }
 }

@@ -246,6 +246,7 @@ impl PeerLink {
             Message::WantVertices(_)
             | Message::WantBatches(_)
             | Message::Frontier(_)
+            | Message::WantFrontier
             | Message::WantCertificate(_)
             | Message::Certificate(_) => &mut self.requests,
         };

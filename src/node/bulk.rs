@@ -36,6 +36,7 @@ impl Node {
         let window = self.shared.rules.window;
         let highest = self.consensus.settlement().highest(self.shared.seat).0;
         !self.sealing
+            && self.start.signs()
             && (self.outstanding.len() as u64) < window
             && self.next_sequence.0 <= highest.saturating_add(2 * window)
             && self.consensus.dag().uncommitted_bytes() <= UNCOMMITTED_BYTES_MAX
@@ -112,7 +113,7 @@ impl Node {
         let before = self.before(batch.header.author, batch.header.sequence);
         self.batches.add(batch, check, before, self.now);
         if check == Check::Valid {
-            self.persist_own(RecordKind::Batch, bytes, OnDisk::Batch(id));
+            self.persist_own(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
         } else {
             self.persist(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
         }
@@ -243,7 +244,7 @@ impl Node {
     /// A batch of one's own is held by others, and nothing here knows of it: the records were lost, and nobody can say
     /// which numbers are used. It goes on above all that may be, where others still count; what the others hold comes
     /// back from them.
-    fn lost_own(&mut self) {
+    pub(super) fn lost_own(&mut self) {
         let highest = self.consensus.settlement().highest(self.shared.seat).0;
         let next = Sequence(highest.saturating_add(self.shared.rules.window).saturating_add(1));
         self.next_sequence = self.next_sequence.max(next);

@@ -84,7 +84,8 @@ pub enum Output {
     Job(Job),
     /// Execute a block ([`ExecuteJob::run`]), in the order of output, one at a time, and hand back the result.
     Execute(ExecuteJob),
-    /// Write the records in this order; answer each with [`Input::Persisted`] once it is synced.
+    /// Write the records in this order; answer each with [`Input::Persisted`] once it is synced, and after it the guard, if
+    /// the record raises that.
     Persist(Vec<Append>),
     /// A block is final, executed and durable here.
     Durable(BlockNotice),
@@ -119,6 +120,18 @@ pub enum OpenError {
         kind: &'static str,
         /// Why.
         reason: String,
+    },
+    /// Records that were durable are gone, and there is no other validator who could give them back.
+    #[error(
+        "the log ends at the own vertex of round {log}, but the guard says that round {guard} was signed: the disk lost \
+         records that it had synced, and a committee of one has nobody to get them from; use a copy of the directory \
+         that has them, or begin a new chain"
+    )]
+    LogBehindGuard {
+        /// The latest own round in the log.
+        log: u64,
+        /// The latest own round in the guard.
+        guard: u64,
     },
     /// A block on disk settles a batch that is not on disk before it.
     #[error("block {height} settles a batch that is missing on disk")]

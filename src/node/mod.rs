@@ -55,6 +55,7 @@ use chain::{Built, Chain};
 use checkpoints::Signing;
 use fetch::{Dice, Fetcher};
 use jobs::Done;
+use start::Start;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -106,6 +107,8 @@ pub struct Node {
     relayed: BTreeMap<(Seat, Seat), Time>,
     next_sweep: Time,
     asked_frontier: Time,
+    /// Whether it may sign yet.
+    start: Start,
     /// What the guard says with the next own vertex or batch, at the least.
     guard: Guard,
     next_record: u64,
@@ -130,7 +133,7 @@ impl Node {
         for (kind, bytes) in recovered {
             node.recover(kind, bytes)?;
         }
-        node.take_guard(guard);
+        node.take_guard(guard)?;
         node.resume();
         Ok((node, shared))
     }
@@ -166,6 +169,7 @@ impl Node {
             relayed: BTreeMap::new(),
             next_sweep: now,
             asked_frontier: now,
+            start: Start::new(committee, now),
             guard: Guard { epoch: committee.epoch, ..Guard::default() },
             next_record: 1,
             on_disk: BTreeMap::new(),
@@ -260,6 +264,7 @@ impl Node {
     /// What follows from everything known: whoever calls need not remember what its input might have changed.
     fn advance(&mut self) {
         self.sweep();
+        self.go_on_starting();
         self.seal_if_due();
         self.vote_if_due();
         self.execute_ready();
@@ -280,8 +285,8 @@ impl Node {
     }
 
     /// Persists what the own key signed: the guard tells of it before anybody else hears of it.
-    fn persist_own(&mut self, kind: RecordKind, bytes: Bytes, meaning: OnDisk) {
-        self.persist(kind, bytes, Some(meaning));
+    fn persist_own(&mut self, kind: RecordKind, bytes: Bytes, meaning: Option<OnDisk>) {
+        self.persist(kind, bytes, meaning);
         let guard = self.guard;
         if let Some(Output::Persist(records)) = self.outputs.back_mut()
             && let Some(record) = records.last_mut()

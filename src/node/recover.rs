@@ -105,6 +105,7 @@ impl Node {
         self.write_certificates();
         self.verify_deferred();
         self.emit();
+        self.go_on_starting();
         self.execute_ready();
     }
 }

@@ -38,6 +38,7 @@ impl Node {
             Message::Frontier(rounds) => self.on_frontier(from, &rounds),
             Message::WantCertificate(height) => self.serve_certificate(from, height),
             Message::Certificate(certificate) => self.on_certificate(from, certificate),
+            Message::WantFrontier => self.send_frontier(from),
         }
     }
 
@@ -50,13 +51,13 @@ impl Node {
         if rounds.len() != self.shared.committee.size() {
             return self.misbehaved(from, "a frontier of another committee");
         }
+        self.answered(from, rounds);
+        // Its own vertices among them: it sends none that it lacks itself, unless it lost them.
         let lacking = self.consensus.dag().above(rounds, PUSHED_MAX);
-        // Its own vertices it has: they were durable before they were sent.
-        let others = lacking.into_iter().filter(|vertex| vertex.vertex.author != from);
-        others.collect::<Vec<_>>().into_iter().for_each(|vertex| self.send(from, Message::Vertex(vertex)));
+        lacking.into_iter().for_each(|vertex| self.send(from, Message::Vertex(vertex)));
     }
 
-    fn send_frontier(&mut self, to: Seat) {
+    pub(super) fn send_frontier(&mut self, to: Seat) {
         let rounds = self.consensus.dag().frontier().to_vec();
         self.send(to, Message::Frontier(rounds));
     }
@@ -91,6 +92,7 @@ impl Node {
         self.next_sweep = self.now + delay / 2;
         self.want_absent_parents();
         self.ask();
+        self.ask_what_is_known();
         self.push_again();
         self.ask_certificate();
         self.widen();

@@ -1,12 +1,93 @@
 //! What one may sign after a start.
 //!
-//! The guard says what was signed last, by the rule that it is on disk before a vertex or a batch is sent. The log says the
-//! same, and more; but its newest records may be lost.
+//! The guard says what was signed last: it is on disk before a vertex or a batch is sent. The log says the same, and more; but
+//! its newest records may be lost. Either, or the whole directory, may be damaged, gone, or a copy of an earlier time.
+//!
+//! - **Upon a start**: sign nothing, and ask. An answer is a frontier that came over a connection of this life: it names the
+//!   latest own vertex of its sender, and the latest of ours that it knows. With `2f` answers of others (`f = 0`: of all
+//!   others) that know nothing above the guard, go on after the guard. A chain of one asks nobody.
+//! - **Upon no valid guard, upon an own vertex above the guard that a peer shows, or upon a guard of round 0 while others
+//!   are past round 1**: the validator is *lost*. It waits until `2f` others have proved their own latest vertex: until it
+//!   is accepted here, with all that lies below. `M` is the highest round accepted then. Once the order has passed `M`, it
+//!   comes back in round `M + 2` or later, and its sequences go on a window above the highest settled one. With `f = 0` it
+//!   goes on after the highest own vertex that the others know.
+//!
+//! Why that is safe:
+//!
+//! - The forgotten vertex of round `r` was made upon a quorum of `r - 1`. Of `2f` others at least one is honest, not lost
+//!   and among these, as long as at most `f` are lost or lie, the lost one included. So `M >= r - 1`, and `M + 2 > r`.
+//! - What is accepted has a quorum in each round below: nobody can make `M` large by words, and a claim to know a vertex of
+//!   ours counts for nothing until the vertex is shown, signed. Who claims and does not show is not counted.
+//! - A forgotten batch was sealed at most a window above what was settled then, by an order that had not passed `M`.
+//! - Acks need no guard: only the first id that is output counts.
+//!
+//! What it cannot do: a copied key in a second process that runs at the same time cannot be detected beforehand. Both sign, and
+//! their vertices are evidence against the key. One that hears a newer vertex of its own name stops signing, as if lost.
+//! Nor is a copy of an earlier time noticed of which nothing that was signed since has reached anybody.
 
-use super::Node;
+use super::{Node, OpenError};
 use crate::store::{Guard, GuardState};
-use crate::types::{Ack, Seat, Sequence, VertexRef};
-use crate::wire::SignedVertex;
+use crate::types::{Committee, Round, Seat, Sequence, Time, VertexRef};
+use crate::wire::{Message, SignedVertex};
+use std::collections::BTreeMap;
+
+/// Where a start stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The guard is believed unless others know better.
+    Asking,
+    /// Nobody here knows what was signed.
+    Lost,
+    /// All up to this round is proved; the order has to pass it.
+    Proved(Round),
+    /// The validator signs.
+    Signing,
+}
+
+/// What another validator said since this life began.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    /// The round of its own latest vertex when it first said so.
+    its: Round,
+    /// The highest round of ours that it knows.
+    ours: Round,
+}
+
+/// A start in its course.
+#[derive(Debug)]
+pub(super) struct Start {
+    stage: Stage,
+    /// How many others have to answer.
+    needed: usize,
+    /// No other may fail, so that all answer.
+    all_answer: bool,
+    answers: BTreeMap<Seat, Answer>,
+    next_ask: Time,
+}
+
+impl Start {
+    pub(super) fn new(committee: &Committee, now: Time) -> Start {
+        let faulty = committee.faulty_max();
+        let needed = if faulty == 0 { committee.size() - 1 } else { 2 * faulty };
+        Start {
+            stage: Stage::Asking,
+            needed,
+            all_answer: faulty == 0,
+            answers: BTreeMap::new(),
+            next_ask: now,
+        }
+    }
+
+    /// Whether the validator may sign.
+    pub(super) fn signs(&self) -> bool {
+        self.stage == Stage::Signing
+    }
+
+    fn sign(&mut self) {
+        self.stage = Stage::Signing;
+        self.answers.clear();
+    }
+}
 
 impl Node {
     /// What the guard must say by now.
@@ -15,23 +96,44 @@ impl Node {
     }
 
     /// Takes in what the guard says, after the log was replayed: no slot up to there is signed again.
-    pub(super) fn take_guard(&mut self, state: GuardState) {
-        let GuardState::Intact(guard) = state else { return };
-        if guard.epoch != self.guard.epoch {
-            return;
+    ///
+    /// # Errors
+    /// The log lacks what was signed, and there is nobody to get it from.
+    pub(super) fn take_guard(&mut self, state: GuardState) -> Result<(), OpenError> {
+        let guard = match state {
+            GuardState::Intact(guard) if guard.epoch == self.guard.epoch => guard,
+            _ => {
+                self.lose();
+                return Ok(());
+            }
+        };
+        if guard.lost {
+            self.lose();
         }
         if guard.round > self.guard.round {
+            if self.shared.committee.size() == 1 {
+                return Err(OpenError::LogBehindGuard { log: self.guard.round.0, guard: guard.round.0 });
+            }
             (self.guard.round, self.guard.id) = (guard.round, guard.id);
             self.pace.found(guard.round);
             // The log lost its end: whoever was sent the vertex gives it back.
             let me = self.shared.seat;
             let forgotten = VertexRef { round: guard.round, author: me, id: guard.id };
-            let others = self.shared.committee.iter().filter(|&seat| seat != me);
-            let others: Vec<Seat> = others.collect();
+            let others: Vec<Seat> = self.shared.committee.iter().filter(|&seat| seat != me).collect();
             others.into_iter().for_each(|seat| self.want_vertices.want(forgotten, me, seat, self.now));
         }
         self.guard.sequence = self.guard.sequence.max(guard.sequence);
         self.next_sequence = self.next_sequence.max(Sequence(guard.sequence.0.saturating_add(1)));
+        Ok(())
+    }
+
+    /// Nobody here knows any more what was signed. The guard says so with the next write: an own vertex that a peer gives
+    /// back does not stand in the log as if it had been remembered.
+    fn lose(&mut self) {
+        if !matches!(self.start.stage, Stage::Lost | Stage::Proved(_)) {
+            self.start.stage = Stage::Lost;
+            self.guard.lost = true;
+        }
     }
 
     /// An own vertex that was made in an earlier life, from the log or given back by a peer.
@@ -40,9 +142,22 @@ impl Node {
         self.pace.found(vertex.round);
         self.guard_vertex(signed);
         self.signing.found(signed);
-        vertex.acks.iter().for_each(|ack: &Ack| self.batches.said(ack));
+        vertex.acks.iter().for_each(|ack| self.batches.said(ack));
         if !vertex.acks.is_empty() {
             self.own_acks.insert(vertex.round, vertex.acks.clone());
+        }
+    }
+
+    /// A peer shows an own vertex whose signature holds. One above all that was signed by what is known here was signed by
+    /// somebody who remembered more.
+    pub(super) fn shown(&mut self, signed: &SignedVertex) {
+        if signed.vertex.round > self.guard.round {
+            if self.start.stage == Stage::Signing {
+                let round = signed.vertex.round;
+                tracing::warn!(%round, "a vertex of the own key that was not made here: it signs elsewhere");
+            }
+            self.lose();
+            self.guard_vertex(signed);
         }
     }
 
@@ -56,5 +171,85 @@ impl Node {
     /// The guard must know of an own batch.
     pub(super) fn guard_batch(&mut self, sequence: Sequence) {
         self.guard.sequence = self.guard.sequence.max(sequence);
+    }
+
+    /// A peer's frontier is its answer.
+    pub(super) fn answered(&mut self, from: Seat, frontier: &[Round]) {
+        let of = |seat: Seat| frontier.get(seat.index()).copied().unwrap_or_default();
+        if self.start.signs() || from == self.shared.seat {
+            return;
+        }
+        let (its, ours) = (of(from), of(self.shared.seat));
+        let answer = self.start.answers.entry(from).or_insert(Answer { its, ours });
+        answer.ours = answer.ours.max(ours);
+    }
+
+    /// Asks those again who are connected and have not answered, and lets those push who answered and have not shown what
+    /// they told of.
+    pub(super) fn ask_what_is_known(&mut self) {
+        if self.start.signs() || self.now < self.start.next_ask {
+            return;
+        }
+        self.start.next_ask = self.now + self.shared.rules.delay() * 2;
+        for seat in self.connected.iter().collect::<Vec<_>>() {
+            let Some(answer) = self.start.answers.get(&seat).copied() else {
+                self.send(seat, Message::WantFrontier);
+                continue;
+            };
+            let dag = self.consensus.dag();
+            if answer.its > dag.latest(seat) || answer.ours > dag.latest(self.shared.seat) {
+                self.send_frontier(seat);
+            }
+        }
+    }
+
+    /// Goes on with the start as far as the answers carry.
+    pub(super) fn go_on_starting(&mut self) {
+        let highest = self.consensus.dag().highest();
+        if self.start.stage == Stage::Asking && self.guard.round.0 == 0 && highest.0 > 1 {
+            self.lose();
+        }
+        match self.start.stage {
+            Stage::Signing => {}
+            Stage::Asking => {
+                let guard = self.guard.round;
+                // Who is past round 1 proves that a validator without a vertex is lost, by its vertices.
+                let fits = |a: &Answer| a.ours <= guard && (guard.0 > 0 || a.its.0 <= 1);
+                if self.start.answers.values().filter(|answer| fits(answer)).count() >= self.start.needed {
+                    self.start.sign();
+                }
+            }
+            Stage::Lost if self.start.all_answer => self.resume_after_reported(),
+            Stage::Lost => {
+                let dag = self.consensus.dag();
+                let proved =
+                    |(seat, answer): &(&Seat, &Answer)| answer.its <= dag.latest(**seat).max(dag.floor());
+                if self.start.answers.iter().filter(proved).count() >= self.start.needed {
+                    self.start.stage = Stage::Proved(highest);
+                }
+            }
+            Stage::Proved(last) if self.chain.last_round >= last => {
+                self.pace.return_at(Round(last.0.saturating_add(2)));
+                self.sign_again();
+            }
+            Stage::Proved(_) => {}
+        }
+    }
+
+    /// Without tolerance no other forgets or lies: the highest own vertex that they know is the last.
+    fn resume_after_reported(&mut self) {
+        let here = self.consensus.dag().latest(self.shared.seat);
+        let known = self.start.answers.values().filter(|answer| answer.ours <= here).count();
+        if known >= self.start.needed {
+            self.sign_again();
+        }
+    }
+
+    fn sign_again(&mut self) {
+        self.start.sign();
+        self.guard.lost = false;
+        self.lost_own();
+        // From the first vertex on the guard knows that the numbers up to there may be used.
+        self.guard_batch(Sequence(self.next_sequence.0.saturating_sub(1)));
     }
 }

@@ -20,10 +20,8 @@ impl Node {
         if let Err(reason) = self.consensus.dag().well_formed(&vertex) {
             return self.misbehaved(from, reason);
         }
-        // What carries the own name was made here and is on disk, or was and is wanted back.
-        let own = vertex.vertex.author == self.shared.seat;
-        if own && !self.want_vertices.wants(&vertex.reference())
-            || !self.consensus.dag().wants(vertex.reference())
+        // What carries the own name and is not here was forgotten, and is taken back as everybody's.
+        if !self.consensus.dag().wants(vertex.reference())
             || !self.checking.insert((vertex.id, vertex.signature))
         {
             return;
@@ -37,6 +35,9 @@ impl Node {
             return self.misbehaved(from, "a vertex with a bad signature");
         }
         self.want_vertices.got(&vertex.reference());
+        if vertex.vertex.author == self.shared.seat {
+            self.shown(&vertex);
+        }
         self.offer(from, vertex);
     }
 
@@ -56,12 +57,12 @@ impl Node {
     fn on_accepted(&mut self, vertex: &Arc<SignedVertex>, durable: bool) {
         let author = vertex.vertex.author;
         self.want_vertices.got(&vertex.reference());
-        if !durable {
+        if author == self.shared.seat && !durable {
+            self.signed_before(vertex);
+            self.persist_own(RecordKind::Vertex, vertex.bytes.clone(), None);
+        } else if !durable {
             self.persist(RecordKind::Vertex, vertex.bytes.clone(), None);
             self.relay(vertex);
-        }
-        if !durable && author == self.shared.seat {
-            self.signed_before(vertex);
         }
         for ack in &vertex.vertex.acks {
             self.note_ack(ack, author);
@@ -128,7 +129,7 @@ impl Node {
     }
 
     pub(super) fn vote_due(&mut self) -> Option<Time> {
-        if self.voting {
+        if self.voting || !self.start.signs() {
             return None;
         }
         let load = self.load();
@@ -167,7 +168,7 @@ impl Node {
         self.voting = true;
         self.pace.made(round, self.now);
         self.guard_vertex(&signed);
-        self.persist_own(RecordKind::Vertex, signed.bytes.clone(), OnDisk::OwnVertex(signed));
+        self.persist_own(RecordKind::Vertex, signed.bytes.clone(), Some(OnDisk::OwnVertex(signed)));
     }
 
     pub(super) fn on_own_vertex_durable(&mut self, vertex: Arc<SignedVertex>) {

@@ -56,6 +56,12 @@ pub enum Finished {
     Records(Vec<Append>),
 }
 
+/// A copy of a directory as it was: how long the log was, and the guard.
+pub struct DirectoryCopy {
+    records: usize,
+    guard: Vec<u8>,
+}
+
 /// One node's disk.
 pub struct Disk {
     chain: [u8; 32],
@@ -109,6 +115,35 @@ impl Disk {
             let (slot, place) = self.guard.next.write(&self.chain, told);
             self.guard.bytes[place..place + SLOT_BYTES].copy_from_slice(&slot);
         }
+    }
+
+    /// The directory as it is now.
+    pub fn copy(&self) -> DirectoryCopy {
+        DirectoryCopy { records: self.log.len(), guard: self.guard.bytes.clone() }
+    }
+
+    /// A copy of the guard's file is put back.
+    pub fn restore_guard(&mut self, copy: &DirectoryCopy) {
+        self.guard.bytes.clone_from(&copy.guard);
+    }
+
+    /// A copy of the whole directory is put back.
+    pub fn restore(&mut self, copy: &DirectoryCopy) {
+        self.log.truncate(copy.records);
+        self.restore_guard(copy);
+    }
+
+    /// Bits of both slots of the guard flip.
+    pub fn damage_guard(&mut self, seed: u64) {
+        let half = self.guard.bytes.len() / 2;
+        for (slot, page) in self.guard.bytes.chunks_mut(half).zip(0..) {
+            slot[below(draw(seed, &[10, page]), SLOT_BYTES as u64) as usize] ^= 1 << (seed % 8);
+        }
+    }
+
+    /// The directory is gone; a new one is made.
+    pub fn lose(&mut self) {
+        *self = Disk { groups: self.groups, bytes: self.bytes, ..Disk::new(self.chain) };
     }
 
     /// Takes records; they wait for the next sync.

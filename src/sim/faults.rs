@@ -39,6 +39,7 @@ impl World {
                     self.crash_by(node, number);
                 }
             }
+            What::Amnesia { node, loses, .. } => self.forget(node, loses, number),
             What::Partition { side, reconnect: true, .. } => self.break_between(&side),
             What::Reset { node, peer } => self.break_pair(node, peer),
             What::FullDisk { node } => self.places[usize::from(node)].disk_full = true,
@@ -57,6 +58,7 @@ impl World {
                 place.crash_at_sync = place.crash_at_sync.filter(|fault| *fault != number);
                 self.start(node);
             }
+            What::Amnesia { node, .. } => self.start(node),
             What::FullDisk { node } => {
                 self.places[usize::from(node)].disk_full = self.another_full(node);
                 self.start(node);
@@ -75,7 +77,7 @@ impl World {
         self.apply_levels();
     }
 
-    fn ends_at(&self, number: usize) -> Nanos {
+    pub(super) fn ends_at(&self, number: usize) -> Nanos {
         let fault = &self.plan.faults[number];
         (fault.at_us + fault.for_us) * US
     }
@@ -190,7 +192,7 @@ impl World {
                 place.machine = Some(machine);
                 place.cpu.turn(self.now, cost);
                 place.inputs.push_back(Input::Tick);
-                if height < place.told {
+                if height < place.told && !place.forgot {
                     let told = place.told;
                     let words =
                         format!("node {seat} told that block {told} is durable and starts at {height}");

@@ -11,15 +11,17 @@
 //! - Upon a job: run it, and let its result come when the modelled cores would have it.
 //! - Upon a crash: the disk keeps what was synced, and of the last group what the tear leaves, as the store's own
 //!   recovery reads it. The node starts again on that.
+//! - Upon amnesia: a crash after which the directory, or only the guard, is gone, damaged, or a copy of an earlier time.
 //! - Upon a broken rule: stop, tell which, keep the plan.
 //!
 //! Why a trace can be trusted: one thread plays a world, nothing in it depends on addresses or on time outside, and each
 //! event enters the trace hash. The random coefficients of batch verification come from the operating system, but
 //! the verdict does not depend on them. Several worlds may run at once, each on a thread of its own.
 //!
-//! What a world does not have: lost disks, lies, TCP's own congestion control and retransmission (a lossy way loses whole
+//! What a world does not have: lies, TCP's own congestion control and retransmission (a lossy way loses whole
 //! messages, as a broken connection does), preemption of a job that runs.
 
+mod amnesia;
 mod calibration;
 mod check;
 mod clients;
@@ -46,6 +48,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use amnesia::{Amnesia, CATCH_UP_US};
 pub use calibration::Calibration;
 pub use config::{Crypto, REAL_CRYPTO_NODES, SimConfig, SimError};
 pub use disk::Tail;

@@ -2,12 +2,12 @@
 
 use super::config::SimConfig;
 use super::cpu::Cpu;
-use super::disk::Disk;
+use super::disk::{DirectoryCopy, Disk};
 use super::net::Flight;
 use super::queue::{Nanos, US};
 use crate::node::{Input, Node, Progress, Shared};
 use crate::types::Time;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The world begins at this time by every good clock, in microseconds: far enough from zero that a clock which runs
@@ -42,6 +42,10 @@ pub struct Place {
     /// It never starts.
     pub silent: bool,
     pub disk: Disk,
+    /// Copies of its directory, by the fault that will put them back.
+    pub copies: BTreeMap<usize, DirectoryCopy>,
+    /// Records that it had told to be durable are gone.
+    pub forgot: bool,
     /// How many times as long the disk takes.
     pub disk_factor: u64,
     /// The node dies at its next write.
@@ -77,6 +81,8 @@ impl Place {
             down_until: 0,
             silent,
             disk: Disk::new(chain),
+            copies: BTreeMap::new(),
+            forgot: false,
             disk_factor: 1,
             disk_full: false,
             crash_at_sync: None,

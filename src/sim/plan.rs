@@ -1,6 +1,7 @@
 //! The explicit plan of a run: its world and every fault with its time. A plan is drawn from a seed, kept as a file,
 //! played again, and made smaller by leaving out faults.
 
+use super::amnesia::Amnesia;
 use super::config::{SimConfig, SimError};
 use super::disk::Tail;
 use super::queue::Nanos;
@@ -13,7 +14,7 @@ pub const PLAN_VERSION: u32 = 1;
 /// Faults of a plan at most.
 pub const FAULTS_MAX: usize = 10_000;
 /// The kinds of faults by name, as the command line takes them.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "crash",
     "partition",
     "loss",
@@ -24,6 +25,7 @@ pub const KINDS: [&str; 11] = [
     "skew",
     "slow-disk",
     "full-disk",
+    "amnesia",
     "silent",
 ];
 /// The largest factor of slowness.
@@ -117,6 +119,15 @@ pub enum What {
         /// Which.
         node: u16,
     },
+    /// A node crashes, and its directory is not what it was when it starts again at the end of the fault.
+    Amnesia {
+        /// Which.
+        node: u16,
+        /// What it loses.
+        loses: Amnesia,
+        /// How much older than the crash the copy is that is put back, in microseconds; 0 where none is.
+        age_us: u64,
+    },
     /// A node never starts, whatever the times say.
     Silent {
         /// Which.
@@ -175,6 +186,7 @@ impl Plan {
                 let kind = drawn[dice.below(drawn.len() as u64) as usize];
                 faults.extend(draw_fault(&config, kind, &mut dice));
             }
+            super::amnesia::keep_apart(&mut faults);
         }
         faults.sort_by_key(|fault| fault.at_us);
         Plan { version: PLAN_VERSION, config, faults }
@@ -244,6 +256,9 @@ impl Plan {
             What::Reorder { extra_us } if *extra_us > 60_000_000 => {
                 Err("messages overtake each other by a minute at most".to_owned())
             }
+            What::Amnesia { loses, age_us, .. } if loses.is_old() != (*age_us > 0) || *age_us > fault.at_us => {
+                Err("a copy that is put back has an age of at least a microsecond, and was made after the world began".to_owned())
+            }
             What::Reset { node, peer } if node == peer => {
                 Err("a node has no connection with itself".to_owned())
             }
@@ -288,6 +303,7 @@ impl What {
             | What::Skew { node, .. }
             | What::SlowDisk { node, .. }
             | What::FullDisk { node }
+            | What::Amnesia { node, .. }
             | What::Silent { node } => vec![*node],
             What::Partition { side, .. } => side.clone(),
             What::Loss { from, to, .. } => from.iter().chain(to).copied().collect(),
@@ -327,6 +343,7 @@ fn draw_fault(config: &SimConfig, kind: &str, dice: &mut Dice) -> Option<Fault> 
         }
         "slow-disk" => What::SlowDisk { node, factor: dice.between(2, 300) as u32 },
         "full-disk" => What::FullDisk { node },
+        "amnesia" => return super::amnesia::draw(config, dice),
         _ if config.nodes < 2 => return None,
         "partition" => {
             let count = dice.between(1, n);
@@ -363,6 +380,7 @@ mod tests {
     fn impossible_plans_are_refused_with_the_fault_that_cannot_be() {
         let silent = |node| What::Silent { node };
         let crash = |node| What::Crash { node, while_syncing: false, tail: Tail::Lost };
+        let amnesia = |loses, age_us| What::Amnesia { node: 0, loses, age_us };
         let side = |side: &[u16]| What::Partition { side: side.to_vec(), one_way: false, reconnect: false };
         let cases = [
             (vec![crash(0), crash(4)], "fault 2 of the plan: there is no node 4"),
@@ -370,6 +388,9 @@ mod tests {
             (vec![side(&[0, 1, 2, 3])], "neither empty nor everybody"),
             (vec![What::Loss { from: None, to: None, per_mille: 1001 }], "per_mille is 1001"),
             (vec![What::Slow { node: 0, factor: 0 }], "the factor is 0"),
+            (vec![amnesia(Amnesia::OldGuard, 0)], "an age of at least a microsecond"),
+            (vec![amnesia(Amnesia::OldGuard, 2)], "after the world began"),
+            (vec![amnesia(Amnesia::Directory, 1)], "an age"),
             (vec![What::Reset { node: 1, peer: 1 }], "no connection with itself"),
             (vec![What::Skew { node: 1, offset_us: i64::MIN }], "off by an hour"),
             (vec![silent(0), silent(1)], "fault 2 of the plan: 2 nodes never start"),

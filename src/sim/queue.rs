@@ -36,6 +36,8 @@ pub enum Event {
     Begin { fault: usize },
     /// A fault ends.
     End { fault: usize },
+    /// The directory of a node is copied, to be put back by a fault.
+    Copy { fault: usize },
     /// A crash that waited for its moment.
     Crash { seat: u16, life: u32, fault: usize },
     /// The checkers look at the nodes.

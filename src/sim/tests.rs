@@ -75,6 +75,33 @@ fn a_world_goes_on_after_every_kind_of_fault() {
 }
 
 #[test]
+fn a_validator_that_forgot_comes_back_and_signs_nothing_twice() {
+    for loses in [Amnesia::Guard, Amnesia::OldGuard, Amnesia::Directory, Amnesia::OldDirectory] {
+        for (nodes, seed) in [(4, 21), (4, 22), (7, 23)] {
+            let age_us = if loses.is_old() { 2_000_000 } else { 0 };
+            let what = What::Amnesia { node: 3, loses, age_us };
+            let config = SimConfig { duration_ms: 6_000, ..config(nodes, seed) };
+            let report = play(&calm(config).with(vec![fault(2_500, 300, what)]));
+            assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "{loses:?}, n={nodes}");
+            let round = |node: usize| report.places[node].round;
+            assert!(round(3) + 30 > round(0), "{loses:?}, n={nodes}: it signs, {} of {}", round(3), round(0));
+        }
+    }
+}
+
+#[test]
+fn a_vertex_that_nobody_heard_of_and_a_copy_forgot_is_signed_again_and_the_checker_sees_it() {
+    // The bound of what a start can notice: since the copy was made, nothing of the node has reached anybody.
+    let unheard = What::Partition { side: vec![3], one_way: true, reconnect: false };
+    let what = What::Amnesia { node: 3, loses: Amnesia::OldDirectory, age_us: 1_300_000 };
+    let faults = vec![fault(1_000, 1_600, unheard), fault(2_500, 300, what)];
+    let report = play(&calm(SimConfig { duration_ms: 6_000, ..config(4, 21) }).with(faults));
+    assert_eq!(report.verdict, Verdict::Diverged);
+    let reason = report.reason.unwrap_or_default();
+    assert!(reason.contains("a second vertex of node 3") && reason.contains("(slots)"), "{reason}");
+}
+
+#[test]
 fn f_silent_nodes_are_tolerated_and_regions_cost_their_distance() {
     let silent = Plan::draw(config(4, 2), &Kinds::read(&["silent".into()]).unwrap());
     let report = play(&silent);

@@ -353,5 +353,6 @@ fn message_bytes(message: &Message) -> usize {
         Message::Frontier(rounds) => rounds.len() * 8,
         Message::WantCertificate(_) => 8,
         Message::Certificate(certificate) => 49 + certificate.votes.len() * 66,
+        Message::WantFrontier => 0,
     }
 }

@@ -6,7 +6,7 @@ use super::clients::{self, Clients};
 use super::config::{Crypto, SimConfig, SimError};
 use super::net::Network;
 use super::place::Place;
-use super::plan::Plan;
+use super::plan::{Plan, What};
 use super::queue::{Event, EventQueue, MS, Nanos};
 use super::random::{bytes, draw};
 use super::stats::Stats;
@@ -96,6 +96,9 @@ impl World {
 
     fn begin(&mut self) {
         for (fault, number) in self.plan.faults.iter().zip(0..) {
+            if let What::Amnesia { age_us, .. } = fault.what {
+                self.queue.push((fault.at_us - age_us) * 1000, Event::Copy { fault: number });
+            }
             self.queue.push(fault.at_us * 1000, Event::Begin { fault: number });
             self.queue.push((fault.at_us + fault.for_us) * 1000, Event::End { fault: number });
         }
@@ -161,6 +164,7 @@ impl World {
                     self.crash_by(seat, fault);
                 }
             }
+            Event::Copy { fault } => self.copy_directory(fault),
             Event::Sample => self.sample(),
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! file: slot 0 | zeros to 4096 | slot 1 | zeros to 8192
-//! slot: magic 8 | version u32 | epoch u32 | number u64 | chain 32 | round u64 | sequence u64 | id 32 | check 32
+//! slot: magic 8 | version u32 | epoch u32 | lost u32 | number u64 | chain 32 | round u64 | sequence u64 | id 32 | check 32
 //! ```
 //!
 //! Writes go to the two slots in turn, each with the next running number; the whole slot with the highest number counts.
@@ -51,6 +51,8 @@ pub struct Guard {
     pub id: VertexId,
     /// The highest sequence of an own batch that was sealed, 0 if there is none.
     pub sequence: Sequence,
+    /// What was signed is not known here, and nothing is signed until others have told enough.
+    pub lost: bool,
 }
 
 /// What is known of the guard when a store is opened.
@@ -77,6 +79,7 @@ impl NextSlot {
             magic: MAGIC,
             version: U32::new(GUARD_VERSION),
             epoch: U32::new(guard.epoch.0),
+            lost: U32::new(guard.lost.into()),
             number: U64::new(number),
             chain: *chain,
             round: U64::new(guard.round.0),
@@ -97,6 +100,7 @@ struct SlotBytes {
     magic: [u8; 8],
     version: U32,
     epoch: U32,
+    lost: U32,
     number: U64,
     chain: [u8; 32],
     round: U64,
@@ -117,6 +121,7 @@ impl SlotBytes {
             round: Round(self.round.get()),
             id: VertexId(self.id),
             sequence: Sequence(self.sequence.get()),
+            lost: self.lost.get() != 0,
         }
     }
 }

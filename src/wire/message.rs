@@ -38,6 +38,8 @@ pub enum Message {
     WantCertificate(Height),
     /// A certificate that was asked for.
     Certificate(Arc<Certificate>),
+    /// Please show your frontier.
+    WantFrontier,
 }
 
 impl Message {
@@ -51,6 +53,7 @@ impl Message {
             Message::Frontier(_) => 5,
             Message::WantCertificate(_) => 6,
             Message::Certificate(_) => 7,
+            Message::WantFrontier => 8,
         }
     }
 
@@ -80,6 +83,7 @@ impl Message {
             }
             Message::WantCertificate(height) => _ = out.put_u64(height.0),
             Message::Certificate(certificate) => out = encode_certificate(certificate),
+            Message::WantFrontier => {}
         }
         Bytes::from(out)
     }
@@ -125,6 +129,7 @@ impl Message {
                 let certificate = decode_certificate(&frame.payload)?;
                 return Ok(Message::Certificate(Arc::new(certificate)));
             }
+            8 => Message::WantFrontier,
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;

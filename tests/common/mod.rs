@@ -111,7 +111,7 @@ pub struct Pump {
     /// Nodes that stopped since the others hold another chain.
     pub diverged: Vec<(usize, Divergence)>,
     /// Every message that was sent, by kind.
-    pub sent: [u64; 8],
+    pub sent: [u64; 16],
     /// Batches whose rows some node was told to verify.
     pub verified: u64,
 }
@@ -141,7 +141,7 @@ impl Pump {
             cut: BTreeSet::new(),
             misbehaved: Vec::new(),
             diverged: Vec::new(),
-            sent: [0; 8],
+            sent: [0; 16],
             verified: 0,
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
@@ -187,6 +187,14 @@ impl Pump {
         for other in (0..self.places.len()).filter(|&other| other != seat) {
             self.push(Duration::ZERO, other, Input::Disconnected(Seat(seat as u16)));
         }
+    }
+
+    /// What was on the disk of a node that is down is gone.
+    pub fn lose(&mut self, seat: usize) {
+        let place = &mut self.places[seat];
+        assert!(place.machine.is_none(), "node {seat} runs");
+        place.log.clear();
+        place.guards.clear();
     }
 
     /// Records that a crash may forget: the machine was not told yet that they are durable.

@@ -14,7 +14,7 @@ pub enum Left {
 
 #[derive(Clone)]
 pub struct Disk {
-    chain: [u8; 32],
+    pub chain: [u8; 32],
     /// The record log.
     pub log: Vec<(RecordKind, Bytes)>,
     /// The guard's file.

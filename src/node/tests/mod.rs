@@ -6,6 +6,7 @@ mod checkpoints;
 mod checks;
 mod disk;
 mod guard;
+mod start;
 mod twins;
 
 use super::*;
@@ -92,7 +93,9 @@ impl World {
     pub fn new(policy: Policy) -> World {
         let genesis = Arc::new(genesis(policy));
         let disk = Disk::new(chain_id(&genesis));
-        World::open(genesis, disk, Time(1_000_000))
+        let mut world = World::open(genesis, disk, Time(1_000_000));
+        world.answer();
+        world
     }
 
     fn open(genesis: Arc<Genesis>, mut disk: Disk, now: Time) -> World {
@@ -128,7 +131,9 @@ impl World {
     /// The same node after a restart.
     pub fn reopen(self) -> World {
         let World { genesis, disk, now, last, made, .. } = self;
-        World { last, made, ..World::open(genesis, disk, now) }
+        let mut world = World { last, made, ..World::open(genesis, disk, now) };
+        world.answer();
+        world
     }
 
     /// Restarts if the machine died with its disk: what it sent stays sent, and the others push all they have made.
@@ -138,9 +143,19 @@ impl World {
             let world = World::open(self.genesis.clone(), self.disk.clone(), self.now);
             let (last, made) = (std::mem::take(&mut self.last), self.made.clone());
             *self = World { last, made, own, sent, ..world };
+            self.answer();
             for vertex in self.made.clone() {
                 self.receive(vertex.vertex.author.0, Message::Vertex(vertex));
             }
+        }
+    }
+
+    /// The others' frontiers: what they have made, and know of this node.
+    pub fn answer(&mut self) {
+        let own = self.own.last().map_or(Round(0), |v| v.vertex.round);
+        let last = self.last.first().map_or(Round(0), |v| v.round);
+        for seat in 1..4 {
+            self.receive(seat, Message::Frontier(vec![own, last, last, last]));
         }
     }
 

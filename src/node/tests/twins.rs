@@ -99,11 +99,11 @@ fn a_missing_parent_is_asked_for_at_growing_intervals_until_it_comes() {
 }
 
 #[test]
-fn a_peer_that_shows_an_old_frontier_is_given_what_it_lacks_but_its_own() {
+fn a_peer_that_shows_an_old_frontier_is_given_what_it_lacks_and_its_own_that_it_lost() {
     let mut world = World::new(Policy::Quorum);
     world.rounds(5);
     world.sent.clear();
-    world.receive(3, Message::Frontier(vec![Round(0), Round(5), Round(3), Round(0)]));
+    world.receive(3, Message::Frontier(vec![Round(0), Round(5), Round(3), Round(4)]));
     let given: Vec<(u16, u64)> = world
         .sent
         .iter()
@@ -111,7 +111,7 @@ fn a_peer_that_shows_an_old_frontier_is_given_what_it_lacks_but_its_own() {
         .filter(|v| v.author != Seat(0))
         .map(|v| (v.author.0, v.round.0))
         .collect();
-    assert_eq!(given, [(2, 4), (2, 5)]);
+    assert_eq!(given, [(2, 4), (2, 5), (3, 5)]);
     world.receive(3, Message::Frontier(vec![Round(0)]));
     assert_eq!(world.misbehaved, [(Seat(3), "a frontier of another committee")]);
 }

@@ -44,6 +44,11 @@ impl HeldCheck {
         }
     }
 
+    /// A node's disk lost what was durable on it, or a part: nothing of it is counted any more.
+    pub fn disk_lost(&mut self, node: u16) {
+        self.batches.values_mut().for_each(|known| known.durable.remove(crate::types::Seat(node)));
+    }
+
     /// A vertex was said for the first time: what its author says in it.
     ///
     /// # Errors

@@ -109,6 +109,11 @@ impl Checks {
         }
     }
 
+    /// A node's disk lost what was durable on it, or a part.
+    pub fn disk_lost(&mut self, node: u16) {
+        self.held.disk_lost(node);
+    }
+
     /// A record is durable on a node's disk. An own vertex binds its author from then on, though it may never be sent.
     pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) -> Result<(), Violation> {
         match kind {

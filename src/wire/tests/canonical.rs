@@ -159,7 +159,7 @@ fn record() -> SettlementRecord {
     }
 }
 
-fn messages() -> [Message; 7] {
+fn messages() -> [Message; 8] {
     [
         Message::Vertex(Arc::new(vertex())),
         Message::Batch(batch()),
@@ -168,6 +168,7 @@ fn messages() -> [Message; 7] {
         Message::Frontier(vec![Round(1), Round(2), Round(0)]),
         Message::WantCertificate(Height(64)),
         Message::Certificate(Arc::new(certificate())),
+        Message::WantFrontier,
     ]
 }
 

@@ -1,0 +1,136 @@
+//! Amnesia: a validator that comes back and does not know what it had signed, because its directory, or only the guard, is
+//! gone, damaged, or a copy of an earlier time.
+
+use super::config::SimConfig;
+use super::disk::Tail;
+use super::plan::{Fault, What};
+use super::queue::Nanos;
+use super::random::Dice;
+use super::world::World;
+use serde::{Deserialize, Serialize};
+
+/// A node whose log was lost, or is a copy, has to be back so soon after its beginning, or its copy, that the others still
+/// have in memory all that it lacks: vertices of 500 rounds and the bytes of 2,048 executed batches, that is at full pace
+/// some ten virtual seconds of four nodes. Beyond, it would need blocks and the tables of a checkpoint.
+pub const CATCH_UP_US: u64 = 4_000_000;
+/// Between the copy and the crash the node signs something that others hear of: without, nobody can notice.
+const AGE_LEAST_US: u64 = 1_500_000;
+/// So long after its return nothing else befalls the node.
+const RETURN_US: u64 = 5_000_000;
+/// The purpose of draws.
+const DAMAGE: u64 = 43;
+
+/// What a directory loses while its node is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Amnesia {
+    /// Both slots of the guard are damaged; the log is whole.
+    Guard,
+    /// The guard is a copy of an earlier time; the log is whole.
+    OldGuard,
+    /// All is gone.
+    Directory,
+    /// All is a copy of an earlier time.
+    OldDirectory,
+}
+
+impl Amnesia {
+    /// Whether a copy is put back.
+    pub fn is_old(self) -> bool {
+        matches!(self, Amnesia::OldGuard | Amnesia::OldDirectory)
+    }
+
+    fn loses_log(self) -> bool {
+        matches!(self, Amnesia::Directory | Amnesia::OldDirectory)
+    }
+}
+
+impl World {
+    pub(super) fn copy_directory(&mut self, number: usize) {
+        if let What::Amnesia { node, loses, .. } = self.plan.faults[number].what
+            && loses.is_old()
+        {
+            let place = &mut self.places[usize::from(node)];
+            place.copies.insert(number, place.disk.copy());
+        }
+    }
+
+    /// A node crashes, and loses what the fault says.
+    pub(super) fn forget(&mut self, seat: u16, loses: Amnesia, number: usize) {
+        let end: Nanos = self.ends_at(number);
+        let place = &mut self.places[usize::from(seat)];
+        place.down_until = place.down_until.max(end);
+        self.crash(seat, Tail::Lost);
+        let seed = super::random::draw(self.plan.config.seed, &[DAMAGE, number as u64]);
+        let place = &mut self.places[usize::from(seat)];
+        let copy = place.copies.remove(&number);
+        match (loses, copy) {
+            (Amnesia::Guard, _) => place.disk.damage_guard(seed),
+            (Amnesia::Directory, _) => place.disk.lose(),
+            (Amnesia::OldGuard, Some(copy)) => place.disk.restore_guard(&copy),
+            (Amnesia::OldDirectory, Some(copy)) => place.disk.restore(&copy),
+            (Amnesia::OldGuard | Amnesia::OldDirectory, None) => {}
+        }
+        if loses.loses_log() {
+            place.forgot = true;
+            self.checks.disk_lost(seat);
+        }
+    }
+}
+
+/// One fault. Only `f` of the nodes of a world ever suffer it, among them those that never start: the last `f`. `None` where
+/// none may.
+pub(super) fn draw(config: &SimConfig, dice: &mut Dice) -> Option<Fault> {
+    let end = config.duration_ms * 1000 * 2 / 3;
+    let tolerated = config.faulty_max() as u64;
+    if tolerated == 0 || end < 2 * CATCH_UP_US {
+        return None;
+    }
+    let node = config.nodes - 1 - dice.below(tolerated) as u16;
+    let kinds = [Amnesia::Guard, Amnesia::OldGuard, Amnesia::Directory, Amnesia::OldDirectory];
+    let loses = kinds[dice.below(kinds.len() as u64) as usize];
+    // All of it lies before the time by which the node must be back.
+    let latest = if loses == Amnesia::Directory { CATCH_UP_US } else { end };
+    let for_us = dice.between(10_000, 1_000_000);
+    let age_us = if loses.is_old() { dice.between(AGE_LEAST_US, CATCH_UP_US - for_us) } else { 0 };
+    let at_us = dice.between(AGE_LEAST_US.max(age_us), latest - for_us);
+    Some(Fault { at_us, for_us, what: What::Amnesia { node, loses, age_us } })
+}
+
+/// Leaves out what else would befall a node between its copy and its return: cut off, it would sign what nobody hears of, or
+/// come too late for what the others still have. So that no more than one thing at a time is to be explained.
+pub(super) fn keep_apart(faults: &mut Vec<Fault>) {
+    let mut windows: Vec<(u16, u64, u64)> = Vec::new();
+    for fault in faults.iter() {
+        if let What::Amnesia { node, age_us, .. } = fault.what {
+            let from = fault.at_us - age_us;
+            let until = fault.at_us + fault.for_us + RETURN_US;
+            let clashes =
+                |&(other, start, end): &(u16, u64, u64)| other == node && start < until && from < end;
+            if !windows.iter().any(clashes) {
+                windows.push((node, from, until));
+            }
+        }
+    }
+    let mut kept: Vec<(u16, u64, u64)> = Vec::new();
+    faults.retain(|fault| {
+        let (from, until) = (fault.at_us, fault.at_us + fault.for_us);
+        if let What::Amnesia { node, age_us, .. } = fault.what {
+            let from = fault.at_us - age_us;
+            let window = (node, from, until + RETURN_US);
+            let first = windows.contains(&window) && !kept.contains(&window);
+            kept.extend(first.then_some(window));
+            return first;
+        }
+        !windows.iter().any(|&(node, start, end)| start < until && from < end && concerns(&fault.what, node))
+    });
+}
+
+/// Whether a fault keeps a node from being heard, or from following the others.
+fn concerns(what: &What, node: u16) -> bool {
+    match what {
+        What::Partition { .. } => true,
+        What::Loss { from, to, .. } => from.is_none_or(|from| from == node) || to.is_none_or(|to| to == node),
+        what => what.nodes().contains(&node),
+    }
+}
