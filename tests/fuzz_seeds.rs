@@ -251,7 +251,8 @@ fn life(
     odd: &dyn Fn(u8, u8) -> u8,
     after: &[[u8; 3]],
 ) -> Vec<u8> {
-    const CONNECT: [[u8; 3]; 3] = [[9, 1, 0], [9, 2, 0], [9, 3, 0]];
+    // Peers connect, and show frontiers in which nobody has said anything: then the node may sign.
+    const CONNECT: [[u8; 3]; 6] = [[9, 1, 0], [9, 2, 0], [9, 3, 0], [7, 1, 128], [7, 2, 128], [7, 3, 128]];
     // Jobs, records and blocks in their order, twice: what one brings is done by the other.
     const WORK: [[u8; 3]; 6] = [[1, 0, 31], [2, 0, 31], [3, 0, 0], [2, 0, 31], [1, 0, 31], [2, 0, 31]];
     let mut out = vec![policy];

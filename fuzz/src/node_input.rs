@@ -292,7 +292,7 @@ impl World {
                 self.sealed.iter().map(Batch::reference).take(1 + usize::from(how)).collect(),
             ),
             _ => Message::Frontier(
-                (0..u64::from(how >> 5)).map(|seat| Round(u64::from(how % 32) + seat)).collect(),
+                (0..u64::from(how >> 5)).map(|seat| Round(u64::from(how % 32) * seat)).collect(),
             ),
         };
         self.receive(from, message);

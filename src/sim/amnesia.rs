@@ -7,6 +7,7 @@ use super::plan::{Fault, What};
 use super::queue::Nanos;
 use super::random::Dice;
 use super::world::World;
+use crate::store::RecordKind;
 use serde::{Deserialize, Serialize};
 
 /// A node whose log was lost, or is a copy, has to be back so soon after its beginning, or its copy, that the others still
@@ -73,7 +74,14 @@ impl World {
         }
         if loses.loses_log() {
             place.forgot = true;
+            // What the copy holds is as durable as before.
+            let kept = place.disk.log().to_vec();
             self.checks.disk_lost(seat);
+            for (kind, bytes) in kept.into_iter().filter(|(kind, _)| *kind == RecordKind::Batch) {
+                if let Err(violation) = self.checks.durable(seat, kind, &bytes) {
+                    self.broken(violation);
+                }
+            }
         }
     }
 }

@@ -98,7 +98,7 @@ fn a_vertex_that_nobody_heard_of_and_a_copy_forgot_is_signed_again_and_the_check
     let report = play(&calm(SimConfig { duration_ms: 6_000, ..config(4, 21) }).with(faults));
     assert_eq!(report.verdict, Verdict::Diverged);
     let reason = report.reason.unwrap_or_default();
-    assert!(reason.contains("a second vertex of node 3") && reason.contains("(slots)"), "{reason}");
+    assert!(reason.contains("sends a second") && reason.contains("of node 3 (slots)"), "{reason}");
 }
 
 #[test]

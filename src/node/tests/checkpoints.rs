@@ -17,7 +17,9 @@ fn world() -> World {
     let mut genesis = genesis(Policy::Quorum);
     genesis.rules.checkpoint_blocks = EVERY;
     let disk = Disk::new(chain_id(&genesis));
-    World::open(Arc::new(genesis), disk, Time(1_000_000))
+    let mut world = World::open(Arc::new(genesis), disk, Time(1_000_000));
+    world.answer();
+    world
 }
 
 impl World {

@@ -273,7 +273,7 @@ fn counts_are_refused_before_anything_is_allocated() {
         assert!(limit(counted(kind, most + 1)).is_some());
         assert!(limit(counted(kind, u32::MAX as usize)).is_some());
     }
-    assert_eq!(counted(8, 0), Err(WireError::Kind(8)));
+    assert_eq!(counted(9, 0), Err(WireError::Kind(9)));
     let mut genesis = Genesis {
         name: "x".repeat(NAME_BYTES_MAX + 1),
         time: Time(0),
