@@ -5,7 +5,9 @@
 //! encode to the same bytes, and must respect every limit that the formats name.
 
 pub mod consensus_dag;
+pub mod paper_disk;
 pub mod signatures;
+pub mod store;
 pub mod tree_proof;
 
 use bytes::Bytes;
