@@ -13,12 +13,14 @@
 //! | [`consensus`] | the DAG of votes: pace, decision, order, settlement |
 //! | [`store`] | segment files, recovery, memory-mapped reads |
 //! | [`node`] | the machine without I/O that wires the above |
+//! | [`audit`] | data directories checked and shown without trusting who wrote them |
 //! | [`net`] | the driver: mio, connections, threads, clock |
 //! | [`sim`] | the virtual world: the same machines under faults, reproducible from a seed |
 //! | [`lab`] | workloads, clusters, measuring |
 //! | [`cli`] | commands |
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod cli;
 pub mod consensus;
 pub mod crypto;

@@ -1,6 +1,7 @@
 //! The command as a person or a script meets it: exit status, standard output, standard error, files.
 
 use serde_json::Value;
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn throng(flags: &[&str]) -> Output {
@@ -26,7 +27,7 @@ fn refusal(flags: &[&str]) -> String {
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
-    let cases: [(&[&str], &str); 51] = [
+    let cases: [(&[&str], &str); 62] = [
         (&["bench", "--nodes", "0"], "1 to 1024"),
         (&["bench", "--nodes", "1,0"], "1 to 1024"),
         (&["bench", "--nodes", "2000", "--accounts", "5000"], "1 to 1024"),
@@ -78,6 +79,17 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["sim", "--plan", "x.json", "--nodes", "4"], "--plan"),
         (&["sim", "--calibration", "/nowhere/costs.json"], "/nowhere/costs.json"),
         (&["sim", "--keep", "/nowhere/at/all"], "/nowhere/at/all"),
+        (&["verify"], "DIR"),
+        (&["verify", "/nowhere/at/all"], "/nowhere/at/all"),
+        (&["verify", "/etc"], "is not a file of the store"),
+        (&["verify", "/nowhere", "--from-height", "-1"], "whole number"),
+        (&["verify", "/nowhere", "--from-height", "2", "--no-signatures"], "--no-signatures"),
+        (&["inspect", "/nowhere/at/all"], "/nowhere/at/all"),
+        (&["inspect", "/nowhere", "--height", "1", "--segment", "1"], "--segment"),
+        (&["inspect", "/nowhere", "--batch", "xyz"], "hex digits"),
+        (&["inspect", "/nowhere", "--account", "5000000000"], "4294967295"),
+        (&["export-state", "/nowhere/at/all", "/nowhere/file"], "/nowhere/at/all"),
+        (&["export-state", "/nowhere"], "FILE"),
     ];
     for (flags, hint) in cases {
         let line = refusal(flags);
@@ -163,6 +175,81 @@ fn a_short_bench_settles_agrees_and_prints_one_document_and_nothing_else() {
     // A second run into the same directory would overwrite it: refused.
     let line = refusal(&["bench", "--nodes", "1", "--dir", dir]);
     assert!(line.contains("not empty"), "{line}");
+    for (run, node) in runs.iter().zip(["n1/node-0", "n4/node-3"]) {
+        a_kept_directory_is_checked_and_shown(&outer.path().join("kept").join(node), run);
+    }
+    let line = refusal(&["verify", dir]);
+    assert!(line.contains("n1/node-0"), "{line}");
+}
+
+/// What `verify`, `inspect` and `export-state` say of a node's directory that a run has left.
+fn a_kept_directory_is_checked_and_shown(path: &Path, run: &Value) {
+    let dir = path.to_str().expect("a path in UTF-8");
+    let json = |flags: &[&str]| -> Value {
+        let output = throng(&[flags, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{flags:?}: {}", said(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("one JSON document")
+    };
+    let words = |flags: &[&str]| -> String {
+        let output = throng(flags);
+        assert_eq!(output.status.code(), Some(0), "{flags:?}: {}", said(&output.stderr));
+        said(&output.stdout).to_owned()
+    };
+    let verified = json(&["verify", dir]);
+    assert_eq!((&verified["verdict"], &verified["fault"]), (&"good".into(), &Value::Null));
+    let report = &verified["report"];
+    assert!(report["height"].as_u64() >= run["height"].as_u64(), "{report}");
+    assert_eq!(report["root"], run["state_root"]);
+    assert_eq!(report["signatures"]["transactions"], report["transactions"]);
+    let unsigned = json(&["verify", dir, "--no-signatures"]);
+    assert_eq!(unsigned["report"]["root"], report["root"]);
+    assert_eq!(unsigned["report"]["signatures"]["transactions"], 0);
+    let root = report["root"].as_str().expect("a root");
+    let told = words(&["verify", dir, "--from-height", "5"]);
+    assert!(told.contains(root) && told.contains("good"), "{told}");
+    assert!(refusal(&["verify", dir, "--from-height", "99999999"]).contains("ends at height"));
+
+    let tip = report["height"].to_string();
+    assert!(words(&["inspect", dir]).contains(report["chain"].as_str().expect("a chain")));
+    assert!(words(&["inspect", dir, "--height", &tip]).contains(report["hash"].as_str().expect("a hash")));
+    let settled = (1..).map(|height: u64| json(&["inspect", dir, "--height", &height.to_string()]));
+    let settled =
+        settled.map(|block| block["settled"].clone()).find(|all| all[0].is_object()).expect("a batch");
+    let id = settled[0]["id"].as_str().expect("an id");
+    assert!(words(&["inspect", dir, "--batch", id]).contains(id));
+    let batch = json(&["inspect", dir, "--batch", &id[..12]]);
+    let digest = batch["transactions"][0]["digest"].as_str().expect("a digest");
+    assert!(words(&["inspect", dir, "--tx", digest]).contains(id));
+    let account = json(&["inspect", dir, "--account", "7"]);
+    assert_eq!((&account["account"], &account["root"]), (&7.into(), &report["root"]));
+    assert!(words(&["inspect", dir, "--segment", "1"]).contains("segment-000001.blk"));
+    assert!(refusal(&["inspect", dir, "--account", "4000000"]).contains("no account 4000000"));
+
+    let file = path.with_extension("accounts");
+    let file = file.to_str().expect("a path in UTF-8");
+    assert!(words(&["export-state", dir, file]).starts_with(root));
+    assert_eq!(blake3::hash(&std::fs::read(file).expect("written")).to_string(), root);
+    assert!(refusal(&["export-state", dir, file]).contains("exists"));
+
+    // One bit of a record that settled long ago: the same in words and as data, and the status follows.
+    let segment = path.join("segment-000001.blk");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    bytes[5000] ^= 4;
+    std::fs::write(&segment, &bytes).expect("written");
+    let output = throng(&["verify", dir, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    let fault = &document["fault"];
+    assert_eq!(fault["file"].as_str(), segment.to_str(), "{fault}");
+    assert!(fault["offset"].as_u64().is_some_and(|offset| (4096..=5000).contains(&offset)), "{fault}");
+    let output = throng(&["verify", dir]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output.stdout).contains(&format!("offset {}", fault["offset"])),
+        "{}",
+        said(&output.stdout)
+    );
+    assert_eq!(throng(&["export-state", dir, "/nowhere/file"]).status.code(), Some(1));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use throng::wire::{
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 9] = [
+const TARGETS: [(&str, Check); 10] = [
     ("batch", checks::batch),
     ("block", checks::block),
     ("consensus_dag", checks::consensus_dag::consensus_dag),
@@ -25,6 +25,7 @@ const TARGETS: [(&str, Check); 9] = [
     ("node_input", checks::node_input::node_input),
     ("record", checks::record),
     ("signatures", checks::signatures::signatures),
+    ("store", checks::store::store),
     ("tree_proof", checks::tree_proof::tree_proof),
     ("vertex", checks::vertex),
 ];
@@ -293,6 +294,20 @@ fn lives() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Steps for the target `store`, three bytes each (0 to 3 append a group, 4 restart, 5 power cut, 6 a change that fails,
+/// 7 a flipped bit).
+fn store_steps() -> [(&'static str, Vec<u8>); 5] {
+    let groups = |count: u8| (0..count).flat_map(|n| [0, n, n.wrapping_mul(29)]).collect::<Vec<u8>>();
+    let with = |steps: &[[u8; 3]]| [groups(5), steps.concat(), groups(3)].concat();
+    [
+        ("appends", groups(20)),
+        ("restarts", with(&[[4, 0, 0], [0, 3, 250], [4, 0, 0]])),
+        ("power_cuts", with(&[[5, 255, 0x55], [0, 1, 90], [5, 200, 0xf0], [5, 128, 0]])),
+        ("failures", with(&[[6, 0, 3], [0, 3, 200], [6, 1, 1], [0, 2, 9], [6, 0, 12]])),
+        ("flips", with(&[[7, 0, 128], [7, 1, 30], [0, 0, 4], [7, 1, 80], [7, 9, 0]])),
+    ]
+}
+
 /// The seeds made here: target, name, bytes.
 fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut seeds = vec![
@@ -318,6 +333,7 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     seeds.extend(lives().into_iter().map(|(name, bytes)| ("node_input", name, bytes)));
     seeds.extend(streams().into_iter().map(|(name, bytes)| ("frame", name, bytes)));
     seeds.extend(recipes().into_iter().map(|(name, bytes)| ("signatures", name, bytes)));
+    seeds.extend(store_steps().into_iter().map(|(name, bytes)| ("store", name, bytes)));
     seeds.extend(tree_recipes().into_iter().map(|(name, bytes)| ("tree_proof", name, bytes)));
     seeds
 }

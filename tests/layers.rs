@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// The folders of `src`, each with the folders before it that it may nevertheless not use.
-const FOLDERS: [(&str, &[&str]); 14] = [
+const FOLDERS: [(&str, &[&str]); 15] = [
     ("types", &[]),
     ("crypto", &[]),
     ("wire", &[]),
@@ -14,6 +14,7 @@ const FOLDERS: [(&str, &[&str]); 14] = [
     ("consensus", &["mempool", "ledger"]),
     ("store", &["mempool", "ledger", "consensus"]),
     ("node", &[]),
+    ("audit", &[]),
     ("net", &[]),
     ("sim", &["net"]),
     ("api", &[]),

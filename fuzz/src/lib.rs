@@ -6,7 +6,9 @@
 
 pub mod consensus_dag;
 pub mod node_input;
+pub mod paper_disk;
 pub mod signatures;
+pub mod store;
 pub mod tree_proof;
 
 use bytes::Bytes;

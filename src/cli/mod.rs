@@ -1,7 +1,7 @@
 //! The commands of `throng`: flags in, progress on standard error, data on standard output, a verdict as exit status.
 //!
 //! **Owns** every word that a person at the keyboard reads. **May not** measure or decide anything: it turns flags
-//! into the settings of [`crate::lab`] and prints what comes back.
+//! into the settings of [`crate::lab`], [`crate::sim`] or [`crate::audit`] and prints what comes back.
 //!
 //! - Standard output carries the results and nothing else: a table, or with `--json` one JSON document.
 //! - Standard error carries progress (one live line on a terminal), logs behind `-v`, and on failure one line that says
@@ -10,12 +10,15 @@
 //! - Upon Ctrl-C the run ends cleanly with the figures so far; a second Ctrl-C ends the process at once.
 
 mod bench;
+mod inspect;
 mod live;
 mod sim;
 mod sim_table;
 mod stress;
 mod table;
 mod value;
+mod verify;
+mod watch;
 
 use crate::lab::{Interrupt, Trigger};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -32,8 +35,8 @@ const BAD_INPUT: u8 = 2;
 /// Ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-const EXIT_STATUS: &str = "Exit status: 0 all nodes agreed · 1 a verdict against the run, or a node died · 2 bad \
-                           input · 130 interrupted (with the figures so far)";
+const EXIT_STATUS: &str = "Exit status: 0 all nodes agreed · 1 a verdict against the run or the data, or a node died · \
+                           2 bad input · 130 interrupted (with the figures so far)";
 
 #[derive(Parser)]
 #[command(name = "throng", version, about = "A peer-to-peer blockchain engine built to be measured")]
@@ -70,6 +73,16 @@ enum Command {
     /// ones. Checkers watch every block. A run that fails is made smaller by leaving out faults, kept as a plan, and
     /// repeated by the command that is printed.
     Sim(sim::Args),
+    /// Checks a node's data directory from genesis to tip, without trusting who wrote it
+    ///
+    /// Every record, the hash chain, the roots of batches, all signatures, the order that follows from the vertices, and
+    /// the state that follows from the blocks. Prints where the chain stands, or the first fault with file, offset, height
+    /// and what was expected.
+    Verify(verify::Args),
+    /// Shows what is in a node's data directory: its segments, or one block, batch, transaction or account
+    Inspect(inspect::Args),
+    /// Writes the account table after the last block to a file, whose `b3sum` is the state root
+    ExportState(inspect::ExportArgs),
 }
 
 /// Runs the command line.
@@ -87,6 +100,9 @@ pub fn main() -> ExitCode {
         Some(Command::Bench(args)) => bench::run(&args, &interrupt, cli.verbose > 0),
         Some(Command::Stress(args)) => stress::run(&args, &interrupt, cli.verbose > 0),
         Some(Command::Sim(args)) => sim::run(&args, &interrupt, cli.verbose > 0),
+        Some(Command::Verify(args)) => verify::run(&args, &interrupt, cli.verbose > 0),
+        Some(Command::Inspect(args)) => inspect::run(&args, &interrupt, cli.verbose > 0),
+        Some(Command::ExportState(args)) => inspect::export(&args, &interrupt, cli.verbose > 0),
         None => {
             eprintln!(
                 "throng: no command: a short bench of 1 and 4 nodes; `throng bench` takes longer and tells more, \
@@ -115,6 +131,15 @@ fn usage(error: &clap::Error) -> ExitCode {
     let command = std::env::args().nth(1).filter(|name| Cli::command().find_subcommand(name).is_some());
     let help = command.map_or("throng --help".to_owned(), |name| format!("throng {name} --help"));
     fail(BAD_INPUT, &format!("{line}; see `{help}`"))
+}
+
+/// Prints data on standard output; the exit status if that fails.
+fn print(text: &str) -> Result<(), u8> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| {
+        eprintln!("throng: cannot write all of the results: {error}");
+        AGAINST
+    })
 }
 
 fn fail(status: u8, line: &str) -> ExitCode {

@@ -30,6 +30,21 @@ pub fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("`{text}` is not a whole number, such as 1000"))
 }
 
+/// A number of 32 bits.
+pub fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number from 0 to 4294967295"))
+}
+
+/// The first hex digits of a digest, in lower case.
+pub fn digits(text: &str) -> Result<String, String> {
+    let hex = text.chars().all(|digit| digit.is_ascii_hexdigit());
+    if hex && (8..=64).contains(&text.len()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("`{text}` is not the beginning of a digest: give 8 to 64 hex digits"))
+    }
+}
+
 /// A number of nodes; its limits are checked where they are known.
 pub fn nodes(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of nodes, such as 4"))

@@ -130,10 +130,10 @@ impl RunningNode {
         check(&setup, &store, &net, &peers)?;
         let (client_address, peer_address) = (address(&client_listener)?, address(&peer_listener)?);
         let clock = Clock::start();
-        let chain = wire::chain_id(&setup.genesis);
+        let genesis = wire::encode_genesis(&setup.genesis);
         let (seat, key) = (setup.seat, setup.key.clone());
 
-        let Opened { mut store, records, cut: _, guard } = Store::open(&dir, &chain.0, &store)?;
+        let Opened { mut store, records, cut: _, guard } = Store::open(&dir, &genesis, &store)?;
         let mut last_full = Height(0);
         let records = records.inspect(|record| note_full(record, &mut last_full));
         let opened = Node::open(setup, records, guard, clock.now());

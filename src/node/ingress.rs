@@ -108,7 +108,8 @@ fn well_signed<'a>(
     mut candidates: Vec<Candidate<'a>>,
     answers: &mut Answers,
 ) -> Vec<Candidate<'a>> {
-    let bad = verify_rows(shared, candidates.iter().map(|candidate| candidate.row));
+    let bad =
+        verify_rows(&shared.chain, shared.ledger.keys(), candidates.iter().map(|candidate| candidate.row));
     let (mut place, mut bad) = (0, bad.into_iter().peekable());
     candidates.retain(|candidate| {
         let is_bad = bad.next_if_eq(&place).is_some();

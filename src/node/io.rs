@@ -113,8 +113,8 @@ pub enum OpenError {
         /// The hash computed.
         replayed: String,
     },
-    /// A record on disk does not decode.
-    #[error("a {kind} record on disk does not decode: {reason}")]
+    /// A record on disk does not decode, or is not of this chain.
+    #[error("a {kind} record on disk cannot be used: {reason}")]
     Record {
         /// Its kind.
         kind: &'static str,

@@ -2,10 +2,10 @@
 
 use super::Shared;
 use crate::consensus::verify_certificate;
-use crate::crypto::{self, Claim};
+use crate::crypto::{self, Claim, KeyTable};
 use crate::mempool::Taken;
 use crate::metrics::Stage;
-use crate::types::{BatchRef, Certificate, Content, Height, Kind, Root, Seat, Sequence};
+use crate::types::{BatchRef, Certificate, ChainId, Content, Height, Kind, Root, Seat, Sequence};
 use crate::wire::{self, Batch, Gathered, Row, Rows, SignedVertex};
 use std::iter::once;
 use std::sync::Arc;
@@ -177,7 +177,9 @@ impl Job {
             }
             Job::VerifyRows(batch) => Done::Verified {
                 batch: batch.reference(),
-                bad_row: verify_rows(shared, batch.rows().iter()).first().copied(),
+                bad_row: verify_rows(&shared.chain, shared.ledger.keys(), batch.rows().iter())
+                    .first()
+                    .copied(),
             },
             Job::Seal { sequence, accounts, rows } => {
                 let columns = Rows { effects: &rows.effects, keys: &rows.keys, witnesses: &rows.witnesses };
@@ -258,10 +260,13 @@ fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), &'static str> {
 }
 
 /// The positions of all rows whose signature is bad, ascending: one verification batch, wherever the rows come
-/// from. Every account number must exist in the ledger; a number that does not counts as bad, and so does an open
+/// from. Every account number must have its key in the table; a number that does not counts as bad, and so does an open
 /// row without a key.
-pub(super) fn verify_rows<'a>(shared: &Shared, rows: impl IntoIterator<Item = Row<'a>>) -> Vec<usize> {
-    let keys = shared.ledger.keys();
+pub fn verify_rows<'a>(
+    chain: &ChainId,
+    keys: &KeyTable,
+    rows: impl IntoIterator<Item = Row<'a>>,
+) -> Vec<usize> {
     let (mut items, mut places, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for (place, Row { effect, key, witness }) in rows.into_iter().enumerate() {
         let to_key = match Kind::from_byte(effect.kind) {
@@ -272,7 +277,7 @@ pub(super) fn verify_rows<'a>(shared: &Shared, rows: impl IntoIterator<Item = Ro
             bad.push(place);
             continue;
         };
-        let message = wire::transaction_digest(&shared.chain, effect, from.bytes(), &to_key);
+        let message = wire::transaction_digest(chain, effect, from.bytes(), &to_key);
         items.push(crypto::Item { key: from, message, signature: &witness.0 });
         places.push(place);
     }

@@ -17,10 +17,19 @@ impl Node {
         match kind {
             RecordKind::Batch => {
                 let batch = Batch::decode(bytes).map_err(|error| unreadable("batch", error))?;
+                let (committee, header) = (&self.shared.committee, &batch.header);
+                if header.epoch != committee.epoch || !committee.has(header.author) {
+                    let reason =
+                        format!("seat {} in epoch {} is not in the genesis", header.author, header.epoch);
+                    return Err(OpenError::Record { kind: "batch", reason });
+                }
                 self.recover_batch(batch);
             }
             RecordKind::Vertex => {
                 let vertex = SignedVertex::decode(bytes).map_err(|error| unreadable("vertex", error))?;
+                if let Err(reason) = self.consensus.dag().well_formed(&vertex) {
+                    return Err(OpenError::Record { kind: "vertex", reason: reason.to_owned() });
+                }
                 self.recover_vertex(Arc::new(vertex));
             }
             RecordKind::Block => self.recover_block(&bytes)?,

@@ -13,7 +13,7 @@ const QUEUE_BYTES_MOST: u64 = 1 << 32;
 /// The queue holds one small entry per record: 32 bytes each.
 const QUEUE_RECORDS_MOST: u64 = 1 << 20;
 
-/// Settings of one store. Worst-case memory: `queue_bytes_max` of payload held for callers, plus one segment while opening.
+/// Settings of one store. Worst-case memory: `queue_bytes_max` of payload held for callers, plus up to four segments while opening.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {

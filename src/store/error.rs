@@ -30,7 +30,7 @@ pub enum StoreError {
     /// The directory belongs to another chain.
     #[error("{} belongs to chain {}, not to chain {}", file.display(), hex::encode(found), hex::encode(expected))]
     OtherChain {
-        /// The segment that says so.
+        /// The segment or genesis that says so.
         file: PathBuf,
         /// The chain id in the file.
         found: [u8; 32],
@@ -68,7 +68,7 @@ pub enum StoreError {
     /// Bytes that were durable are not what was written.
     #[error("{} is damaged at offset {offset}: {damage}", file.display())]
     Damaged {
-        /// The segment.
+        /// The segment, the genesis or the guard.
         file: PathBuf,
         /// Where in it, in bytes from its start.
         offset: u64,
@@ -108,6 +108,12 @@ pub enum Damage {
     /// Bytes after the seal that should be zero are not.
     #[error("there are bytes where nothing was written")]
     NotZero,
+    /// The genesis is not the one whose hash the segments name.
+    #[error("the genesis is not what was written")]
+    Genesis,
+    /// The guard is not two whole slots, one written after the other.
+    #[error("the guard is not what was written")]
+    Guard,
     /// The record is whole, but of a kind that no version so far writes.
     #[error("a record of unknown kind")]
     Kind,

@@ -14,13 +14,14 @@
 //! The code that makes and judges the bytes does no I/O: a simulated disk runs it too.
 
 use super::StoreError;
+use super::disk::{self, Cache, Disk};
 use super::format::first_nonzero;
 use super::segment;
 use crate::types::{Epoch, Round, Sequence, VertexId};
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -179,9 +180,36 @@ pub fn read(chain: &[u8; 32], bytes: &[u8]) -> Result<Option<(Guard, NextSlot)>,
     }
 }
 
+/// The first place where the bytes are not what a store writes that is never interrupted: both slots whole and of this
+/// chain, one the write after the other, zeros around them. Stricter than [`read`], for who audits.
+pub(super) fn flaw(chain: &[u8; 32], bytes: &[u8]) -> Option<usize> {
+    if bytes.len() != GUARD_BYTES {
+        return Some(bytes.len().min(GUARD_BYTES));
+    }
+    let mut numbers = [0; 2];
+    for (place, number) in numbers.iter_mut().enumerate() {
+        let start = place * SLOT_STEP;
+        let Ok((slot, rest)) = SlotBytes::read_from_prefix(&bytes[start..start + SLOT_STEP]) else {
+            return Some(start);
+        };
+        let ours = slot.magic == MAGIC && slot.version.get() == GUARD_VERSION && slot.chain == *chain;
+        if !ours || slot.check != slot.expected_check() || slot.number.get() % 2 != place as u64 {
+            return Some(start);
+        }
+        if let Some(index) = first_nonzero(rest) {
+            return Some(start + SLOT_BYTES + index);
+        }
+        *number = slot.number.get();
+    }
+    let [even, odd] = numbers;
+    let follow = odd == even.wrapping_add(1) || even == odd.wrapping_add(1);
+    (!follow).then_some(0)
+}
+
 /// The guard's file.
 #[derive(Debug)]
 pub(super) struct GuardFile {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     chain: [u8; 32],
     /// Absent until the first write, if the file was missing or damaged: so that it stays so, and is found so again,
@@ -191,9 +219,14 @@ pub(super) struct GuardFile {
 
 impl GuardFile {
     /// Opens the guard of a directory; of a `fresh` one, which has no log, it is made, as that of round 0.
-    pub(super) fn open(dir: &Path, chain: &[u8; 32], fresh: bool) -> Result<(Self, GuardState), StoreError> {
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        chain: &[u8; 32],
+        fresh: bool,
+    ) -> Result<(Self, GuardState), StoreError> {
         let path = dir.join(GUARD_NAME);
-        let mut guard = Self { path, chain: *chain, file: None };
+        let mut guard = Self { disk, path, chain: *chain, file: None };
         let bytes = match fs::read(&guard.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound && fresh => {
@@ -208,7 +241,7 @@ impl GuardFile {
         let file = OpenOptions::new().write(true).open(&guard.path);
         let file = file.map_err(StoreError::io("open", &guard.path))?;
         // A process that was killed between write and sync leaves a slot that is only in memory.
-        file.sync_data().map_err(StoreError::io("sync", &guard.path))?;
+        guard.disk.sync(&file, &guard.path).map_err(StoreError::io("sync", &guard.path))?;
         guard.file = Some((file, next));
         Ok((guard, GuardState::Intact(content)))
     }
@@ -217,23 +250,25 @@ impl GuardFile {
     pub(super) fn write(&mut self, guard: &Guard) -> Result<(), StoreError> {
         let Some((file, next)) = &mut self.file else { return self.make(guard) };
         let (slot, place) = next.write(&self.chain, guard);
-        file.write_all_at(&slot, place as u64).map_err(StoreError::io("write", &self.path))?;
-        file.sync_data().map_err(StoreError::io("sync", &self.path))
+        let (disk, path) = (&*self.disk, &self.path);
+        let written = disk::write_all(disk, file, path, &mut [IoSlice::new(&slot)], place as u64);
+        written.map_err(StoreError::io("write", path))?;
+        disk.sync(file, path).map_err(StoreError::io("sync", path))
     }
 
     /// Makes the file under another name; it has its own only when all of it is durable.
     fn make(&mut self, guard: &Guard) -> Result<(), StoreError> {
         let (bytes, next) = whole(&self.chain, guard);
-        let unfinished = self.path.with_file_name(GUARD_NEW_NAME);
-        let fill = |path: &Path| -> io::Result<File> {
-            let file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
-            file.write_all_at(&bytes, 0)?;
-            file.sync_all()?;
+        let (disk, unfinished) = (&*self.disk, self.path.with_file_name(GUARD_NEW_NAME));
+        let fill = || -> io::Result<File> {
+            let file = disk.create(&unfinished, Cache::Through)?;
+            disk::write_all(disk, &file, &unfinished, &mut [IoSlice::new(&bytes)], 0)?;
+            disk.sync(&file, &unfinished)?;
             Ok(file)
         };
-        let file = fill(&unfinished).map_err(StoreError::io("fill", &unfinished))?;
-        fs::rename(&unfinished, &self.path).map_err(StoreError::io("rename", &unfinished))?;
-        segment::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
+        let file = fill().map_err(StoreError::io("fill", &unfinished))?;
+        disk.rename(&unfinished, &self.path).map_err(StoreError::io("rename", &unfinished))?;
+        segment::sync_dir(disk, self.path.parent().unwrap_or(Path::new(".")))?;
         self.file = Some((file, next));
         Ok(())
     }

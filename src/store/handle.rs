@@ -1,18 +1,20 @@
 //! The store as its user holds it: opening, the bounded queue in front of the writer, closing.
 
 use super::cache::Cached;
+use super::disk::{Disk, SystemDisk};
 use super::format::SEGMENT_HEAD_BYTES;
 use super::guard::{Guard, GuardFile, GuardState};
 use super::recover::{self, Log, Recovered, TornTail};
 use super::segment::{self, Segment};
 use super::walk::{self, RecordIter};
 use super::writer::{self, WRITER_THREAD, Writer};
-use super::{Append, AppendError, StoreConfig, StoreError, Synced};
+use super::{Append, AppendError, Damage, StoreConfig, StoreError, Synced, genesis, guard};
+use crate::wire::chain_id_of;
 use crossbeam::channel::{Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -44,6 +46,12 @@ pub struct Opened {
     pub cut: Option<TornTail>,
     /// What the guard says.
     pub guard: GuardState,
+}
+
+/// A directory that no store opens meanwhile.
+#[derive(Debug)]
+pub struct Held {
+    _lock: File,
 }
 
 /// Counters of a store since it was opened. They may be kept after the store is closed.
@@ -120,33 +128,52 @@ impl Queue {
 }
 
 impl Store {
-    /// Opens or creates the store in `dir`, takes its lock, checks every record and cuts a torn tail.
+    /// Opens or creates the store of a chain in `dir`, takes its lock, checks every record and cuts a torn tail. The
+    /// chain is named by the bytes of its genesis, which are kept in the directory.
     ///
     /// Another chain, a newer format, a foreign file, a missing segment or damage is an error and changes nothing.
-    /// All of the log is read once; memory is one segment.
-    pub fn open(dir: &Path, chain: &[u8; 32], config: &StoreConfig) -> Result<Opened, StoreError> {
+    /// All of the log is read once, sealed segments by up to four threads; memory is one segment for each.
+    pub fn open(dir: &Path, genesis: &[u8], config: &StoreConfig) -> Result<Opened, StoreError> {
+        Store::open_on(Arc::new(SystemDisk), dir, genesis, config)
+    }
+
+    /// The same on a disk that tests have made up.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        genesis: &[u8],
+        config: &StoreConfig,
+    ) -> Result<Opened, StoreError> {
         config.validate()?;
-        create_dir(dir)?;
-        if segment::list(dir)?.segments > 0 {
-            walk::check_first(dir, chain)?;
-        }
+        let chain = chain_id_of(genesis).0;
+        create_dir(&*disk, dir)?;
+        check_chain(dir, &chain, genesis)?;
         let lock = Arc::new(segment::lock(dir)?);
-        // Listed again: before the lock, another process may have been at work.
-        let listing = segment::list(dir)?;
+        // Looked at again: before the lock, another process may have been at work.
+        let (listing, known) = check_chain(dir, &chain, genesis)?;
         // Before the first segment: a log without a guard has lost it.
-        let (guard, state) = GuardFile::open(dir, chain, listing.segments == 0)?;
+        let guard = GuardFile::open(disk.clone(), dir, &chain, listing.segments == 0)?;
         let log = if listing.segments > 0 {
-            recover::recover(dir, chain, &lock)?
+            recover::recover(&*disk, dir, &chain, &lock)?
         } else {
-            create(dir, chain, config, &lock)?
+            create(&*disk, dir, (genesis, known), config, &lock)?
         };
         for path in &listing.unfinished {
-            fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+            match disk.remove(path) {
+                // Made anew and given its name meanwhile, after a start that was interrupted at the same place.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(StoreError::io("remove", path))?,
+            }
         }
-        Ok(Self::assemble(dir, config, lock, log, (guard, state)))
+        if listing.segments > 0 && !known {
+            tracing::warn!(dir = %dir.display(), "the genesis was missing beside the segments; written again");
+            genesis::write(&*disk, dir, genesis)?;
+        }
+        Ok(Self::assemble(disk, dir, config, lock, log, guard))
     }
 
     fn assemble(
+        disk: Arc<dyn Disk>,
         dir: &Path,
         config: &StoreConfig,
         lock: Arc<File>,
@@ -157,6 +184,7 @@ impl Store {
         // Each message holds at least one record, so the count of records bounds the messages.
         let (sender, receiver) = bounded(config.queue_records_max as usize);
         let writer = Writer {
+            disk,
             dir: dir.to_owned(),
             config: config.clone(),
             key: log.current.head.record_key(),
@@ -226,6 +254,38 @@ impl Store {
         })
     }
 
+    /// Holds a directory that is only read against nodes that would start on it, for as long as the answer is kept.
+    /// `None` where no store ever took its lock. Refused while a node runs on it.
+    pub fn hold(dir: &Path) -> Result<Option<Held>, StoreError> {
+        Ok(segment::hold(dir)?.map(|lock| Held { _lock: lock }))
+    }
+
+    /// The bytes of the genesis in a directory, read without a lock; nothing is checked but their number.
+    pub fn genesis(dir: &Path) -> Result<Vec<u8>, StoreError> {
+        genesis::read(dir)?.ok_or_else(|| StoreError::Missing { file: genesis::path_of(dir) })
+    }
+
+    /// Checks the guard of a directory for a tool: it is whole, if there is one. A power cut amid a write of it leaves one
+    /// slot that is not, which opening bears and this reports.
+    pub fn check_guard(dir: &Path, chain: &[u8; 32]) -> Result<(), StoreError> {
+        let path = dir.join(guard::GUARD_NAME);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            bytes => bytes.map_err(StoreError::io("read", &path))?,
+        };
+        match guard::flaw(chain, &bytes) {
+            None => Ok(()),
+            Some(offset) => {
+                Err(StoreError::Damaged { file: path, offset: offset as u64, damage: Damage::Guard })
+            }
+        }
+    }
+
+    /// Where the genesis of a directory lies.
+    pub fn genesis_path(dir: &Path) -> PathBuf {
+        genesis::path_of(dir)
+    }
+
     /// Reads the records of a directory for a checking tool, without a lock and without maps; see [`RecordIter`].
     /// With a chain id, another chain's directory is an error.
     pub fn records(dir: &Path, chain: Option<&[u8; 32]>) -> Result<RecordIter, StoreError> {
@@ -270,22 +330,49 @@ impl Drop for Store {
     }
 }
 
-fn create_dir(dir: &Path) -> Result<(), StoreError> {
+fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     if dir.is_dir() {
         return Ok(());
     }
     fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
     match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => segment::sync_dir(parent),
+        Some(parent) => segment::sync_dir(disk, parent),
         None => Ok(()),
     }
 }
 
-/// The first segment of a new log.
-fn create(dir: &Path, chain: &[u8; 32], config: &StoreConfig, lock: &Arc<File>) -> Result<Log, StoreError> {
-    let head = writer::fresh_head(1, config.segment_bytes, chain, [0; 32])?;
+/// Refuses a directory of another chain, or with another genesis than its segments'; what lies in it, and whether the
+/// genesis does. Only reads.
+fn check_chain(dir: &Path, chain: &[u8; 32], genesis: &[u8]) -> Result<(segment::Listing, bool), StoreError> {
+    let listing = segment::list(dir)?;
+    if listing.segments > 0 {
+        walk::check_first(dir, chain)?;
+        return Ok((listing, genesis::check(dir, genesis)?));
+    }
+    match genesis::read(dir)? {
+        Some(found) if found != genesis => {
+            let (found, expected) = (chain_id_of(&found).0, *chain);
+            Err(StoreError::OtherChain { file: genesis::path_of(dir), found, expected })
+        }
+        found => Ok((listing, found.is_some())),
+    }
+}
+
+/// The genesis, unless it is there, and the first segment of a new log.
+fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    (genesis, known): (&[u8], bool),
+    config: &StoreConfig,
+    lock: &Arc<File>,
+) -> Result<Log, StoreError> {
+    let head = writer::fresh_head(1, config.segment_bytes, &chain_id_of(genesis).0, [0; 32])?;
+    segment::preflight(disk, dir, head.bytes() + genesis.len() as u64)?;
+    if !known {
+        genesis::write(disk, dir, genesis)?;
+    }
     Ok(Log {
-        current: Segment::create(dir, head)?,
+        current: Segment::create(disk, dir, head)?,
         end: SEGMENT_HEAD_BYTES,
         prepared: VecDeque::new(),
         records: Recovered::empty(lock.clone()),

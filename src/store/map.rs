@@ -1,20 +1,25 @@
-//! Memory maps of segments: the only unsafe code of the store.
+//! Memory maps of segments: with `bus.rs` the only unsafe code of the store.
 //!
 //! Views point into the kernel's page cache. What remains possible: another program that truncates a segment while it
-//! is mapped, or a medium that cannot read a page back, makes the access to it end the process with SIGBUS. The
+//! is mapped, or a medium that cannot read a page back, makes the access to it end the process with SIGBUS, after a line
+//! that names the file (`bus.rs`). The
 //! directory's lock keeps other nodes away, but not other programs; hence every segment is read by plain reads, which
 //! fail as errors, before it is mapped at opening.
 
+use super::bus::Named;
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A read-only map of one segment. Only ranges that are durable may be looked at.
 #[derive(Debug)]
 pub(super) struct Map {
+    // Before the map: its name goes first, so that nothing else that is mapped there later has it.
+    _named: Named,
     raw: MmapRaw,
 }
 
@@ -25,10 +30,13 @@ struct View {
 }
 
 impl Map {
-    /// Maps the first `len` bytes of `file`, which must be as long as that and never become shorter.
-    pub(super) fn new(file: &File, len: usize) -> io::Result<Arc<Self>> {
+    /// Maps the first `len` bytes of `file`, which must be as long as that and never become shorter; `path` is its name
+    /// for people.
+    pub(super) fn new(file: &File, path: &Path, len: usize) -> io::Result<Arc<Self>> {
         let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
-        Ok(Arc::new(Self { raw }))
+        let start = raw.as_ptr() as usize;
+        let named = Named::new(start..start + len, path);
+        Ok(Arc::new(Self { _named: named, raw }))
     }
 
     /// The bytes of a durable range; `None` when it does not lie within the map. The caller guarantees that the

@@ -1,8 +1,9 @@
 //! The durable log of a node: segment files that are only appended to, checked, and read through memory maps; and beside
 //! it the guard, which says what was signed last.
 //!
-//! **Owns** one directory: a lock file, `guard`, `segment-000001.blk`, `segment-000002.blk` and so on, and `*.new` files
-//! that are being prepared. **May not** know what a record means: it keeps bytes of a kind, in order.
+//! **Owns** one directory: a lock file, the `genesis` whose hash is the chain id, `guard`, `segment-000001.blk`,
+//! `segment-000002.blk` and so on, and `*.new` files that are being prepared. **May not** know what a record means: it
+//! keeps bytes of a kind, in order.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
 //!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset; sync what
@@ -30,15 +31,19 @@
 //!   tear: what was signed last stands in the guard as well.
 //! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held.
 
+mod bus;
 mod cache;
 mod config;
+mod disk;
 mod error;
 mod format;
+mod genesis;
 pub mod guard;
 mod handle;
 mod image;
 mod map;
 mod recover;
+mod sealed;
 mod segment;
 mod walk;
 mod writer;
@@ -47,12 +52,13 @@ mod writer;
 mod tests;
 
 pub use config::{ConfigError, StoreConfig};
+pub use disk::{Cache, Disk, SystemDisk};
 pub use error::{AppendError, Damage, StoreError};
 pub use guard::{Guard, GuardState};
-pub use handle::{OnSynced, Opened, Store, StoreMeter};
+pub use handle::{Held, OnSynced, Opened, Store, StoreMeter};
 pub use image::surviving;
 pub use recover::{Recovered, TornTail};
-pub use walk::RecordIter;
+pub use walk::{Place, RecordIter};
 
 use bytes::Bytes;
 

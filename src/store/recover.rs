@@ -1,19 +1,16 @@
 //! Opening a log that exists: everything is checked, a torn tail is cut, and what is durable is handed out as views.
 
+use super::disk::Disk;
 use super::format::{self, RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES};
 use super::map::Map;
 use super::segment::{self, Segment};
 use super::walk::{Tail, Walk};
-use super::{RecordKind, StoreError};
+use super::{RecordKind, StoreError, sealed};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Zeros written at once while a tail is cut.
-const ZEROS_BYTES: usize = 1 << 16;
 
 /// The end of the log that was never acknowledged, and was cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +33,14 @@ pub(super) struct Log {
 }
 
 /// Checks all of an existing log, then cuts a torn tail and makes the rest durable. Nothing is changed when there is damage.
-pub(super) fn recover(dir: &Path, chain: &[u8; 32], lock: &Arc<File>) -> Result<Log, StoreError> {
-    let mut walk = Walk::new(dir, Some(chain))?;
+pub(super) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    chain: &[u8; 32],
+    lock: &Arc<File>,
+) -> Result<Log, StoreError> {
+    let segments = segment::list(dir)?.segments;
+    let mut walk = Walk::after(dir, Some(chain), sealed::sound(dir, chain, segments))?;
     while walk.step()?.is_some() {}
     let tail = walk.tail().expect("a walk without an error ends at a tail").clone();
     // Mapped only now: every page was just read without an error.
@@ -48,9 +51,9 @@ pub(super) fn recover(dir: &Path, chain: &[u8; 32], lock: &Arc<File>) -> Result<
     let mut maps = sealed.iter().map(|head| Segment::map(dir, head)).collect::<Result<VecDeque<_>, _>>()?;
     maps.push_back(current.map.clone());
     if let Some(torn) = &tail.torn {
-        cut(&current, torn)?;
+        cut(disk, &current, torn)?;
     }
-    settle(dir, tail.number)?;
+    settle(disk, dir, tail.number)?;
     let records = Recovered::new(maps, &tail, lock.clone());
     Ok(Log { current, end: tail.end, prepared, records, cut: tail.torn })
 }
@@ -58,26 +61,20 @@ pub(super) fn recover(dir: &Path, chain: &[u8; 32], lock: &Arc<File>) -> Result<
 /// Makes durable what was read. A process that was killed between write and sync leaves good records that are only in
 /// memory; handed out, or built upon, they must survive a power cut like all others. Before the last record only
 /// the seal of the segment before can be in that state.
-fn settle(dir: &Path, last: u32) -> Result<(), StoreError> {
+fn settle(disk: &dyn Disk, dir: &Path, last: u32) -> Result<(), StoreError> {
     for number in last.saturating_sub(1).max(1)..=last {
         let path = segment::path_of(dir, number);
-        File::open(&path).and_then(|file| file.sync_data()).map_err(StoreError::io("sync", &path))?;
+        File::open(&path).and_then(|file| disk.sync(&file, &path)).map_err(StoreError::io("sync", &path))?;
     }
-    segment::sync_dir(dir)
+    segment::sync_dir(disk, dir)
 }
 
 /// Writes zeros over a torn tail, and syncs: the file keeps its length, since it is mapped.
-fn cut(segment: &Segment, torn: &TornTail) -> Result<(), StoreError> {
-    let zeros = [0; ZEROS_BYTES];
-    let mut offset = torn.offset;
-    let end = torn.offset + torn.bytes;
-    while offset < end {
-        let piece = (end - offset).min(ZEROS_BYTES as u64);
-        let written = segment.file.write_all_at(&zeros[..piece as usize], offset);
-        written.map_err(StoreError::io("cut the torn tail of", &segment.path))?;
-        offset += piece;
-    }
-    segment.file.sync_data().map_err(StoreError::io("sync", &segment.path))
+fn cut(disk: &dyn Disk, segment: &Segment, torn: &TornTail) -> Result<(), StoreError> {
+    let Segment { file, path, .. } = segment;
+    let range = torn.offset..torn.offset + torn.bytes;
+    segment::write_zeros(disk, file, path, range).map_err(StoreError::io("cut the torn tail of", path))?;
+    disk.sync(file, path).map_err(StoreError::io("sync", path))
 }
 
 /// Everything that was durable when the store was opened, in order, as views on the maps. A map is let go when the

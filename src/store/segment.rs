@@ -1,21 +1,22 @@
 //! Segment files on disk: their names, the directory's lock, and how a new one comes to be.
 
+use super::disk::{self, Cache, Disk};
 use super::format::{HeadFault, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::guard::{GUARD_NAME, GUARD_NEW_NAME};
 use super::map::Map;
-use super::{Damage, StoreError};
-use rustix::fs::OFlags;
+use super::{Damage, StoreError, genesis};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const LOCK_NAME: &str = "lock";
 const PREFIX: &str = "segment-";
 const SUFFIX: &str = ".blk";
-const NEW_SUFFIX: &str = ".new";
+/// Ends the name of a file that is not whole yet.
+pub(super) const NEW_SUFFIX: &str = ".new";
 /// Bytes of zeros per write while a segment is filled.
 const ZEROS_BYTES: usize = 1 << 20;
 /// Kept free beside a new segment, so that a store is not what fills a disk to its last byte.
@@ -52,9 +53,11 @@ pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
         let kind = entry.file_type().map_err(StoreError::io("look at", &path))?;
         let name = entry.file_name();
         match name.to_str().filter(|_| kind.is_file()) {
-            Some(LOCK_NAME | GUARD_NAME) => {}
+            Some(LOCK_NAME | GUARD_NAME | genesis::NAME) => {}
             Some(GUARD_NEW_NAME) => listing.unfinished.push(path),
-            Some(name) if number_of(name, NEW_SUFFIX).is_some() => listing.unfinished.push(path),
+            Some(name) if number_of(name, NEW_SUFFIX).is_some() || name == genesis::unfinished() => {
+                listing.unfinished.push(path);
+            }
             Some(name) => match number_of(name, SUFFIX) {
                 Some(number) => numbers.push(number),
                 None => return Err(StoreError::Foreign { file: path }),
@@ -84,9 +87,23 @@ pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Takes a share of the directory's lock, to read; changes nothing. `None` if there is no lock to take.
+pub(super) fn hold(dir: &Path) -> Result<Option<File>, StoreError> {
+    let path = dir.join(LOCK_NAME);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(StoreError::io("open", &path))?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
+    }
+}
+
 /// Makes what was created, renamed or removed in a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", dir))
+pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    disk.sync_dir(dir).map_err(StoreError::io("sync", dir))
 }
 
 /// Checks that a header belongs here: the number that the file's name says, this chain, this successor.
@@ -141,13 +158,13 @@ impl Segment {
     }
 
     /// Makes a segment of zeros with this header. It has its name only when all of it is durable.
-    pub(super) fn create(dir: &Path, head: SegmentHead) -> Result<Self, StoreError> {
-        preflight(dir, head.bytes())?;
+    pub(super) fn create(disk: &dyn Disk, dir: &Path, head: SegmentHead) -> Result<Self, StoreError> {
+        preflight(disk, dir, head.bytes())?;
         let path = path_of(dir, head.number());
         let unfinished = path.with_extension(&NEW_SUFFIX[1..]);
-        fill(&unfinished, &head).map_err(StoreError::io("fill", &unfinished))?;
-        fs::rename(&unfinished, &path).map_err(StoreError::io("rename", &unfinished))?;
-        sync_dir(dir)?;
+        fill(disk, &unfinished, &head).map_err(StoreError::io("fill", &unfinished))?;
+        disk.rename(&unfinished, &path).map_err(StoreError::io("rename", &unfinished))?;
+        sync_dir(disk, dir)?;
         Self::open(dir, head)
     }
 }
@@ -158,46 +175,54 @@ fn map_of(file: &File, path: &Path, head: &SegmentHead) -> Result<Arc<Map>, Stor
     if length != head.bytes() {
         return Err(StoreError::Damaged { file: path.to_owned(), offset: length, damage: Damage::Length });
     }
-    Map::new(file, length as usize).map_err(StoreError::io("map", path))
+    Map::new(file, path, length as usize).map_err(StoreError::io("map", path))
 }
 
 /// Zeros are written, not only reserved: a sync of reserved room converts extents each time and is many times slower.
 ///
 /// They go past the page cache where the file system lets them: nobody reads them, and one piece after the other leaves
 /// the disk to the writer's syncs in between, where a whole segment of dirty pages would hold them up.
-fn fill(path: &Path, head: &SegmentHead) -> io::Result<()> {
-    match fill_with(path, head, OFlags::DIRECT) {
+fn fill(disk: &dyn Disk, path: &Path, head: &SegmentHead) -> io::Result<()> {
+    match fill_with(disk, path, head, Cache::Past) {
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            fill_with(path, head, OFlags::empty())
+            fill_with(disk, path, head, Cache::Through)
         }
         filled => filled,
     }
 }
 
-fn fill_with(path: &Path, head: &SegmentHead, flags: OFlags) -> io::Result<()> {
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let mut file =
-        OpenOptions::new().create(true).truncate(true).write(true).custom_flags(flags).open(path)?;
+fn fill_with(disk: &dyn Disk, path: &Path, head: &SegmentHead, cache: Cache) -> io::Result<()> {
+    let file = disk.create(path, cache)?;
     // Direct writes want memory, offset and length in whole blocks, and no disk has larger ones than a page.
     let mut memory = vec![0; SEGMENT_HEAD_BYTES + ZEROS_BYTES];
     let aligned = memory.as_ptr().align_offset(SEGMENT_HEAD_BYTES);
     let piece = &mut memory[aligned..aligned + ZEROS_BYTES];
     piece[..SEGMENT_HEAD_BYTES].copy_from_slice(&head.page());
-    let mut left = head.bytes();
-    while left > 0 {
-        let length = left.min(ZEROS_BYTES as u64);
-        file.write_all(&piece[..length as usize])?;
+    let mut offset = 0;
+    while offset < head.bytes() {
+        let length = (head.bytes() - offset).min(ZEROS_BYTES as u64);
+        disk::write_all(disk, &file, path, &mut [IoSlice::new(&piece[..length as usize])], offset)?;
         piece[..SEGMENT_HEAD_BYTES].fill(0);
-        left -= length;
+        offset += length;
     }
-    file.sync_all()
+    disk.sync(&file, path)
+}
+
+/// Writes zeros over a range of a file.
+pub(super) fn write_zeros(disk: &dyn Disk, file: &File, path: &Path, range: Range<u64>) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES.min((range.end - range.start) as usize)];
+    let mut offset = range.start;
+    while offset < range.end {
+        let piece = (range.end - offset).min(ZEROS_BYTES as u64);
+        disk::write_all(disk, file, path, &mut [IoSlice::new(&zeros[..piece as usize])], offset)?;
+        offset += piece;
+    }
+    Ok(())
 }
 
 /// Says how much is needed before the disk does so in the middle of a write.
-pub(super) fn preflight(dir: &Path, bytes: u64) -> Result<(), StoreError> {
-    let stat = rustix::fs::statvfs(dir)
-        .map_err(|error| StoreError::io("measure the free space of", dir)(error.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+pub(super) fn preflight(disk: &dyn Disk, dir: &Path, bytes: u64) -> Result<(), StoreError> {
+    let free = disk.free_bytes(dir).map_err(StoreError::io("measure the free space of", dir))?;
     let needed = bytes + FREE_BYTES_KEPT;
     if free < needed {
         return Err(StoreError::NoSpace { dir: dir.to_owned(), needed, free });

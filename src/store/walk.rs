@@ -19,6 +19,22 @@ pub(super) struct Tail {
     pub(super) torn: Option<TornTail>,
 }
 
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The number of its segment, from 1.
+    pub segment: u32,
+    /// The offset of its header in the segment's file, in bytes.
+    pub offset: u64,
+}
+
+impl Place {
+    /// The segment's file in a data directory.
+    pub fn file(&self, dir: &Path) -> PathBuf {
+        path_of(dir, self.segment)
+    }
+}
+
 /// A segment in memory.
 struct Loaded {
     head: SegmentHead,
@@ -41,12 +57,23 @@ pub(super) struct Walk {
     heads: Vec<SegmentHead>,
     loaded: Option<Loaded>,
     offset: usize,
+    /// Of the record that `step` returned last.
+    place: Place,
     tail: Option<Tail>,
 }
 
 impl Walk {
     /// Lists the directory and reads the first segment; an empty directory is an error.
     pub(super) fn new(dir: &Path, chain: Option<&[u8; 32]>) -> Result<Self, StoreError> {
+        Walk::after(dir, chain, Vec::new())
+    }
+
+    /// The same, but begins behind sealed segments that were checked otherwise: those of these headers.
+    pub(super) fn after(
+        dir: &Path,
+        chain: Option<&[u8; 32]>,
+        heads: Vec<SegmentHead>,
+    ) -> Result<Self, StoreError> {
         let segments = segment::list(dir)?.segments;
         if segments == 0 {
             return Err(StoreError::Empty { dir: dir.to_owned() });
@@ -55,13 +82,21 @@ impl Walk {
             dir: dir.to_owned(),
             chain: chain.copied(),
             segments,
-            heads: Vec::new(),
+            heads,
             loaded: None,
             offset: SEGMENT_HEAD_BYTES,
+            place: Place { segment: 1, offset: SEGMENT_HEAD_BYTES as u64 },
             tail: None,
         };
-        walk.load(1, Vec::new())?;
+        walk.load(walk.heads.len() as u32 + 1, Vec::new())?;
         Ok(walk)
+    }
+
+    /// Bytes read so far, and of all segments, taken to be as large as the last one read.
+    fn progress(&self) -> (u64, u64) {
+        let read: u64 = self.heads.iter().map(SegmentHead::bytes).sum();
+        let last = self.heads.last().map_or(0, SegmentHead::bytes);
+        (read - last + self.offset as u64, read + last * u64::from(self.segments - self.heads.len() as u32))
     }
 
     /// The headers of the segments read so far, in order.
@@ -87,8 +122,9 @@ impl Walk {
                 Slot::Free | Slot::Bad => return self.finish().map(|()| None),
             }
         };
-        self.offset = found.next();
         let loaded = self.loaded.as_ref().expect("the record was found in it");
+        self.place = Place { segment: loaded.head.number(), offset: self.offset as u64 };
+        self.offset = found.next();
         Ok(Some((kind, &loaded.bytes[found.start..found.start + found.len])))
     }
 
@@ -115,8 +151,8 @@ impl Walk {
         let loaded = self.loaded.take().expect("the end was found in it");
         let end = self.offset;
         let written = end + format::nonzero_end(&loaded.bytes[end..]);
-        let later = self.later_segment_used(loaded.head.number(), &loaded)?;
-        if later || (written > end && loaded.key.proves_durable(&loaded.bytes, end, end)) {
+        let used = self.later_segment_used(loaded.head.number(), &loaded)?;
+        if used || (written > end && loaded.key.proves_durable(&loaded.bytes, end, end)) {
             return Err(loaded.damaged(end, Damage::Record));
         }
         let torn = (written > end).then(|| TornTail {
@@ -128,13 +164,18 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether anything stands in a segment after this unsealed one: nothing is written there before the seal is durable.
+    /// Whether a record stands in a segment after this unsealed one: none is written there before the seal is durable.
+    /// Bytes that are none have no business there either, and are damage of their own.
     fn later_segment_used(&mut self, number: u32, unsealed: &Loaded) -> Result<bool, StoreError> {
         let mut previous = *unsealed.head.check();
         for later in number + 1..=self.segments {
             let loaded = load(&self.dir, later, self.chain.as_ref(), &previous, Vec::new())?;
-            if format::first_nonzero(&loaded.bytes[SEGMENT_HEAD_BYTES..]).is_some() {
-                return Ok(true);
+            if let Some(index) = format::first_nonzero(&loaded.bytes[SEGMENT_HEAD_BYTES..]) {
+                let from = SEGMENT_HEAD_BYTES;
+                return match loaded.key.proves_durable(&loaded.bytes, from, 0) {
+                    true => Ok(true),
+                    false => Err(loaded.damaged(from + index, Damage::NotZero)),
+                };
             }
             previous = *loaded.head.check();
             self.heads.push(loaded.head);
@@ -212,6 +253,21 @@ pub struct RecordIter {
 impl RecordIter {
     pub(super) fn new(dir: &Path, chain: Option<&[u8; 32]>) -> Result<Self, StoreError> {
         Ok(Self { walk: Walk::new(dir, chain)?, over: false })
+    }
+
+    /// Where the record stands that the iterator returned last.
+    pub fn place(&self) -> Place {
+        self.walk.place
+    }
+
+    /// The chain that the segments name.
+    pub fn chain_id(&self) -> &[u8; 32] {
+        self.walk.heads[0].chain()
+    }
+
+    /// Bytes of all segments read so far, and of those that there are.
+    pub fn progress(&self) -> (u64, u64) {
+        self.walk.progress()
     }
 
     /// The torn tail that opening the store would cut; known once the iterator has ended.

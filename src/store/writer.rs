@@ -3,6 +3,7 @@
 //! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros.
 
 use super::cache::Cached;
+use super::disk::{self, Disk};
 use super::format::{
     self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SEGMENT_HEAD_BYTES, SegmentHead,
 };
@@ -13,7 +14,6 @@ use super::{Append, StoreConfig, StoreError, Synced};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,8 +25,6 @@ const PREPARER_THREAD: &str = "store-prepare";
 /// The next segment is ordered when the present one is filled to one part in this many: early enough for the
 /// helper to be done in time, late enough that a short run does not pay for a second segment.
 const PREPARE_AT_PART: u64 = 4;
-/// Most pieces that the system takes in one write.
-const PIECES_MAX: usize = 1024;
 
 /// A header for a segment, with a salt of its own.
 pub(super) fn fresh_head(
@@ -43,6 +41,7 @@ pub(super) fn fresh_head(
 
 /// Everything the writer thread owns.
 pub(super) struct Writer {
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) config: StoreConfig,
     pub(super) current: Segment,
@@ -62,7 +61,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the thread. It ends when the queue is closed and empty, or with the first error.
     pub(super) fn start(self, on_synced: OnSynced) -> Result<JoinHandle<Result<(), StoreError>>, StoreError> {
-        let preparer = Preparer::start(self.dir.clone(), self.meter.clone())?;
+        let preparer = Preparer::start(self.disk.clone(), self.dir.clone(), self.meter.clone())?;
         let dir = self.dir.clone();
         std::thread::Builder::new()
             .name(WRITER_THREAD.into())
@@ -133,9 +132,9 @@ impl Writer {
         if part.records.is_empty() {
             return Ok(());
         }
-        let segment = &self.current;
-        part.write_to(&segment.file).map_err(StoreError::io("write", &segment.path))?;
-        segment.file.sync_data().map_err(StoreError::io("sync", &segment.path))?;
+        let (disk, segment) = (&*self.disk, &self.current);
+        part.write_to(disk, segment).map_err(StoreError::io("write", &segment.path))?;
+        disk.sync(&segment.file, &segment.path).map_err(StoreError::io("sync", &segment.path))?;
         self.meter.add_bytes((part.end - part.start) as u64);
         self.end = part.end;
         for record in part.records.drain(..).filter(|record| record.kind != KIND_SEAL) {
@@ -225,7 +224,7 @@ impl Part {
     }
 
     /// Writes the part at its place. Payloads go from where they lie to the system, without a copy in between.
-    fn write_to(&self, file: &File) -> io::Result<()> {
+    fn write_to(&self, disk: &dyn Disk, segment: &Segment) -> io::Result<()> {
         const PADDING: [u8; RECORD_ALIGN] = [0; RECORD_ALIGN];
         let mut pieces = Vec::with_capacity(3 * self.records.len());
         for record in &self.records {
@@ -238,25 +237,8 @@ impl Part {
         const PAGE: [u8; SEGMENT_HEAD_BYTES] = [0; SEGMENT_HEAD_BYTES];
         pieces.push(IoSlice::new(&PAGE[..self.end.next_multiple_of(PAGE.len()) - self.end]));
         pieces.retain(|piece| !piece.is_empty());
-        write_all_at(file, &mut pieces, self.start as u64)
+        disk::write_all(disk, &segment.file, &segment.path, &mut pieces, self.start as u64)
     }
-}
-
-/// Writes all pieces one after the other from `offset` on, in as few calls as the system allows.
-fn write_all_at(file: &File, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-    while !pieces.is_empty() {
-        let some = &pieces[..pieces.len().min(PIECES_MAX)];
-        match rustix::io::pwritev(file, some, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                offset += written as u64;
-                IoSlice::advance_slices(&mut pieces, written);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// The helper thread that fills the next segment with zeros.
@@ -269,7 +251,7 @@ struct Preparer {
 }
 
 impl Preparer {
-    fn start(dir: PathBuf, meter: Arc<StoreMeter>) -> Result<Self, StoreError> {
+    fn start(disk: Arc<dyn Disk>, dir: PathBuf, meter: Arc<StoreMeter>) -> Result<Self, StoreError> {
         // One order at a time, so neither side ever waits to send.
         let (orders, ordered) = bounded::<SegmentHead>(1);
         let (done, made) = bounded(1);
@@ -277,7 +259,7 @@ impl Preparer {
         let work = move |dir: PathBuf| {
             let mut cpu = CpuClock::new();
             for head in ordered {
-                let segment = Segment::create(&dir, head);
+                let segment = Segment::create(&*disk, &dir, head);
                 meter.add_cpu(cpu.since_last());
                 if done.send(segment).is_err() {
                     break;

@@ -34,6 +34,10 @@ pub const ACCOUNTS_MAX: u32 = 1 << 24;
 /// The most bytes of a genesis' name.
 pub const NAME_BYTES_MAX: usize = 64;
 
+/// The most bytes of a genesis: every seat and account that it can have, and 256 for the rest.
+pub const GENESIS_BYTES_MAX: usize =
+    256 + NAME_BYTES_MAX + SEATS_MAX * (KEY_BYTES + 4) + ACCOUNTS_MAX as usize * (KEY_BYTES + 8);
+
 /// Bytes of an effects row.
 pub const EFFECT_BYTES: usize = 32;
 /// Bytes of a key.

@@ -11,7 +11,12 @@ const ACCOUNT_BYTES: usize = 40;
 
 /// The chain id: the hash of the genesis' canonical bytes.
 pub fn chain_id(genesis: &Genesis) -> ChainId {
-    ChainId(crypto::hash(Domain::Genesis, &[&encode_genesis(genesis)]))
+    chain_id_of(&encode_genesis(genesis))
+}
+
+/// The chain id of a genesis' canonical bytes.
+pub fn chain_id_of(genesis: &[u8]) -> ChainId {
+    ChainId(crypto::hash(Domain::Genesis, &[genesis]))
 }
 
 /// The canonical bytes of a genesis: version, name, time, rules, seats, accounts.

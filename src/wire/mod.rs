@@ -32,7 +32,7 @@ pub use checkpoint::{
 };
 pub use error::WireError;
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, frame_header};
-pub use genesis::{chain_id, decode_genesis, encode_genesis};
+pub use genesis::{chain_id, chain_id_of, decode_genesis, encode_genesis};
 pub use message::{Message, PEER_FRAME_BYTES_MAX, REFS_MAX};
 pub use record::{committee_root, decode_record, encode_record, record_root};
 pub use vertex::{SignedVertex, sign_vertex, vertex_bytes_max};

@@ -27,7 +27,7 @@ fn written(groups: &[Records]) -> (tempfile::TempDir, Vec<usize>, Records) {
 fn open_with(dir: &Path, file: &Path, bytes: &[u8]) -> Result<(Records, Option<TornTail>), StoreError> {
     fs::write(file, bytes).unwrap();
     let before = files(dir);
-    let mut reader = Store::records(dir, Some(&CHAIN));
+    let mut reader = Store::records(dir, Some(&chain()));
     let read = reader
         .as_mut()
         .map_err(|error| error.clone())
@@ -245,10 +245,9 @@ fn what_is_not_ours_is_refused_and_left_alone() {
     let (dir, _, _) = written(&singles(&[30]));
     fs::remove_file(dir.path().join("lock")).unwrap();
     let before = files(dir.path());
-    let other = Store::open(dir.path(), &[8; 32], &small());
-    assert!(
-        matches!(other, Err(StoreError::OtherChain { found: CHAIN, expected, .. }) if expected == [8; 32])
-    );
+    let other = Store::open(dir.path(), b"another", &small());
+    assert!(matches!(other, Err(StoreError::OtherChain { found, expected, .. })
+            if found == chain() && expected == crate::wire::chain_id_of(b"another").0));
     assert!(matches!(Store::records(dir.path(), Some(&[8; 32])), Err(StoreError::OtherChain { .. })));
     assert_eq!(Store::records(dir.path(), None).unwrap().count(), 1);
     assert!(files(dir.path()) == before);
@@ -289,4 +288,33 @@ fn a_kind_that_nobody_writes_is_told() {
     let head = key.head(end, end, 77, b"");
     bytes[end..end + RECORD_HEAD_BYTES].copy_from_slice(zerocopy::IntoBytes::as_bytes(&head));
     assert_eq!(damaged_at(open_with(dir.path(), &file, &bytes)), (file, end as u64, Damage::Kind));
+}
+
+#[test]
+fn the_genesis_is_kept_and_a_wrong_one_is_refused() {
+    let (dir, _, records) = written(&singles(&[30]));
+    let path = dir.path().join("genesis");
+    assert_eq!(Store::genesis(dir.path()).unwrap(), GENESIS);
+    for wrong in [&b"a genesiz"[..], b"a genesi", b"a genesis ", b""] {
+        fs::write(&path, wrong).unwrap();
+        let before = files(dir.path());
+        let same = wrong.iter().zip(GENESIS).take_while(|(a, b)| a == b).count() as u64;
+        let found = damaged_at(open(dir.path()).map(|_| unreachable!()));
+        assert_eq!(found, (path.clone(), same, Damage::Genesis));
+        assert!(files(dir.path()) == before);
+    }
+    // Whoever opens the directory knows the genesis: a lost one is written again.
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(Store::genesis(dir.path()), Err(StoreError::Missing { file }) if file == path));
+    assert_eq!(open(dir.path()).unwrap().records.collect::<Records>(), records);
+    assert_eq!(Store::genesis(dir.path()).unwrap(), GENESIS);
+
+    let begun = tempfile::tempdir().unwrap();
+    fs::write(begun.path().join("genesis"), "another").unwrap();
+    assert!(
+        matches!(open(begun.path()), Err(StoreError::OtherChain { expected, .. }) if expected == chain())
+    );
+    assert_eq!(files(begun.path()).len(), 1);
+    fs::write(begun.path().join("genesis"), GENESIS).unwrap();
+    assert_eq!(open(begun.path()).unwrap().records.count(), 0);
 }

@@ -15,16 +15,16 @@ fn at(round: u64) -> Guard {
 }
 
 fn content(bytes: &[u8]) -> Option<Guard> {
-    read(&CHAIN, bytes).unwrap().map(|(guard, _)| guard)
+    read(&chain(), bytes).unwrap().map(|(guard, _)| guard)
 }
 
 /// A guard after writes for rounds 1 to `last`, and what comes next. That of round 6 stands in slot 1.
 fn after(last: u64) -> (Vec<u8>, NextSlot) {
-    let (mut bytes, mut next) = whole(&CHAIN, &at(0));
+    let (mut bytes, mut next) = whole(&chain(), &at(0));
     for round in 1..=last {
-        let (slot, place) = next.write(&CHAIN, &at(round));
+        let (slot, place) = next.write(&chain(), &at(round));
         bytes[place..place + SLOT_BYTES].copy_from_slice(&slot);
-        assert_eq!(read(&CHAIN, &bytes), Ok(Some((at(round), next))), "it goes on where it was");
+        assert_eq!(read(&chain(), &bytes), Ok(Some((at(round), next))), "it goes on where it was");
     }
     (bytes, next)
 }
@@ -32,7 +32,7 @@ fn after(last: u64) -> (Vec<u8>, NextSlot) {
 #[test]
 fn a_write_torn_at_any_byte_leaves_the_old_or_the_new() {
     let (before, mut next) = after(5);
-    let (slot, place) = next.write(&CHAIN, &at(6));
+    let (slot, place) = next.write(&chain(), &at(6));
     for cut in 0..=SLOT_BYTES {
         let mut torn = before.clone();
         torn[place..place + cut].copy_from_slice(&slot[..cut]);
@@ -49,7 +49,7 @@ fn every_flipped_bit_is_noticed_and_both_slots_gone_is_damage() {
         for bit in 0..8 {
             let mut newest = bytes.clone();
             newest[place] ^= 1 << bit;
-            match read(&CHAIN, &newest) {
+            match read(&chain(), &newest) {
                 Ok(Some((guard, _))) => assert_eq!(guard, at(5), "{index}.{bit}"),
                 other => panic!("{index}.{bit}: {other:?}"),
             }
@@ -57,11 +57,11 @@ fn every_flipped_bit_is_noticed_and_both_slots_gone_is_damage() {
     }
     for bad in [vec![], vec![0; GUARD_BYTES], bytes[..GUARD_BYTES - 1].to_vec(), [&bytes[..], &[0]].concat()]
     {
-        assert_eq!(read(&CHAIN, &bad), Ok(None));
+        assert_eq!(read(&chain(), &bad), Ok(None));
     }
     let mut both = bytes.clone();
     (both[30], both[4096 + 30]) = (!both[30], !both[4096 + 30]);
-    assert_eq!(read(&CHAIN, &both), Ok(None));
+    assert_eq!(read(&chain(), &both), Ok(None));
 }
 
 #[test]
@@ -72,13 +72,13 @@ fn a_slot_in_the_wrong_place_or_of_another_chain_or_version_does_not_count() {
     copied[4096..].fill(0);
     assert_eq!(content(&copied), None, "its number says where it belongs");
     let foreign = read(&[8; 32], &bytes);
-    assert_eq!(foreign, Err(GuardFault::OtherChain(CHAIN)));
+    assert_eq!(foreign, Err(GuardFault::OtherChain(chain())));
     let mut newer = bytes.clone();
     newer[8] = 2;
     assert_eq!(content(&newer), Some(at(6)), "that is no version but a flipped bit");
     let check = blake3::derive_key("throng store guard slot v1", &newer[..SLOT_BYTES - 32]);
     newer[SLOT_BYTES - 32..SLOT_BYTES].copy_from_slice(&check);
-    assert_eq!(read(&CHAIN, &newer), Err(GuardFault::Newer(2)));
+    assert_eq!(read(&chain(), &newer), Err(GuardFault::Newer(2)));
 }
 
 /// Appends one vertex that raises the guard.
@@ -142,11 +142,12 @@ fn a_lost_guard_stays_lost_until_there_is_something_to_say() {
     }
 }
 
-/// Removes every segment.
+/// Removes every segment, and the genesis beside them.
 fn lose_log(dir: &Path) {
     for number in 1..=segment::list(dir).unwrap().segments {
         fs::remove_file(segment::path_of(dir, number)).unwrap();
     }
+    fs::remove_file(dir.join("genesis")).unwrap();
 }
 
 #[test]
@@ -158,7 +159,9 @@ fn a_guard_without_its_log_is_believed_and_one_of_another_chain_refused() {
     assert_eq!(open(dir.path()).unwrap().guard, GuardState::Intact(at(6)));
     assert!(!dir.path().join("guard.new").exists());
     lose_log(dir.path());
-    let other = Store::open(dir.path(), &[8; 32], &small());
+    let other = Store::open(dir.path(), b"another", &small());
     let path = dir.path().join(GUARD_NAME);
-    assert!(matches!(other, Err(StoreError::OtherChain { file, found: CHAIN, .. }) if file == path));
+    assert!(
+        matches!(other, Err(StoreError::OtherChain { file, found, .. }) if file == path && found == chain())
+    );
 }

@@ -10,7 +10,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CHAIN: [u8; 32] = [7; 32];
+/// What these stores take for a genesis: to them it is only bytes.
+const GENESIS: &[u8] = b"a genesis";
+
+fn chain() -> [u8; 32] {
+    crate::wire::chain_id_of(GENESIS).0
+}
 
 type Records = Vec<(RecordKind, Bytes)>;
 type Told = Receiver<Result<Vec<Synced>, StoreError>>;
@@ -26,7 +31,7 @@ fn small() -> StoreConfig {
 }
 
 fn open(dir: &Path) -> Result<Opened, StoreError> {
-    Store::open(dir, &CHAIN, &small())
+    Store::open(dir, GENESIS, &small())
 }
 
 fn start(store: &mut Store) -> Told {
@@ -59,7 +64,7 @@ fn write_groups(dir: &Path, groups: &[Records]) {
 }
 
 fn read(dir: &Path) -> Result<Records, StoreError> {
-    Store::records(dir, Some(&CHAIN))?.collect()
+    Store::records(dir, Some(&chain()))?.collect()
 }
 
 fn segment_1(dir: &Path) -> PathBuf {
@@ -107,7 +112,7 @@ fn what_was_synced_is_there_after_reopening() {
 fn views_stay_good_when_their_segment_leaves_memory() {
     let dir = tempfile::tempdir().unwrap();
     let config = StoreConfig { cached_bytes: 0, ..small() };
-    let mut store = Store::open(dir.path(), &CHAIN, &config).unwrap().store;
+    let mut store = Store::open(dir.path(), GENESIS, &config).unwrap().store;
     let told = start(&mut store);
     let mut views = Vec::new();
     for number in 0..60 {
@@ -187,7 +192,7 @@ fn a_directory_has_one_store() {
 fn a_full_queue_hands_the_records_back() {
     let dir = tempfile::tempdir().unwrap();
     let config = StoreConfig { queue_bytes_max: 10_000, queue_records_max: 8, ..small() };
-    let mut store = Store::open(dir.path(), &CHAIN, &config).unwrap().store;
+    let mut store = Store::open(dir.path(), GENESIS, &config).unwrap().store;
     let big = payload(1, 4096);
     let appends = |numbers: std::ops::Range<u64>, bytes: &Bytes| -> Vec<Append> {
         numbers.map(|number| append_of(number, RecordKind::Batch, bytes)).collect()
@@ -255,7 +260,7 @@ fn a_smaller_segment_of_an_earlier_configuration_is_passed_over() {
     );
     let config =
         StoreConfig { segment_bytes: 65536, payload_bytes_max: 50_000, queue_bytes_max: 1 << 20, ..small() };
-    let mut store = Store::open(dir.path(), &CHAIN, &config).unwrap().store;
+    let mut store = Store::open(dir.path(), GENESIS, &config).unwrap().store;
     let told = start(&mut store);
     let large = payload(3, 50_000);
     store.append(vec![append_of(1, RecordKind::Batch, &large)]).unwrap();
@@ -283,7 +288,10 @@ fn limits_are_held_against_each_other() {
     ];
     for config in wrong {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(Store::open(dir.path(), &CHAIN, &config), Err(StoreError::Config(_))), "{config:?}");
+        assert!(
+            matches!(Store::open(dir.path(), GENESIS, &config), Err(StoreError::Config(_))),
+            "{config:?}"
+        );
         assert!(files(dir.path()).is_empty());
     }
 }
@@ -292,7 +300,7 @@ fn limits_are_held_against_each_other() {
 fn a_record_as_large_as_allowed_fills_a_segment() {
     let dir = tempfile::tempdir().unwrap();
     let config = StoreConfig { payload_bytes_max: 16384 - 4096 - 128, ..small() };
-    let mut store = Store::open(dir.path(), &CHAIN, &config).unwrap().store;
+    let mut store = Store::open(dir.path(), GENESIS, &config).unwrap().store;
     let full = payload(5, config.payload_bytes_max as usize);
     store.append((0..3).map(|number| append_of(number, RecordKind::Batch, &full)).collect()).unwrap();
     let told = start(&mut store);
@@ -304,14 +312,14 @@ fn a_record_as_large_as_allowed_fills_a_segment() {
 #[test]
 fn too_little_space_says_how_much_is_needed() {
     let dir = tempfile::tempdir().unwrap();
-    let error = segment::preflight(dir.path(), 1 << 62).unwrap_err();
+    let error = segment::preflight(&SystemDisk, dir.path(), 1 << 62).unwrap_err();
     assert!(matches!(error, StoreError::NoSpace { needed, free, .. } if needed > 1 << 62 && free > 0));
 }
 
 /// Golden bytes: changed only by hand, together with the format version.
 #[test]
 fn the_format_is_what_it_was() {
-    let head = format::SegmentHead::new(3, 1 << 20, &CHAIN, [9; 32], [5; 32]);
+    let head = format::SegmentHead::new(3, 1 << 20, &[7; 32], [9; 32], [5; 32]);
     let page = head.page();
     assert_eq!(&page[..24], b"THRONGSG\x01\0\0\0\x03\0\0\0\0\0\x10\0\0\0\0\0");
     let record = head.record_key().head(8192, 4096, 2, b"payload");

@@ -1,0 +1,94 @@
+//! What a store asks of the file system when it changes something: the seam at which tests let writes fail, tear and
+//! get lost.
+
+use rustix::fs::OFlags;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Which way the writes to a file go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Through the system's page cache.
+    Through,
+    /// Past it, straight to the disk.
+    Past,
+}
+
+/// The changes that a store makes, and the question how much room is left. Everything is read through plain files and
+/// maps. An implementation must do what it says before it returns; a caller believes nothing after an error.
+pub trait Disk: Send + Sync + std::fmt::Debug {
+    /// Makes an empty file for writing, or empties the one that is there. Past the cache, writes want memory, offset and
+    /// length in whole blocks; where the file system has no such thing, it or the first write is an invalid argument.
+    fn create(&self, path: &Path, cache: Cache) -> io::Result<File> {
+        let flags = if cache == Cache::Past { OFlags::DIRECT } else { OFlags::empty() };
+        let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+        OpenOptions::new().create(true).truncate(true).write(true).custom_flags(flags).open(path)
+    }
+
+    /// Writes some of the pieces, one after the other, from `offset` on; how many bytes.
+    fn write(&self, file: &File, path: &Path, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let _ = path;
+        Ok(rustix::io::pwritev(file, pieces, offset)?)
+    }
+
+    /// Makes durable what was written to a file, and its length.
+    fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        let _ = path;
+        file.sync_data()
+    }
+
+    /// Gives a file its name, in place of one that had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    /// Makes durable what was created, renamed or removed in a directory.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    /// Bytes that this user may still write to the disk on which a directory lies.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// The disk of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemDisk;
+
+impl Disk for SystemDisk {}
+
+/// Most pieces that the system takes in one write.
+const PIECES_MAX: usize = 1024;
+
+/// Writes all pieces one after the other from `offset` on, in as few calls as the disk allows.
+pub(super) fn write_all(
+    disk: &dyn Disk,
+    file: &File,
+    path: &Path,
+    mut pieces: &mut [IoSlice<'_>],
+    mut offset: u64,
+) -> io::Result<()> {
+    while !pieces.is_empty() {
+        let some = &pieces[..pieces.len().min(PIECES_MAX)];
+        match disk.write(file, path, some, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut pieces, written);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
