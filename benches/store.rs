@@ -96,6 +96,7 @@ fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64) {
                     }
                     Output::Durable(notice) => settled += u64::from(notice.ok),
                     Output::Send { .. } | Output::Broadcast(_) | Output::Misbehaved { .. } => {}
+                    Output::Convicted(_) => panic!("a chain of one that is honest"),
                     Output::Diverged(divergence) => panic!("{divergence}"),
                 }
             }

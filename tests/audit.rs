@@ -315,7 +315,7 @@ fn conspired(pump: &Pump) -> (Log, BatchId, usize) {
                 previous = Some(block_hash(&bytes));
                 bytes.into()
             }
-            RecordKind::Certificate => continue,
+            RecordKind::Certificate | RecordKind::Evidence => continue,
         };
         log.push((kind, bytes));
     }

@@ -68,7 +68,7 @@ fn crashes_and_losses(nodes: u16, policy: Policy, seed: u64) {
         pump.start(seat);
     }
     assert_live_and_agreed(&mut pump, &mut nonces, &story);
-    assert!(pump.misbehaved.is_empty(), "{story}: {:?}", pump.misbehaved);
+    assert!(pump.misbehaved.is_empty() && pump.convicted.is_empty(), "{story}: {:?}", pump.misbehaved);
 }
 
 #[test]
@@ -226,11 +226,11 @@ fn a_forged_row_never_settles_whatever_its_author_says() {
         liar.say(&mut pump, forged.iter().chain([&good]).map(say).collect(), &[0, 1, 2]);
         pump.run(Duration::from_secs(20), |_| false);
         for seat in 0..3 {
-            assert_eq!(settled(&pump, seat), [good.reference()], "{policy:?}");
-            assert_eq!(pump.settled_ok(seat), 3);
+            // The good one may have its acks before the lie is found out; afterwards the liar gets none.
+            assert!(settled(&pump, seat).iter().all(|batch| *batch == good.reference()), "{policy:?}");
+            assert!(pump.convicted.contains(&(seat, Seat(3))), "{policy:?}: {:?}", pump.convicted);
         }
-        let told = pump.misbehaved.iter().filter(|m| m.1.contains("bad signature in a row")).count();
-        assert!(told >= 4, "{policy:?}: {told}");
+        assert!(pump.convicted.iter().all(|(_, seat)| *seat == Seat(3)), "nobody else");
         pump.assert_agreed();
     }
 }
@@ -262,6 +262,9 @@ fn an_author_that_shows_two_faces_is_ordered_once_everywhere() {
         pump.assert_agreed();
         let of_liar = settled(&pump, 0).iter().filter(|b| b.author == Seat(3)).count();
         assert!(of_liar <= 1, "one slot settles once");
+        let convict = |seat: usize| pump.convicted.contains(&(seat, Seat(3)));
+        assert!((0..3).all(convict), "seed {seed}: {:?}", pump.convicted);
+        assert!(pump.convicted.iter().all(|(_, seat)| *seat == Seat(3)), "nobody else");
         // Twins are on the disks now; a restart must not stumble over them.
         twins += (0..3).filter(|&seat| holds_twins(&pump, seat)).count();
         (0..3).for_each(|seat| pump.crash(seat, 0));

@@ -39,7 +39,7 @@ fn folder(target: &str) -> PathBuf {
 fn rows<R>(count: u32, opens: u32, read: impl FnOnce(Rows<'_>) -> R) -> R {
     let transfers = (0..count).map(|n| Effect::transfer(1 + n % 3, 1 + (n + 1) % 3, 5, 1 + u64::from(n), 2));
     let opened = (0..opens).map(|n| Effect::open(3, 50, 40 + u64::from(n), 100));
-    let effects: Vec<_> = transfers.chain(opened).collect();
+    let effects: Vec<_> = opened.chain(transfers).collect();
     let keys: Vec<_> = (0..opens).map(|n| [9 + (n / 2) as u8; 32]).collect();
     let witnesses = vec![Witness([6; 64]); effects.len()];
     read(Rows { effects: &effects, keys: &keys, witnesses: &witnesses })
@@ -76,7 +76,10 @@ fn vertex(round: u64, acks: u8) -> SignedVertex {
         strong: linked(round, 1).map(strong).collect(),
         weak: linked(round, 3).skip(2).map(weak).collect(),
         acks: (0..acks).map(ack).collect(),
-        parts: linked(round, 3).skip(2).flat_map(|tag| [votes(), Part::Other(tag, vec![tag; 8])]).collect(),
+        parts: linked(round, 3)
+            .skip(2)
+            .flat_map(|tag| [votes(), Part::Other(tag + 1, vec![tag; 8])])
+            .collect(),
     };
     sign_vertex(&signing_key_from_seed([1; 32]), &CHAIN, vertex)
 }

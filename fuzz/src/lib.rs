@@ -16,8 +16,8 @@ use throng::consensus::{Consensus, verify_certificate};
 use throng::crypto::{KeySet, public_key, signing_key_from_seed};
 use throng::ledger::Ledger;
 use throng::types::params::{
-    ACKS_MAX, BATCH_BYTES_MAX, BLOB_BYTES_MAX, CHECKPOINT_VOTES_MAX, OPAQUE_BYTES_MAX, PARTS_BYTES_MAX,
-    ROWS_MAX, SEATS_MAX, SETTLED_MAX, VERSION, WINDOW_MAX,
+    ACCUSATION_BYTES_MAX, ACKS_MAX, BATCH_BYTES_MAX, BLOB_BYTES_MAX, CHECKPOINT_VOTES_MAX, OPAQUE_BYTES_MAX,
+    PARTS_BYTES_MAX, ROWS_MAX, SEATS_MAX, SETTLED_MAX, VERSION, WINDOW_MAX,
 };
 use throng::types::{
     Account, AccountNumber, Certificate, ChainId, Content, Genesis, GenesisAccount, Key, Part, Rules,
@@ -25,9 +25,9 @@ use throng::types::{
 };
 use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use throng::wire::{
-    Batch, CERTIFICATE_BYTES_MAX, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX, REFS_MAX, SignedVertex,
-    WireError, decode_block, decode_certificate, decode_record, encode_block, encode_certificate,
-    encode_record, frame_header, sign_vertex, vertex_bytes_max,
+    Accusation, Batch, CERTIFICATE_BYTES_MAX, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX, REFS_MAX,
+    SignedVertex, WireError, decode_block, decode_certificate, decode_record, encode_block,
+    encode_certificate, encode_record, frame_header, sign_vertex, vertex_bytes_max,
 };
 
 /// The bytes of a block.
@@ -140,8 +140,13 @@ pub fn vertex(bytes: &[u8]) -> bool {
             assert!(votes.is_sorted_by(|one, next| one.height < next.height));
             5 + votes.len() * 104
         }
+        Part::Accusation(bytes) => {
+            let accusation = Accusation::decode(bytes).expect("it was decoded before");
+            assert!(accusation.encode() == *bytes && bytes.len() <= ACCUSATION_BYTES_MAX);
+            5 + bytes.len()
+        }
         Part::Other(tag, bytes) => {
-            assert_ne!(*tag, Part::CHECKPOINTS);
+            assert!(*tag != Part::CHECKPOINTS && *tag != Part::ACCUSATION);
             5 + bytes.len()
         }
     };

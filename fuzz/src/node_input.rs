@@ -129,6 +129,7 @@ impl World {
                 assert_eq!(notice.height.0, self.durable + 1, "blocks become durable one after the other");
                 self.durable += 1;
             }
+            Output::Convicted(evidence) => assert!(evidence.accused() != Seat(0), "it is honest"),
             Output::Diverged(divergence) => panic!("nobody signs another chain: {divergence}"),
             Output::Misbehaved { peer, .. } => assert!(peer != Seat(0), "a node does not accuse itself"),
         }

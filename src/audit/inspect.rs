@@ -9,7 +9,7 @@ use super::verify::replay_all;
 use crate::ledger::Ledger;
 use crate::store::{Place, RecordKind};
 use crate::types::{Account, AccountNumber, Block, BlockHash, Certificate, ChainId, Height, Kind, Outcome};
-use crate::wire::{Batch, Row, SignedVertex, decode_block, decode_certificate, transaction_digest};
+use crate::wire::{Batch, Evidence, Row, SignedVertex, decode_block, decode_certificate, transaction_digest};
 use bytes::Bytes;
 use std::path::Path;
 
@@ -84,6 +84,7 @@ fn overview(directory: &mut Directory, watch: &dyn Fn(u64, u64) -> bool) -> Resu
         match kind {
             RecordKind::Vertex => counts.vertices += 1,
             RecordKind::Certificate => counts.certificates += 1,
+            RecordKind::Evidence => counts.evidence += 1,
             RecordKind::Batch => {
                 counts.batches += 1;
                 rows += Batch::decode(bytes.clone()).map_or(0, |batch| u64::from(batch.header.rows));
@@ -163,6 +164,11 @@ fn name_of(kind: RecordKind, bytes: &Bytes) -> (&'static str, String) {
                 format!("height {}, {} votes", certificate.height, certificate.votes.len())
             };
             ("certificate", decode_certificate(bytes).map_or_else(unreadable, name))
+        }
+        RecordKind::Evidence => {
+            let name =
+                |evidence: Evidence| format!("against seat {}: {}", evidence.accused(), evidence.words());
+            ("evidence", Evidence::decode(bytes).map_or_else(unreadable, name))
         }
     }
 }

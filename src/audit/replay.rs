@@ -4,15 +4,17 @@ use super::Fault;
 use super::fault::fault;
 use super::open::Directory;
 use crate::consensus::Consensus;
+use crate::crypto::KeySet;
 use crate::ledger::Ledger;
+use crate::node::evidence::{EvidenceError, Law, check};
 use crate::store::{Place, RecordKind};
 use crate::types::{
     AccountNumber, BatchId, BatchRef, Block, BlockHash, Certificate, ChainId, Committee, Content, Genesis,
     Height, LeaderRef, Root, RootKind, Seat, Time,
 };
 use crate::wire::{
-    Batch, Rows, SignedVertex, block_hash, committee_root, decode_block, decode_certificate, encode_record,
-    outcomes_hash, record_root,
+    Batch, Evidence, Rows, SignedVertex, block_hash, committee_root, decode_block, decode_certificate,
+    encode_record, outcomes_hash, record_root,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,6 +49,8 @@ pub(super) enum Step {
     Batch(Batch),
     /// Of a block that is here, or is still to come.
     Certificate(Certificate),
+    /// A proof against a validator that holds.
+    Evidence,
     /// A block that is as it must be, and what it settled, in order, with the outcome of each row.
     Block {
         block: Block,
@@ -69,6 +73,8 @@ pub(super) struct Totals {
     pub certificates: u64,
     /// The last height that a quorum signed.
     pub certified: u64,
+    /// Validators that are proven to have lied.
+    pub liars: u64,
 }
 
 /// The chain as far as it was replayed.
@@ -129,6 +135,7 @@ impl Replay {
             RecordKind::Batch => self.batch(place, bytes),
             RecordKind::Block => self.block(place, &bytes),
             RecordKind::Certificate => self.certificate(place, &bytes),
+            RecordKind::Evidence => self.evidence(place, &bytes),
         }
     }
 
@@ -222,6 +229,25 @@ impl Replay {
         }
         self.totals.certificates += 1;
         Ok(Step::Certificate(certificate))
+    }
+
+    /// Evidence about accounts that are opened by a later record is not judged; it was when it was written.
+    fn evidence(&mut self, place: Place, bytes: &[u8]) -> Result<Step, Box<Fault>> {
+        let decoded = Evidence::decode(bytes);
+        let evidence =
+            decoded.map_err(|error| self.fault(place, error.to_string(), "the bytes of evidence"))?;
+        let law = Law {
+            chain: &self.chain,
+            committee: &self.committee,
+            rules: &self.genesis.rules,
+            seats: &KeySet::new(self.genesis.seats.iter().map(|seat| &seat.key.0)),
+            accounts: self.ledger.keys(),
+        };
+        match check(law, &evidence) {
+            Ok(()) | Err(EvidenceError::TooEarly) => self.totals.liars += 1,
+            Err(error) => return Err(self.fault(place, error.to_string(), "a proof against a validator")),
+        }
+        Ok(Step::Evidence)
     }
 
     /// Holds a certificate against the block of its height.

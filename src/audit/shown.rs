@@ -66,6 +66,8 @@ pub struct SegmentCounts {
     pub blocks: u64,
     /// Certificates of checkpoints.
     pub certificates: u64,
+    /// Proofs against validators.
+    pub evidence: u64,
     /// Heights of the first and the last block in it.
     pub heights: Option<(u64, u64)>,
     /// Bytes of payload.

@@ -70,6 +70,8 @@ pub struct Report {
     pub certificates: u64,
     /// See above; 0 without any.
     pub certified: u64,
+    /// Validators that are proven to have lied.
+    pub liars: u64,
     /// Signatures checked.
     pub signatures: Signatures,
     /// Accounts after the last block.
@@ -258,7 +260,7 @@ impl Run<'_> {
         match self.replay.record(place, kind, bytes)? {
             Step::Vertex(vertex) if signed => self.checks.vertex(place, height, vertex),
             Step::Certificate(certificate) if signed => self.checks.certificate(place, height, certificate),
-            Step::Vertex(_) | Step::Certificate(_) => {}
+            Step::Vertex(_) | Step::Certificate(_) | Step::Evidence => {}
             Step::Batch(batch) => {
                 if signed {
                     self.replay.mark_checked(&batch.id);
@@ -303,6 +305,7 @@ impl Report {
             last_checkpoint: 0,
             certificates: 0,
             certified: 0,
+            liars: 0,
             signatures: Signatures::default(),
             accounts: 0,
             root: String::new(),
@@ -325,6 +328,7 @@ impl Report {
             last_checkpoint: totals.checkpoint,
             certificates: totals.certificates,
             certified: totals.certified,
+            liars: totals.liars,
             signatures: Signatures { transactions, batches, vertices, certificates },
             accounts: replay.ledger.len(),
             root: replay.ledger.root().to_string(),

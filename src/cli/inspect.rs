@@ -142,13 +142,23 @@ fn words(shown: &Shown) -> String {
 }
 
 fn overview_words(overview: &Overview) -> String {
-    let header = ["segment", "batches", "vertices", "blocks", "heights", "certificates", "payload MB"];
+    let header =
+        ["segment", "batches", "vertices", "blocks", "heights", "certificates", "evidence", "payload MB"];
     let row = |counts: &SegmentCounts| {
         let heights = counts.heights.map_or("–".to_owned(), |(first, last)| format!("{first} to {last}"));
         let numbers = [counts.batches, counts.vertices, counts.blocks].map(grouped);
         let [batches, vertices, blocks] = numbers;
         let (certificates, bytes) = (grouped(counts.certificates), grouped(counts.bytes >> 20));
-        vec![counts.segment.to_string(), batches, vertices, blocks, heights, certificates, bytes]
+        vec![
+            counts.segment.to_string(),
+            batches,
+            vertices,
+            blocks,
+            heights,
+            certificates,
+            counts.evidence.to_string(),
+            bytes,
+        ]
     };
     let Overview { name, chain, seats, genesis_accounts, policy, checkpoint_blocks, height, rows, .. } =
         overview;

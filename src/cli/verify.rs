@@ -119,6 +119,10 @@ fn words(args: &Args, verified: &Verified, elapsed: Duration) -> String {
         format!("state root    {root} ({} accounts)", grouped((*accounts).into())),
         format!("time          {seconds:.1} s, {} transactions per second", grouped(speed)),
     ];
+    if verified.report.liars > 0 {
+        let liars = count(&verified.report.liars);
+        lines.insert(lines.len() - 2, format!("evidence      {liars} validators are proven to have lied"));
+    }
     match &verified.fault {
         // A directory whose genesis is faulty has nothing to show.
         Some(fault) if chain.is_empty() => lines = vec![format!("fault: {fault}")],

@@ -37,7 +37,7 @@ pub(super) struct Entry {
     /// Whether its bytes count as uncommitted.
     uncommitted: bool,
     /// Whether it is an ancestor of the node's own latest vertex.
-    in_history: bool,
+    pub in_history: bool,
     /// The walk that saw it last.
     pub walk: u64,
 }
@@ -178,6 +178,11 @@ impl Dag {
         self.row(round).map_or_else(|| self.schedule.leader(round), |row| row.leader)
     }
 
+    /// How many rounds below itself a leader still outputs.
+    pub(super) fn depth(&self) -> u64 {
+        self.depth
+    }
+
     /// Vertices at or below this round are not taken any more.
     pub fn floor(&self) -> Round {
         self.floor
@@ -227,6 +232,13 @@ impl Dag {
             return false;
         }
         !self.slot_taken(vertex) || self.waiting.demands(vertex)
+    }
+
+    /// A vertex of the same slot with another id that is accepted or waits here.
+    pub fn twin_of(&self, vertex: VertexRef) -> Option<&Arc<SignedVertex>> {
+        let known = self.first(vertex.round, vertex.author).into_iter();
+        let waiting = self.waiting.in_slot(vertex.round, vertex.author);
+        known.chain(waiting).find(|known| known.id != vertex.id)
     }
 
     fn slot_taken(&self, vertex: VertexRef) -> bool {
@@ -396,51 +408,6 @@ impl Dag {
             }
         }
         found
-    }
-
-    /// Parents for the node's own vertex of a round: strong ones (every author of the round before, of twins the
-    /// first), and weak ones (accepted, not yet in the own history, never a twin of one that is). Marks the history.
-    pub fn choose_parents(&mut self, round: Round) -> (Vec<VertexRef>, Vec<VertexRef>) {
-        let before = round.back(1);
-        let strong: Vec<VertexRef> = self
-            .committee()
-            .iter()
-            .filter_map(|seat| self.first(before, seat).map(|v| v.reference()))
-            .collect();
-        for parent in &strong {
-            self.mark_history(*parent);
-        }
-        let mut weak: Vec<VertexRef> = Vec::new();
-        for seat in self.committee().iter() {
-            let lowest = round.back(self.depth).max(self.floor.next());
-            let newest = (lowest.0..before.0).rev().find_map(|r| self.loose(Round(r), seat));
-            if let Some(vertex) = newest {
-                self.mark_history(vertex);
-                weak.push(vertex);
-            }
-        }
-        (strong, weak)
-    }
-
-    /// The first vertex of a slot, if the own history knows none of that slot.
-    fn loose(&self, round: Round, seat: Seat) -> Option<VertexRef> {
-        let slot = self.row(round)?.slots.get(seat.index())?;
-        let first = slot.first()?;
-        slot.iter().all(|entry| !entry.in_history).then(|| first.vertex.reference())
-    }
-
-    fn mark_history(&mut self, vertex: VertexRef) {
-        let mut stack: Vec<Spot> = self.find(vertex).into_iter().collect();
-        while let Some(spot) = stack.pop() {
-            if spot.round <= self.floor {
-                continue;
-            }
-            let entry = self.entry_mut(spot);
-            if !entry.in_history {
-                entry.in_history = true;
-                stack.extend_from_slice(&entry.parents);
-            }
-        }
     }
 
     /// Accepts a vertex and, one after the other, all that waited for nothing else.

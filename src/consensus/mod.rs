@@ -31,6 +31,7 @@ mod decide;
 mod draw;
 mod order;
 mod pace;
+mod parents;
 mod record;
 mod schedule;
 mod settle;

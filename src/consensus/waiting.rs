@@ -73,7 +73,13 @@ impl Waiting {
     }
 
     pub(super) fn has_slot(&self, round: Round, author: Seat) -> bool {
-        self.slots.range((round, author, LEAST)..=(round, author, MOST)).next().is_some()
+        self.in_slot(round, author).next().is_some()
+    }
+
+    /// The vertices of a slot that wait.
+    pub(super) fn in_slot(&self, round: Round, author: Seat) -> impl Iterator<Item = &Arc<SignedVertex>> {
+        let held = self.slots.range((round, author, LEAST)..=(round, author, MOST));
+        held.filter_map(|(.., id)| self.vertices.get(id).map(|wait| &wait.vertex))
     }
 
     /// Whether a waiting vertex of another author names this one, or one that leads to it, or what is held on demand does.

@@ -37,7 +37,7 @@ fn walk(
     for record in records {
         let (kind, bytes) = record?;
         match kind {
-            RecordKind::Vertex | RecordKind::Certificate => (),
+            RecordKind::Vertex | RecordKind::Certificate | RecordKind::Evidence => (),
             RecordKind::Batch => {
                 let batch = Batch::decode(bytes)?;
                 waiting.insert(batch.id, batch);

@@ -67,7 +67,8 @@ pub enum Admit {
     Full,
 }
 
-/// Columns taken for a batch, highest fee class first; one account's rows of one class in order of arrival.
+/// Columns taken for a batch: open rows first, as a batch wants them, and else the highest fee class first; one
+/// account's rows of one class and kind in order of arrival. Any order among acceptable nonces is as good.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
     /// Effects rows.
@@ -182,6 +183,7 @@ impl Mempool {
                 self.release(&dropped);
             }
         }
+        taken.open_rows_first();
         taken
     }
 
@@ -335,6 +337,18 @@ impl Taken {
         self.effects.push(entry.effect);
         self.keys.extend(entry.key);
         self.witnesses.push(entry.witness);
+    }
+
+    /// The keys are in the order of the open rows already.
+    fn open_rows_first(&mut self) {
+        let opens = |effect: &Effect| effect.kind == Kind::Open as u8;
+        if self.effects[..self.keys.len()].iter().all(opens) {
+            return;
+        }
+        let mut order: Vec<usize> = (0..self.effects.len()).collect();
+        order.sort_by_key(|&row| !opens(&self.effects[row]));
+        self.effects = order.iter().map(|&row| self.effects[row]).collect();
+        self.witnesses = order.iter().map(|&row| self.witnesses[row]).collect();
     }
 }
 

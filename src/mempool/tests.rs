@@ -85,6 +85,7 @@ impl Model {
                 kept.push(entry);
             }
         }
+        kept.sort_by_key(|entry| entry.key.is_none());
         kept
     }
 
@@ -183,7 +184,7 @@ fn higher_fee_classes_go_first_and_a_class_keeps_its_order() {
     let entries: Vec<_> =
         fees.iter().zip(0..).map(|(&fee, tag)| (entry(tag + 1, 1, fee, tag), 100)).collect();
     assert_eq!(pool.insert(&entries), [Admit::Admitted; 8]);
-    assert_eq!(tags(&pool.take(4, &|_| true)), [3, 4, 5, 1]);
+    assert_eq!(tags(&pool.take(4, &|_| true)), [5, 3, 4, 1], "an open row first, then by class");
     assert_eq!(tags(&pool.take(9, &|_| true)), [2, 0, 6, 7]);
 }
 

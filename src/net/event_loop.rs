@@ -304,6 +304,10 @@ impl EventLoop {
                 Metrics::add(&self.metrics.peer_faults, 1);
                 tracing::warn!(seat = peer.0, reason, "a validator broke a rule");
             }
+            Output::Convicted(evidence) => {
+                let (seat, lie) = (evidence.accused().0, evidence.words());
+                tracing::warn!(seat, lie, "a validator is proven to have lied");
+            }
             Output::Diverged(divergence) => return Err(End::Died(divergence.to_string())),
         }
         Ok(())

@@ -248,7 +248,8 @@ impl PeerLink {
             | Message::Frontier(_)
             | Message::WantFrontier
             | Message::WantCertificate(_)
-            | Message::Certificate(_) => &mut self.requests,
+            | Message::Certificate(_)
+            | Message::Evidence(_) => &mut self.requests,
         };
         queue.push(message.kind(), payload)
     }

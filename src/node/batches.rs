@@ -181,9 +181,9 @@ impl Batches {
         named.iter().filter(|(_, said)| said.0 == batch.id).map(|(&seat, _)| seat).collect()
     }
 
-    /// Acks for the next vertex: of every batch the best verdict that was not said yet. `open` tells whether an ack of
-    /// a slot can count now; those ahead of their window wait, the others are let go by [`Batches::forget`].
-    pub(super) fn take_acks(&mut self, open: impl Fn(Seat, Sequence) -> bool) -> Vec<Ack> {
+    /// Acks for the next vertex: of every batch the best verdict that was not said yet. `may` tells whether an ack may
+    /// be said now; those ahead of their window wait, the others are let go by [`Batches::forget`].
+    pub(super) fn take_acks(&mut self, may: impl Fn(&Ack) -> bool) -> Vec<Ack> {
         let mut acks = Vec::new();
         let mut spoken: BTreeSet<(Seat, Sequence)> = BTreeSet::new();
         let (held, slots) = (&mut self.held, &self.slots);
@@ -196,7 +196,7 @@ impl Batches {
             }
             let fresh = state.verdict().filter(|verdict| state.acked.is_none_or(|said| said < *verdict));
             let Some(verdict) = fresh else { return false };
-            let now = open(batch.author, batch.sequence)
+            let now = may(&Ack { batch: *batch, verdict })
                 && acks.len() < ACKS_MAX
                 && spoken.insert((batch.author, batch.sequence));
             if now {

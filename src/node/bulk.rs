@@ -9,7 +9,7 @@ use crate::types::params::{
     ACCOUNTS_AHEAD_MAX, ROWS_MAX, SEAL_AGE_BLOBS_MAX, SEAL_AGE_MAX, UNCOMMITTED_BYTES_MAX,
 };
 use crate::types::{Ack, BatchId, BatchRef, Content, Effect, Policy, Seat, SeatSet, Sequence, Time, Verdict};
-use crate::wire::{Batch, Message};
+use crate::wire::{Accusation, Batch, Evidence, Message, SignedHeader};
 use bytes::Bytes;
 
 /// The most bytes of batches sent in answer to one request, beside the first: the rest is asked for again. By bytes and
@@ -142,8 +142,11 @@ impl Node {
         let taken = self.batches.slot(header.author, header.sequence).is_some();
         let open = self.consensus.settlement().open(header.author, header.sequence);
         let near = header.accounts <= self.chain.accounts.saturating_add(ACCOUNTS_AHEAD_MAX);
+        // A second batch of a slot is looked at once: it proves that its author lies.
+        let twin = taken && !self.court.is_convicted(header.author);
         // What carries the own name and is not here is taken only where its loss was found.
-        if !wanted && (header.author == self.shared.seat || taken || !open || !near) {
+        let unasked = header.author != self.shared.seat && !taken && open && near;
+        if !wanted && !unasked && !twin {
             return;
         }
         self.checking_batches.insert((from, batch.id));
@@ -158,6 +161,7 @@ impl Node {
         let reference = batch.reference();
         let wanted = self.want_batches.wants(&reference);
         let (author, sequence) = (reference.author, reference.sequence);
+        self.compare_slot(&batch);
         let open = self.consensus.settlement().open(author, sequence);
         let here = self.batches.has(&reference.id);
         if here || !wanted && (!open || self.batches.slot(author, sequence).is_some()) {
@@ -171,6 +175,15 @@ impl Node {
         self.keep(batch, Check::No);
         if self.batches.get(&reference.id).is_some_and(|held| self.verifies_at_once(held)) {
             self.verify(&reference.id);
+        }
+    }
+
+    /// Two batches of one slot, both with good headers, prove that their author lies.
+    fn compare_slot(&mut self, batch: &Batch) {
+        let slot = self.batches.slot(batch.header.author, batch.header.sequence);
+        if let Some(known) = slot.and_then(|id| self.batches.get(&id)) {
+            let evidence = Evidence::of_batches(&SignedHeader::of(&known.batch), &SignedHeader::of(batch));
+            self.found(evidence);
         }
     }
 
@@ -211,8 +224,10 @@ impl Node {
 
     pub(super) fn on_batch_verified(&mut self, batch: BatchRef, bad_row: Option<usize>) {
         self.batches.checked(&batch.id, bad_row.is_none());
-        if bad_row.is_some() {
-            self.misbehaved(batch.author, "a batch with a bad signature in a row");
+        if let (Some(row), Some(held)) = (bad_row, self.batches.get(&batch.id)) {
+            // The columns are hashed for it: once for each liar.
+            let accusation = Accusation::new(&held.batch, row);
+            accusation.into_iter().for_each(|accusation| self.accuse(accusation));
         }
         self.widen();
     }
@@ -229,6 +244,11 @@ impl Node {
         }
         let enough = self.shared.committee.faulty_max() + 1;
         let holders = self.batches.acked_by(ack, by);
+        let other = self.batches.slot(batch.author, batch.sequence).is_some_and(|id| id != batch.id);
+        if other && !holders.is_empty() && !self.court.is_convicted(batch.author) {
+            // Who says so holds a second batch of this slot: with it, its author's lie is proven.
+            self.want_batches.want(batch, by, by, self.now + self.shared.rules.delay());
+        }
         if holders.len() == 1 {
             self.stirred = self.now;
         }

@@ -4,9 +4,10 @@ use super::jobs::{Done, ExecuteJob, Job};
 use crate::consensus::Divergence;
 use crate::store::Append;
 use crate::types::Seat;
-use crate::wire::Message;
 use crate::wire::client::BlockNotice;
+use crate::wire::{Evidence, Message};
 use bytes::Bytes;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Something that happened outside. The machine learns nothing in any other way.
@@ -96,6 +97,8 @@ pub enum Output {
         /// Which rule.
         reason: &'static str,
     },
+    /// A validator is proven to have lied; told once for each.
+    Convicted(Arc<Evidence>),
     /// The others hold another chain: the node has stopped for good and says why. Nothing comes after it.
     Diverged(Divergence),
 }

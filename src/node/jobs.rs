@@ -1,6 +1,7 @@
 //! The heavy work as pure functions: a driver runs them on its threads, a simulator inline.
 
 use super::Shared;
+use super::evidence::{self, Charge, EvidenceError};
 use crate::consensus::verify_certificate;
 use crate::crypto::{self, Claim, KeyTable};
 use crate::mempool::Taken;
@@ -34,6 +35,8 @@ pub enum Job {
         /// The certificate.
         certificate: Arc<Certificate>,
     },
+    /// Check what is said to prove a lie.
+    CheckEvidence(Charge),
     /// Check every signature of a checked batch.
     VerifyRows(Batch),
     /// Seal rows of the mempool into a batch.
@@ -74,6 +77,13 @@ pub enum Done {
         certificate: Arc<Certificate>,
         /// Whether it holds.
         good: bool,
+    },
+    /// What is said to prove a lie was checked.
+    Evidence {
+        /// What was said, and by whom.
+        charge: Charge,
+        /// `Err`: why it proves nothing.
+        verdict: Result<(), EvidenceError>,
     },
     /// A batch was checked.
     Batch {
@@ -174,6 +184,10 @@ impl Job {
                 let (chain, epoch) = (&shared.chain, shared.committee.epoch);
                 let good = verify_certificate(&certificate, chain, epoch, &shared.seat_keys).is_ok();
                 Done::Certificate { from, certificate, good }
+            }
+            Job::CheckEvidence(charge) => {
+                let verdict = evidence::check(shared.law(), &charge.evidence);
+                Done::Evidence { charge, verdict }
             }
             Job::VerifyRows(batch) => Done::Verified {
                 batch: batch.reference(),

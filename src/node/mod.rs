@@ -13,6 +13,7 @@
 //! - **Upon a vertex**: check its signature, hand it to agreement, ask for parents that are missing.
 //! - **Upon a committed leader**: settle the batches that its output acks, execute them once their bytes are here, build
 //!   the block, make it durable, tell.
+//! - **Upon a lie that can be proven** ([`evidence`]): convict its author, tell all, ack nothing more of it.
 //! - **Upon a checkpoint that is durable**: sign its hash in the next vertex. When `f + 1` others signed another one,
 //!   say so ([`Output::Diverged`]) and do nothing any more.
 //!
@@ -26,6 +27,7 @@ mod bulk;
 mod chain;
 mod checkpoints;
 mod config;
+pub mod evidence;
 mod fetch;
 pub mod ingress;
 mod io;
@@ -53,6 +55,7 @@ use batches::Batches;
 use bytes::Bytes;
 use chain::{Built, Chain};
 use checkpoints::Signing;
+use evidence::Court;
 use fetch::{Dice, Fetcher};
 use jobs::Done;
 use start::Start;
@@ -77,6 +80,7 @@ pub struct Node {
     chain: Chain,
     checkpoints: Checkpoints,
     signing: Signing,
+    court: Court,
     /// Once the others are known to hold another chain, nothing goes in or out any more.
     diverged: Option<Divergence>,
     now: Time,
@@ -150,6 +154,7 @@ impl Node {
             chain: Chain::new(committee, genesis_hash, rules.checkpoint_blocks, shared.ledger.len()),
             checkpoints: Checkpoints::new(committee, rules.checkpoint_blocks, setup.seat),
             signing: Signing::new(now),
+            court: Court::default(),
             diverged: None,
             now,
             dice: Dice(setup.seed),
@@ -194,6 +199,7 @@ impl Node {
             Input::Done(Done::Certificate { from, certificate, good }) => {
                 self.on_certificate_checked(from, certificate, good);
             }
+            Input::Done(Done::Evidence { charge, verdict }) => self.on_charge_checked(charge, verdict),
             Input::Done(Done::Sealed(batch)) => self.on_sealed(batch),
             Input::Done(Done::Executed(executed)) => self.on_executed(&executed),
             Input::Persisted { number, view } => self.on_persisted(number, view),

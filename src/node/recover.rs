@@ -7,7 +7,7 @@ use super::{Node, OpenError};
 use crate::consensus::Insert;
 use crate::store::RecordKind;
 use crate::types::{Sequence, Verdict};
-use crate::wire::{Batch, SignedVertex, WireError, block_hash, decode_certificate};
+use crate::wire::{Batch, Evidence, SignedVertex, WireError, block_hash, decode_certificate};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -37,6 +37,10 @@ impl Node {
                 let certificate =
                     decode_certificate(&bytes).map_err(|error| unreadable("certificate", error))?;
                 self.recover_certificate(certificate);
+            }
+            RecordKind::Evidence => {
+                let evidence = Evidence::decode(&bytes).map_err(|error| unreadable("evidence", error))?;
+                self.court.recovered(evidence);
             }
         }
         Ok(())

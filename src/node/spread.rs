@@ -19,6 +19,8 @@ impl Node {
         }
         self.connected.insert(seat);
         self.send_frontier(seat);
+        let proofs: Vec<_> = self.court.proofs().cloned().collect();
+        proofs.into_iter().for_each(|evidence| self.send(seat, Message::Evidence(evidence)));
         let me = self.shared.seat;
         let mine: Vec<_> = self
             .batches
@@ -39,6 +41,7 @@ impl Node {
             Message::WantCertificate(height) => self.serve_certificate(from, height),
             Message::Certificate(certificate) => self.on_certificate(from, certificate),
             Message::WantFrontier => self.send_frontier(from),
+            Message::Evidence(evidence) => self.on_evidence(from, evidence),
         }
     }
 

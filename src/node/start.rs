@@ -152,10 +152,6 @@ impl Node {
     /// somebody who remembered more.
     pub(super) fn shown(&mut self, signed: &SignedVertex) {
         if signed.vertex.round > self.guard.round {
-            if self.start.stage == Stage::Signing {
-                let round = signed.vertex.round;
-                tracing::warn!(%round, "a vertex of the own key that was not made here: it signs elsewhere");
-            }
             self.lose();
             self.guard_vertex(signed);
         }

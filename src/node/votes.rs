@@ -5,9 +5,9 @@ use super::{Node, OnDisk, Output};
 use crate::consensus::{Emitted, Insert, Load};
 use crate::store::RecordKind;
 use crate::types::params::UNCOMMITTED_BYTES_MAX;
-use crate::types::{Parent, Seat, Time, Vertex};
+use crate::types::{Ack, Parent, Part, Round, Seat, Time, Verdict, Vertex};
 use crate::wire::client::BlockNotice;
-use crate::wire::{Message, SignedVertex, sign_vertex};
+use crate::wire::{Evidence, Message, SignedVertex, sign_vertex};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +20,11 @@ impl Node {
         if let Err(reason) = self.consensus.dag().well_formed(&vertex) {
             return self.misbehaved(from, reason);
         }
-        // What carries the own name and is not here was forgotten, and is taken back as everybody's.
-        if !self.consensus.dag().wants(vertex.reference())
-            || !self.checking.insert((vertex.id, vertex.signature))
-        {
+        // What carries the own name and is not here was forgotten, and is taken back as everybody's. A second vertex of a
+        // slot is looked at once, whether anybody needs it or not: it proves that its author lies.
+        let (dag, reference) = (self.consensus.dag(), vertex.reference());
+        let twin = dag.twin_of(reference).is_some() && !self.court.is_convicted(reference.author);
+        if !(dag.wants(reference) || twin) || !self.checking.insert((vertex.id, vertex.signature)) {
             return;
         }
         self.outputs.push_back(Output::Job(Job::CheckVertex { from, vertex }));
@@ -33,6 +34,9 @@ impl Node {
         self.checking.remove(&(vertex.id, vertex.signature));
         if !good {
             return self.misbehaved(from, "a vertex with a bad signature");
+        }
+        if let Some(known) = self.consensus.dag().twin_of(vertex.reference()) {
+            self.found(Evidence::of_vertices(known, &vertex));
         }
         self.want_vertices.got(&vertex.reference());
         if vertex.vertex.author == self.shared.seat {
@@ -68,6 +72,7 @@ impl Node {
             self.note_ack(ack, author);
         }
         self.count_checkpoint_votes(vertex);
+        self.on_accusation(vertex);
         let highest = self.consensus.dag().highest();
         if highest > self.progressed.0 {
             self.progressed = (highest, self.now);
@@ -149,7 +154,11 @@ impl Node {
             Vec::new()
         } else {
             let settlement = self.consensus.settlement();
-            self.batches.take_acks(|author, sequence| settlement.open(author, sequence))
+            let court = &self.court;
+            self.batches.take_acks(|Ack { batch, verdict }| {
+                let trusted = *verdict == Verdict::Invalid || !court.is_convicted(batch.author);
+                trusted && settlement.open(batch.author, batch.sequence)
+            })
         };
         if !acks.is_empty() {
             self.own_acks.insert(round, acks.clone());
@@ -162,13 +171,20 @@ impl Node {
             strong: strong.iter().map(|p| Parent { author: p.author, id: p.id }).collect(),
             weak,
             acks,
-            parts: self.take_checkpoint_votes(round).into_iter().collect(),
+            parts: self.take_parts(round),
         };
         let signed = Arc::new(sign_vertex(&self.shared.key, &self.shared.chain, vertex));
         self.voting = true;
         self.pace.made(round, self.now);
         self.guard_vertex(&signed);
         self.persist_own(RecordKind::Vertex, signed.bytes.clone(), Some(OnDisk::OwnVertex(signed)));
+    }
+
+    /// The optional parts of the own vertex of a round, tags ascending.
+    fn take_parts(&mut self, round: Round) -> Vec<Part> {
+        let votes = self.take_checkpoint_votes(round);
+        let accusation = self.court.take_accusation().map(|a| Part::Accusation(a.encode()));
+        votes.into_iter().chain(accusation).collect()
     }
 
     pub(super) fn on_own_vertex_durable(&mut self, vertex: Arc<SignedVertex>) {
@@ -200,6 +216,7 @@ impl Node {
             self.persist(RecordKind::Block, bytes.into(), Some(OnDisk::Block(built)));
             if self.chain.accounts > accounts {
                 self.verify_deferred();
+                self.check_early();
             }
         }
         self.emit();

@@ -170,6 +170,14 @@ impl World {
                 let words = format!("node {seat} accuses node {peer} of {reason}, but all are honest");
                 self.broken(Violation { checker: "honesty", words });
             }
+            Output::Convicted(evidence) => {
+                let words = format!(
+                    "node {seat} convicts node {} of {}, but all are honest",
+                    evidence.accused().0,
+                    evidence.words()
+                );
+                self.broken(Violation { checker: "honesty", words });
+            }
             Output::Diverged(divergence) => {
                 let words = format!("node {seat} stops: {divergence}");
                 self.broken(Violation { checker: "node", words });
@@ -354,5 +362,6 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantCertificate(_) => 8,
         Message::Certificate(certificate) => 49 + certificate.votes.len() * 66,
         Message::WantFrontier => 0,
+        Message::Evidence(_) => message.payload().len(),
     }
 }

@@ -30,6 +30,7 @@ pub fn job_cost(job: &Job, calibration: &Calibration) -> u64 {
         Job::CheckVertex { vertex, .. } => {
             calibration.verify_single_ns * (1 + vertex.vertex.checkpoint_votes().len() as u64)
         }
+        Job::CheckEvidence(_) => rows_cost(2, calibration),
         Job::CheckCertificate { certificate, .. } => rows_cost(certificate.votes.len(), calibration),
         Job::CheckBatch { batch, .. } => calibration.verify_single_ns + calibration.hash(batch.bytes().len()),
         Job::VerifyRows(batch) => rows_cost(batch.rows().len(), calibration),
@@ -100,7 +101,10 @@ impl Verdicts {
             Job::VerifyRows(batch) => {
                 Some(Done::Verified { batch: batch.reference(), bad_row: verdict(&self.rows, batch)? })
             }
-            Job::CheckCertificate { .. } | Job::Seal { .. } | Job::SealBlobs { .. } => None,
+            Job::CheckCertificate { .. }
+            | Job::CheckEvidence(_)
+            | Job::Seal { .. }
+            | Job::SealBlobs { .. } => None,
         }
     }
 

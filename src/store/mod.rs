@@ -74,6 +74,8 @@ pub enum RecordKind {
     Block = 3,
     /// The bytes of a checkpoint's certificate.
     Certificate = 4,
+    /// The bytes of evidence against a validator.
+    Evidence = 5,
 }
 
 impl RecordKind {
@@ -83,6 +85,7 @@ impl RecordKind {
             2 => Some(Self::Vertex),
             3 => Some(Self::Block),
             4 => Some(Self::Certificate),
+            5 => Some(Self::Evidence),
             _ => None,
         }
     }

@@ -21,8 +21,10 @@ pub const WINDOW_MAX: u64 = 64;
 pub const ROWS_MAX: u32 = 4096;
 /// The most acks in a vertex: whatever is more waits for the next one.
 pub const ACKS_MAX: usize = 2048;
-/// The most bytes of optional parts in a vertex, 4 KiB.
-pub const PARTS_BYTES_MAX: usize = 4096;
+/// The most bytes of optional parts in a vertex, 8 KiB.
+pub const PARTS_BYTES_MAX: usize = 8192;
+/// The most bytes of an accusation, of which a vertex carries one at most: 5 KiB.
+pub const ACCUSATION_BYTES_MAX: usize = 5120;
 /// The most checkpoint votes in a vertex: whatever is more waits for the next one.
 pub const CHECKPOINT_VOTES_MAX: usize = 8;
 /// The newest checkpoints of which a node keeps votes (of each seat), certificates and settlement records at hand.

@@ -61,6 +61,8 @@ pub struct Parent {
 pub enum Part {
     /// What the author signs of the chain: at least one vote, heights ascending. Tag 1.
     Checkpoints(Vec<CheckpointVote>),
+    /// What proves a row of another's batch to be bad: the canonical bytes of an accusation. Tag 2.
+    Accusation(Vec<u8>),
     /// A part of another tag, which this version has no rule for: kept as it came.
     Other(u8, Vec<u8>),
 }
@@ -68,11 +70,14 @@ pub enum Part {
 impl Part {
     /// The tag of [`Part::Checkpoints`].
     pub const CHECKPOINTS: u8 = 1;
+    /// The tag of [`Part::Accusation`].
+    pub const ACCUSATION: u8 = 2;
 
     /// Its tag.
     pub fn tag(&self) -> u8 {
         match self {
             Part::Checkpoints(_) => Part::CHECKPOINTS,
+            Part::Accusation(_) => Part::ACCUSATION,
             Part::Other(tag, _) => *tag,
         }
     }
@@ -111,7 +116,7 @@ impl Vertex {
     pub fn checkpoint_votes(&self) -> &[CheckpointVote] {
         let votes = self.parts.iter().find_map(|part| match part {
             Part::Checkpoints(votes) => Some(&votes[..]),
-            Part::Other(..) => None,
+            Part::Accusation(_) | Part::Other(..) => None,
         });
         votes.unwrap_or_default()
     }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use zerocopy::{FromBytes, IntoBytes};
 
-const SIGNED_BYTES: usize = BATCH_HEADER_BYTES - 64;
+pub(super) const SIGNED_BYTES: usize = BATCH_HEADER_BYTES - 64;
 
 /// A batch whose form was checked: lengths fit, columns are views on the shared bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -172,20 +172,21 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Checks every row's form against the rules and the number of accounts that the header promises.
+    /// Checks the rows of a batch: the form of each against the rules and the number of accounts that the header
+    /// promises, and that those which open an account come first. So the key of a row has the row's own index, and
+    /// one row can be proven without the others ([`super::Accusation`]).
     pub fn check(&self, rules: &Rules, accounts: u32) -> Result<(), RowError> {
-        let mut opened = 0;
         for (index, row) in self.iter().enumerate() {
             let effect = row.effect;
-            row.check_form(rules).map_err(|reason| RowError { row: index, reason })?;
+            let refuse = |reason| RowError { row: index, reason };
+            row.check_form(rules).map_err(refuse)?;
             if effect.from.get() >= accounts || effect.to.get() >= accounts {
-                let reason = "an account number lies beyond the accounts of the header";
-                return Err(RowError { row: index, reason });
+                return Err(refuse("an account number lies beyond the accounts of the header"));
             }
-            opened += usize::from(row.key.is_some());
-        }
-        if opened != self.keys.len() {
-            return Err(RowError { row: self.len(), reason: "more keys than open rows" });
+            // An open row behind the keys has none, and was refused above.
+            if row.key.is_none() && index < self.keys.len() {
+                return Err(refuse("a key beside a row that opens nothing: open rows come first"));
+            }
         }
         Ok(())
     }
@@ -334,7 +335,7 @@ pub(super) fn encode_header(header: &BatchHeader, out: &mut Vec<u8>) {
     out.put(header.roots.as_bytes()).put(&header.signature);
 }
 
-fn decode_header(bytes: &[u8]) -> Result<BatchHeader, WireError> {
+pub(super) fn decode_header(bytes: &[u8]) -> Result<BatchHeader, WireError> {
     let mut reader = Reader::new("batch header", bytes);
     reader.version()?;
     let content = content(reader.u8()?)?;

@@ -2,7 +2,7 @@
 
 use super::checkpoint::{decode_certificate, encode_certificate};
 use super::cursor::{Put, Reader};
-use super::{Batch, Frame, SignedVertex, WireError, vertex_bytes_max};
+use super::{Batch, Evidence, Frame, SignedVertex, WireError, vertex_bytes_max};
 use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
 use crate::types::{BatchId, BatchRef, Certificate, Height, Round, Sequence, VertexId, VertexRef};
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub enum Message {
     Certificate(Arc<Certificate>),
     /// Please show your frontier.
     WantFrontier,
+    /// What proves that a validator lied.
+    Evidence(Arc<Evidence>),
 }
 
 impl Message {
@@ -54,6 +56,7 @@ impl Message {
             Message::WantCertificate(_) => 6,
             Message::Certificate(_) => 7,
             Message::WantFrontier => 8,
+            Message::Evidence(_) => 9,
         }
     }
 
@@ -84,6 +87,7 @@ impl Message {
             Message::WantCertificate(height) => _ = out.put_u64(height.0),
             Message::Certificate(certificate) => out = encode_certificate(certificate),
             Message::WantFrontier => {}
+            Message::Evidence(evidence) => out = evidence.encode(),
         }
         Bytes::from(out)
     }
@@ -130,6 +134,7 @@ impl Message {
                 return Ok(Message::Certificate(Arc::new(certificate)));
             }
             8 => Message::WantFrontier,
+            9 => return Evidence::decode(&frame.payload).map(|e| Message::Evidence(Arc::new(e))),
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;

@@ -8,6 +8,7 @@
 //! - Ids and the digests under signatures are computed here, from the canonical bytes, each in its own domain.
 //! - Nothing here checks a signature or knows the state: bytes and genesis alone decide what is malformed.
 
+mod accusation;
 mod batch;
 mod blobs;
 mod block;
@@ -15,8 +16,10 @@ mod checkpoint;
 pub mod client;
 mod cursor;
 mod error;
+mod evidence;
 mod frame;
 mod genesis;
+mod header;
 mod message;
 mod record;
 mod vertex;
@@ -24,6 +27,7 @@ mod vertex;
 #[cfg(test)]
 mod tests;
 
+pub use accusation::{Accusation, AccusedRow};
 pub use batch::{Batch, Row, RowError, Rows, seal, seal_blobs, transaction_digest};
 pub use blobs::{Blobs, Gathered};
 pub use block::{block_hash, decode_block, encode_block, outcomes_hash};
@@ -31,8 +35,10 @@ pub use checkpoint::{
     CERTIFICATE_BYTES_MAX, checkpoint_digest, decode_certificate, encode_certificate, sign_checkpoint,
 };
 pub use error::WireError;
+pub use evidence::{EVIDENCE_BYTES_MAX, Evidence};
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, frame_header};
 pub use genesis::{chain_id, chain_id_of, decode_genesis, encode_genesis};
+pub use header::SignedHeader;
 pub use message::{Message, PEER_FRAME_BYTES_MAX, REFS_MAX};
 pub use record::{committee_root, decode_record, encode_record, record_root};
 pub use vertex::{SignedVertex, sign_vertex, vertex_bytes_max};

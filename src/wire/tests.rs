@@ -1,6 +1,7 @@
 //! Every format: round trips, canonical form, truncation and mutation of samples, limits, golden vectors.
 
 mod canonical;
+mod evidence;
 mod limits;
 mod values;
 

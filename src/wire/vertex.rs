@@ -12,6 +12,7 @@
 //! node accepts all do. Parts of unknown tags are kept and mean nothing.
 
 use super::WireError;
+use super::accusation::Accusation;
 use super::checkpoint::{decode_votes, encode_votes, votes_bytes};
 use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, SigningKey};
@@ -55,6 +56,14 @@ impl SignedVertex {
     /// Its slot and id.
     pub fn reference(&self) -> VertexRef {
         VertexRef { round: self.vertex.round, author: self.vertex.author, id: self.id }
+    }
+
+    /// What it accuses another of.
+    pub fn accusation(&self) -> Option<Accusation> {
+        self.vertex.parts.iter().find_map(|part| match part {
+            Part::Accusation(bytes) => Accusation::decode(bytes).ok(),
+            _ => None,
+        })
     }
 
     /// The digest under the author's signature.
@@ -106,7 +115,7 @@ pub(super) fn encode_fields(vertex: &Vertex, out: &mut Vec<u8>) {
                 out.put_count(votes_bytes(votes.len()));
                 encode_votes(votes, out);
             }
-            Part::Other(_, bytes) => _ = out.put_count(bytes.len()).put(bytes),
+            Part::Accusation(bytes) | Part::Other(_, bytes) => _ = out.put_count(bytes.len()).put(bytes),
         }
     }
 }
@@ -200,6 +209,7 @@ fn decode_parts(reader: &mut Reader<'_>) -> Result<Vec<Part>, WireError> {
         let bytes = reader.bytes(length)?;
         parts.push(match tag {
             Part::CHECKPOINTS => Part::Checkpoints(decode_votes(bytes)?),
+            Part::ACCUSATION => Part::Accusation(Accusation::decode(bytes)?.encode()),
             _ => Part::Other(tag, bytes.to_vec()),
         });
     }

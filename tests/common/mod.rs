@@ -108,6 +108,8 @@ pub struct Pump {
     /// Pairs that cannot talk, in this direction.
     pub cut: BTreeSet<(usize, usize)>,
     pub misbehaved: Vec<(Seat, &'static str)>,
+    /// Which node convicted which seat.
+    pub convicted: Vec<(usize, Seat)>,
     /// Nodes that stopped since the others hold another chain.
     pub diverged: Vec<(usize, Divergence)>,
     /// Every message that was sent, by kind.
@@ -140,6 +142,7 @@ impl Pump {
             dice: Dice(seed ^ 0x5eed),
             cut: BTreeSet::new(),
             misbehaved: Vec::new(),
+            convicted: Vec::new(),
             diverged: Vec::new(),
             sent: [0; 16],
             verified: 0,
@@ -324,6 +327,7 @@ impl Pump {
             }
             Output::Durable(notice) => self.places[seat].notices.push(notice),
             Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
+            Output::Convicted(evidence) => self.convicted.push((seat, evidence.accused())),
             Output::Diverged(divergence) => {
                 self.diverged.push((seat, divergence));
                 self.crash(seat, 0);

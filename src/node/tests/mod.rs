@@ -5,6 +5,7 @@ mod caps;
 mod checkpoints;
 mod checks;
 mod disk;
+mod evidence;
 mod guard;
 mod start;
 mod twins;
@@ -13,8 +14,8 @@ use super::*;
 use crate::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
 use crate::mempool::Taken;
 use crate::types::{
-    AccountNumber, Effect, Genesis, GenesisAccount, Key, Parent, Policy, Rules, SeatInfo, Verdict, Vertex,
-    Witness,
+    AccountNumber, Effect, Genesis, GenesisAccount, Key, Parent, Part, Policy, Rules, SeatInfo, Verdict,
+    Vertex, Witness,
 };
 use crate::wire::client::{BlockNotice, Submission};
 use crate::wire::{Batch, Message, Rows, chain_id, seal, sign_vertex, transaction_digest};
@@ -196,6 +197,7 @@ impl World {
                 }
                 Output::Durable(notice) => self.durable.push(notice),
                 Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
+                Output::Convicted(_) => {}
                 Output::Diverged(divergence) => self.diverged.push(divergence),
             }
         }
@@ -238,6 +240,17 @@ impl World {
         Arc::new(sign_vertex(&seat_key(author), &self.shared.chain, vertex))
     }
 
+    /// The same with optional parts.
+    pub fn vertex_with(
+        &self,
+        (round, author): (u64, u16),
+        strong: &[VertexRef],
+        parts: Vec<Part>,
+    ) -> Arc<SignedVertex> {
+        let vertex = Vertex { parts, ..self.vertex((round, author), strong, &[], round).vertex.clone() };
+        Arc::new(sign_vertex(&seat_key(author), &self.shared.chain, vertex))
+    }
+
     /// The next round of the other three, who name only each other: each says these acks.
     pub fn round(&mut self, acks: &[(u16, Ack)]) {
         let round = self.last.first().map_or(1, |v| v.round.0 + 1);
@@ -261,6 +274,16 @@ impl World {
     pub fn batch(&self, author: u16, sequence: u64, rows: &Taken) -> Batch {
         let slot = (self.shared.committee.epoch, Seat(author), Sequence(sequence));
         seal(&seat_key(author), &self.shared.chain, slot, ACCOUNTS + 1, columns(rows))
+    }
+
+    /// A batch of another validator by which account 1 opens an account for a key.
+    pub fn batch_of_open(&self, author: u16, key: &SigningKey) -> Batch {
+        let (from, key) = (account_key(1), public_key(key));
+        let effect = Effect::open(1, 5, 1, 100);
+        let digest = transaction_digest(&self.shared.chain, &effect, &public_key(&from), &key);
+        let witness = Witness(sign(&from, &digest));
+        let taken = Taken { effects: vec![effect], keys: vec![key], witnesses: vec![witness] };
+        self.batch(author, 1, &taken)
     }
 
     /// What the node has said about a batch, by round.

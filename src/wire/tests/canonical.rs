@@ -159,7 +159,7 @@ fn record() -> SettlementRecord {
     }
 }
 
-fn messages() -> [Message; 8] {
+fn messages() -> [Message; 9] {
     [
         Message::Vertex(Arc::new(vertex())),
         Message::Batch(batch()),
@@ -169,6 +169,7 @@ fn messages() -> [Message; 8] {
         Message::WantCertificate(Height(64)),
         Message::Certificate(Arc::new(certificate())),
         Message::WantFrontier,
+        Message::Evidence(Arc::new(super::evidence::samples().swap_remove(1))),
     ]
 }
 
@@ -215,6 +216,11 @@ pub(super) fn samples() -> Vec<Sample> {
             decode_certificate(bytes).ok().map(|c| encode_certificate(&c))
         }),
     ];
+    let of_evidence = |evidence: Evidence| {
+        let recode: fn(&[u8]) -> Option<Vec<u8>> = |bytes| Evidence::decode(bytes).ok().map(|e| e.encode());
+        ("evidence", evidence.encode(), recode)
+    };
+    samples.extend(super::evidence::samples().into_iter().map(of_evidence));
     let joined = |(kind, payload): (u8, Vec<u8>)| [vec![kind], payload].concat();
     let of_message = |m: &Message| joined((m.kind(), m.payload().to_vec()));
     samples.extend(messages().iter().map(|m| ("message", of_message(m), recode_message as _)));
@@ -316,6 +322,10 @@ fn golden_hashes_of_the_formats() {
         ("committee", committee_root(&genesis().committee()).0),
         ("certificate", crypto::plain(&encode_certificate(&certificate()))),
         ("checkpoint", checkpoint_digest(&CHAIN, Epoch(1), Height(32), &BlockHash([32; 32]))),
+        (
+            "evidence",
+            crypto::plain(&super::evidence::samples().iter().flat_map(|e| e.encode()).collect::<Vec<_>>()),
+        ),
         ("transaction", transaction_digest(&CHAIN, &Effect::transfer(1, 2, 3, 4, 5), &[1; 32], &[2; 32])),
     ];
     let golden = [
@@ -331,6 +341,7 @@ fn golden_hashes_of_the_formats() {
         ("committee", "011ee6e07b3e7fe4dda9ab220902ec4787a9cb1356508ab48a7b0252e677db50"),
         ("certificate", "ff8451793c4a480cfd973fa344dc477a57eb51fa8fffb82bdbfb960c68419974"),
         ("checkpoint", "3c900eaa739cc52d70f70a6c71ad1585bbe91ac9dd88573fc235dc5240bb8215"),
+        ("evidence", "5020d39a32d71f58c302aae9f5bfb9fb9f737ee6f26c86e2f55ab575a95e8efe"),
         ("transaction", "3c13d3eba7f17c77974bd1849fdd1530b2ad17496485312e33053ea3e82b3afe"),
     ];
     for ((name, found), (_, golden)) in found.into_iter().zip(golden) {

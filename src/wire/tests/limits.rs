@@ -125,7 +125,7 @@ fn a_vertex_keeps_to_its_order_and_its_rounds() {
     let refused = |change: fn(&mut Vertex)| {
         let mut vertex = full_vertex();
         vertex.acks.truncate(3);
-        vertex.parts = vec![Part::Other(0, vec![]), Part::Other(2, vec![5])];
+        vertex.parts = vec![Part::Other(0, vec![]), Part::Other(3, vec![5])];
         assert!(recode(vertex.clone()).is_ok());
         change(&mut vertex);
         recode(vertex).err()
@@ -273,7 +273,7 @@ fn counts_are_refused_before_anything_is_allocated() {
         assert!(limit(counted(kind, most + 1)).is_some());
         assert!(limit(counted(kind, u32::MAX as usize)).is_some());
     }
-    assert_eq!(counted(9, 0), Err(WireError::Kind(9)));
+    assert_eq!(counted(10, 0), Err(WireError::Kind(10)));
     let mut genesis = Genesis {
         name: "x".repeat(NAME_BYTES_MAX + 1),
         time: Time(0),
@@ -338,32 +338,35 @@ fn a_frame_is_refused_as_soon_as_its_header_announces_too_much() {
 
 #[test]
 fn every_rule_of_form_names_its_row() {
-    let good = [Effect::transfer(1, 2, 1, 1, 1), Effect::open(2, 1, 1, 100)];
+    let [transfer, open] = [Effect::transfer(1, 2, 1, 1, 1), Effect::open(2, 1, 1, 100)];
     let check = |effects: &[Effect], keys: &[[u8; 32]]| {
         let witnesses = vec![Witness([0; 64]); effects.len()];
         let rows = Rows { effects, keys, witnesses: &witnesses };
         rows.check(&Rules::default(), 3).err().map(|error| (error.row, error.reason))
     };
-    assert_eq!(check(&good, &[[1; 32]]), None);
-    let with = |bad: Effect| check(&[good[0], bad], &[]).map(|(row, reason)| (row == 1).then_some(reason));
+    assert_eq!(check(&[open, transfer], &[[1; 32]]), None);
+    let with = |bad: Effect| check(&[transfer, bad], &[]).map(|(row, reason)| (row == 1).then_some(reason));
     let bad = |bad: Effect| with(bad).flatten().expect("refused at the second row");
-    assert_eq!(bad(Effect { kind: 2, ..good[0] }), "unknown kind");
-    assert_eq!(bad(Effect { zero: [0, 0, 1], ..good[0] }), "a reserved byte is not zero");
+    assert_eq!(bad(Effect { kind: 2, ..transfer }), "unknown kind");
+    assert_eq!(bad(Effect { zero: [0, 0, 1], ..transfer }), "a reserved byte is not zero");
     assert_eq!(bad(Effect::transfer(1, 2, 0, 1, 1)), "the amount is zero");
     assert_eq!(bad(Effect::transfer(0, 2, 1, 1, 1)), "account 0 cannot send");
     assert_eq!(bad(Effect::transfer(1, 0, 1, 1, 1)), "account 0 cannot receive");
     assert_eq!(bad(Effect::transfer(1, 2, 1, 1, 0)), "the fee lies below the least fee");
     let beyond = "an account number lies beyond the accounts of the header";
     assert_eq!([bad(Effect::transfer(3, 1, 1, 1, 1)), bad(Effect::transfer(1, 3, 1, 1, 1))], [beyond; 2]);
-    assert_eq!(bad(good[1]), "an open row has no key");
+    assert_eq!(bad(open), "an open row has no key");
     assert_eq!(
-        check(&[Effect { to: 1.into(), ..good[1] }], &[[1; 32]]),
+        check(&[Effect { to: 1.into(), ..open }], &[[1; 32]]),
         Some((0, "an open row names a receiver"))
     );
     assert_eq!(
         check(&[Effect::open(1, 1, 1, 99)], &[[1; 32]]),
         Some((0, "the fee lies below the least fee"))
     );
-    assert_eq!(check(&good, &[[0; 32]]), Some((1, "the zero key")));
-    assert_eq!(check(&good, &[[1; 32]; 2]), Some((2, "more keys than open rows")));
+    assert_eq!(check(&[open, transfer], &[[0; 32]]), Some((0, "the zero key")));
+    let beside = "a key beside a row that opens nothing: open rows come first";
+    assert_eq!(check(&[transfer, open], &[[1; 32]]), Some((0, beside)));
+    assert_eq!(check(&[open, transfer], &[[1; 32]; 2]), Some((1, beside)));
+    assert_eq!(check(&[open, transfer, open], &[[1; 32]]), Some((2, "an open row has no key")));
 }

@@ -135,7 +135,7 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
         };
         let other = |(tag, bytes)| (tag, Part::Other(tag, bytes));
         let mut parts: BTreeMap<u8, Part> = others.into_iter().map(other).collect();
-        parts.remove(&Part::CHECKPOINTS);
+        [Part::CHECKPOINTS, Part::ACCUSATION].iter().for_each(|tag| _ = parts.remove(tag));
         let votes = votes.map(|votes| Part::Checkpoints(votes.into_iter().map(vote).collect()));
         parts.extend(votes.map(|votes| (Part::CHECKPOINTS, votes)));
         parts.into_values().collect()

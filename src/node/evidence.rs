@@ -1,0 +1,288 @@
+//! Liars: what proves their lies, and what follows from it.
+//!
+//! - Upon a second vertex or batch in a slot that is taken, well signed: both together are evidence.
+//! - Upon a row of a batch that is bad: the row, proven against the header, is evidence; it also rides in the next own
+//!   vertex, beside the ack that says `Invalid`.
+//! - Upon an accusation in an accepted vertex: the one row is checked. If it is bad, its batch' author is convicted; if it
+//!   is good or does not stand there, the accuser is.
+//! - Upon evidence from a peer: checked like one's own. What proves nothing is held against the peer that sent it.
+//! - Upon a conviction, which is the first proof against a seat: it is kept on disk, told to all and to whoever connects,
+//!   and the seat's batches get no further acks in this epoch. Its vertices count as before: the rules of agreement bear
+//!   liars, and nothing that is settled is undone.
+//!
+//! Bounds: one piece of evidence for each seat is kept ([`EVIDENCE_BYTES_MAX`]); of each peer one piece is checked at a
+//! time and one waits for accounts that are not executed here yet; the rest is let go, for who has it tells it again.
+
+use super::jobs::Job;
+use super::{Node, Output, Shared};
+use crate::crypto::{self, Claim, KeySet, KeyTable, PreparedKey};
+use crate::store::RecordKind;
+use crate::types::{ChainId, Committee, Rules, Seat, SeatSet};
+use crate::wire::{
+    Accusation, AccusedRow, Evidence, Message, Row, SignedHeader, SignedVertex, transaction_digest,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use thiserror::Error;
+
+#[cfg(doc)]
+use crate::wire::EVIDENCE_BYTES_MAX;
+
+/// Own accusations that wait for a vertex; the oldest goes first, more are let go, for the evidence itself was told.
+const ACCUSATIONS_MAX: usize = 16;
+
+/// Why evidence proves nothing.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum EvidenceError {
+    /// It speaks of another epoch or of a seat that does not exist.
+    #[error("evidence of another epoch or against no seat")]
+    Seat,
+    /// A signature of the accused under it is bad.
+    #[error("evidence that the accused did not sign")]
+    Signature,
+    /// The accused row does not stand in the batch, or is malformed, which no honest node would have acked.
+    #[error("an accusation whose row does not stand in the batch")]
+    NoRow,
+    /// The accused row is good.
+    #[error("an accusation of a good row")]
+    GoodRow,
+    /// The accusation is true: it does not speak against its author.
+    #[error("evidence against a true accusation")]
+    TrueAccusation,
+    /// The row names accounts that are not executed here: to be checked later.
+    #[error("evidence about accounts that are not executed here yet")]
+    TooEarly,
+}
+
+/// What evidence is held against.
+#[derive(Clone, Copy)]
+pub struct Law<'a> {
+    /// The chain.
+    pub chain: &'a ChainId,
+    /// Its committee.
+    pub committee: &'a Committee,
+    /// Its rules.
+    pub rules: &'a Rules,
+    /// The keys of the seats, in their order.
+    pub seats: &'a KeySet,
+    /// The keys of accounts, as far as they are executed.
+    pub accounts: &'a KeyTable,
+}
+
+impl Shared {
+    /// What evidence is held against here.
+    pub fn law(&self) -> Law<'_> {
+        Law {
+            chain: &self.chain,
+            committee: &self.committee,
+            rules: &self.rules,
+            seats: &self.seat_keys,
+            accounts: self.ledger.keys(),
+        }
+    }
+}
+
+/// Checks evidence with nothing but the chain, the committee's keys and the keys of accounts, whose table only grows.
+/// Pure: the same for everybody who has executed the accounts that it names.
+///
+/// # Errors
+/// Why it proves nothing, or nothing yet.
+pub fn check(law: Law<'_>, evidence: &Evidence) -> Result<(), EvidenceError> {
+    if evidence.epoch() != law.committee.epoch || !law.committee.has(evidence.accused()) {
+        return Err(EvidenceError::Seat);
+    }
+    match evidence {
+        Evidence::Vertices(vertices) => vertices.iter().try_for_each(|vertex| signed_vertex(law, vertex)),
+        Evidence::Batches(headers) => headers.iter().try_for_each(|header| signed_header(law, header)),
+        Evidence::BadRow(accusation) => bad_row(law, accusation),
+        Evidence::FalseAccusation(vertex) => {
+            signed_vertex(law, vertex)?;
+            let accusation = vertex.accusation().ok_or(EvidenceError::NoRow)?;
+            match bad_row(law, &accusation) {
+                Ok(()) => Err(EvidenceError::TrueAccusation),
+                Err(EvidenceError::TooEarly) => Err(EvidenceError::TooEarly),
+                Err(_) => Ok(()),
+            }
+        }
+    }
+}
+
+fn signed_vertex(law: Law<'_>, vertex: &SignedVertex) -> Result<(), EvidenceError> {
+    signed(law, vertex.vertex.author, vertex.digest(law.chain), &vertex.signature)
+}
+
+fn signed_header(law: Law<'_>, header: &SignedHeader) -> Result<(), EvidenceError> {
+    signed(law, header.header.author, header.digest(law.chain), &header.header.signature)
+}
+
+fn signed(law: Law<'_>, seat: Seat, message: [u8; 32], signature: &[u8; 64]) -> Result<(), EvidenceError> {
+    let claim = Claim { signer: seat.index(), message, signature };
+    if law.seats.bad(&[claim]).is_empty() { Ok(()) } else { Err(EvidenceError::Signature) }
+}
+
+/// Whether the accused row stands in a batch of the accused and its signature is bad.
+fn bad_row(law: Law<'_>, accusation: &Accusation) -> Result<(), EvidenceError> {
+    let header = &accusation.header.header;
+    if header.epoch != law.committee.epoch || !law.committee.has(header.author) {
+        return Err(EvidenceError::NoRow);
+    }
+    signed_header(law, &accusation.header)?;
+    let AccusedRow { effect, key, witness } = accusation.prove().ok_or(EvidenceError::NoRow)?;
+    let row = Row { effect: &effect, key: key.as_ref(), witness: &witness };
+    let named = effect.from.get().max(effect.to.get());
+    if row.check_form(law.rules).is_err() || named >= header.accounts {
+        return Err(EvidenceError::NoRow);
+    }
+    let keys = law.accounts;
+    let Some(from) = keys.key(effect.from.get()) else { return Err(EvidenceError::TooEarly) };
+    let to = match key {
+        Some(key) => key,
+        None => keys.key(effect.to.get()).ok_or(EvidenceError::TooEarly)?,
+    };
+    let digest = transaction_digest(law.chain, &effect, &from, &to);
+    let good = PreparedKey::new(&from).is_some_and(|key| crypto::verify(&key, &digest, &witness.0));
+    if good { Err(EvidenceError::GoodRow) } else { Ok(()) }
+}
+
+/// Evidence on its way to a verdict.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// Who brought it: a peer, the author of the vertex that holds the accusation, or this node.
+    pub from: Seat,
+    /// What it says.
+    pub evidence: Arc<Evidence>,
+    /// The accepted vertex that holds it, if it is an accusation in one.
+    pub vertex: Option<Arc<SignedVertex>>,
+}
+
+/// Who was convicted, and what is still to be decided.
+#[derive(Debug, Default)]
+pub(super) struct Court {
+    /// The first proof against each.
+    convicted: BTreeMap<Seat, Arc<Evidence>>,
+    /// Whose charge is being checked.
+    checking: SeatSet,
+    /// By whom: a charge about accounts that are not executed here yet.
+    early: BTreeMap<Seat, Charge>,
+    /// Own accusations for the next own vertices.
+    accusations: VecDeque<Accusation>,
+}
+
+impl Court {
+    /// Whether there is proof against a seat.
+    pub(super) fn is_convicted(&self, seat: Seat) -> bool {
+        self.convicted.contains_key(&seat)
+    }
+
+    /// All proofs, by seat.
+    pub(super) fn proofs(&self) -> impl Iterator<Item = &Arc<Evidence>> {
+        self.convicted.values()
+    }
+
+    /// A proof of an earlier life, which was checked then.
+    pub(super) fn recovered(&mut self, evidence: Evidence) {
+        self.convicted.entry(evidence.accused()).or_insert_with(|| Arc::new(evidence));
+    }
+
+    /// What the next own vertex accuses another of.
+    pub(super) fn take_accusation(&mut self) -> Option<Accusation> {
+        self.accusations.pop_front()
+    }
+}
+
+impl Node {
+    /// The proofs that this node has, one for each liar.
+    pub fn evidence(&self) -> impl Iterator<Item = &Arc<Evidence>> {
+        self.court.proofs()
+    }
+
+    /// Something found here proves a lie.
+    pub(super) fn found(&mut self, evidence: Option<Evidence>) {
+        let from = self.shared.seat;
+        if let Some(evidence) = evidence.map(Arc::new) {
+            self.charge(Charge { from, evidence, vertex: None });
+        }
+    }
+
+    /// A peer says that it has evidence.
+    pub(super) fn on_evidence(&mut self, from: Seat, evidence: Arc<Evidence>) {
+        if !self.court.checking.contains(from) {
+            self.charge(Charge { from, evidence, vertex: None });
+        }
+    }
+
+    /// An accepted vertex accuses somebody.
+    pub(super) fn on_accusation(&mut self, vertex: &Arc<SignedVertex>) {
+        let from = vertex.vertex.author;
+        let Some(accusation) = vertex.accusation().filter(|_| !self.court.is_convicted(from)) else { return };
+        if from == self.shared.seat {
+            return;
+        }
+        let job =
+            Charge { from, evidence: Arc::new(Evidence::BadRow(accusation)), vertex: Some(vertex.clone()) };
+        self.outputs.push_back(Output::Job(Job::CheckEvidence(job)));
+    }
+
+    fn charge(&mut self, charge: Charge) {
+        if !self.court.is_convicted(charge.evidence.accused()) {
+            if charge.from != self.shared.seat {
+                self.court.checking.insert(charge.from);
+            }
+            self.outputs.push_back(Output::Job(Job::CheckEvidence(charge)));
+        }
+    }
+
+    /// A charge was checked.
+    pub(super) fn on_charge_checked(&mut self, charge: Charge, verdict: Result<(), EvidenceError>) {
+        self.court.checking.remove(charge.from);
+        match (verdict, charge.vertex.clone()) {
+            (Ok(()), _) => self.convict(charge.evidence),
+            (Err(EvidenceError::TooEarly), _) => _ = self.court.early.insert(charge.from, charge),
+            (Err(_), Some(vertex)) => self.found(Some(Evidence::FalseAccusation(vertex))),
+            (Err(error), None) => self.misbehaved(charge.from, error.reason()),
+        }
+    }
+
+    /// More accounts are executed: what waited for them is checked again.
+    pub(super) fn check_early(&mut self) {
+        for (_, charge) in std::mem::take(&mut self.court.early) {
+            self.outputs.push_back(Output::Job(Job::CheckEvidence(charge)));
+        }
+    }
+
+    fn convict(&mut self, evidence: Arc<Evidence>) {
+        let accused = evidence.accused();
+        if self.court.is_convicted(accused) {
+            return;
+        }
+        self.court.convicted.insert(accused, evidence.clone());
+        self.persist(RecordKind::Evidence, evidence.encode().into(), None);
+        self.outputs.push_back(Output::Broadcast(Message::Evidence(evidence.clone())));
+        self.outputs.push_back(Output::Convicted(evidence));
+    }
+
+    /// A row of a batch is bad: its author is charged, and accused in the next own vertex.
+    pub(super) fn accuse(&mut self, accusation: Accusation) {
+        if self.court.is_convicted(accusation.header.header.author) {
+            return;
+        }
+        if self.court.accusations.len() < ACCUSATIONS_MAX {
+            self.court.accusations.push_back(accusation.clone());
+        }
+        self.found(Some(Evidence::BadRow(accusation)));
+    }
+}
+
+impl EvidenceError {
+    /// The same in words that stay.
+    fn reason(self) -> &'static str {
+        match self {
+            EvidenceError::Seat => "evidence of another epoch or against no seat",
+            EvidenceError::Signature => "evidence that the accused did not sign",
+            EvidenceError::NoRow => "an accusation whose row does not stand in the batch",
+            EvidenceError::GoodRow => "an accusation of a good row",
+            EvidenceError::TrueAccusation => "evidence against a true accusation",
+            EvidenceError::TooEarly => "evidence about accounts that are not executed here yet",
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Liars: caught, convicted, and no honest seat among them.
+
+use super::*;
+use crate::node::evidence::{EvidenceError, check};
+use crate::types::Part;
+use crate::wire::{Accusation, Evidence, SignedHeader};
+
+fn convicted(world: &World) -> Vec<(u16, &'static str)> {
+    world.node.evidence().map(|evidence| (evidence.accused().0, evidence.words())).collect()
+}
+
+fn told(world: &World) -> Vec<Seat> {
+    let told = world.sent.iter().filter(|(_, message)| matches!(message, Message::Evidence(_)));
+    told.map(|(to, _)| *to).collect()
+}
+
+#[test]
+fn two_vertices_of_one_round_convict_their_author_for_ever() {
+    let mut world = World::new(Policy::Quorum);
+    world.round(&[]);
+    let first = world.last[1];
+    world.sent.clear();
+    let twin = world.vertex((1, 2), &[], &[], 99);
+    // Whoever shows it: here another peer.
+    world.receive(3, Message::Vertex(twin.clone()));
+    assert_eq!(convicted(&world), [(2, "two vertices of one round")]);
+    assert!(world.node.consensus.dag().get(first).is_some());
+    assert!(world.node.consensus.dag().get(twin.reference()).is_none(), "nobody demands it");
+    assert_eq!(told(&world), [Seat(1), Seat(2), Seat(3)]);
+    assert_eq!(world.misbehaved, []);
+    // Once is enough.
+    world.receive(3, Message::Vertex(world.vertex((1, 2), &[], &[], 100)));
+    assert_eq!(told(&world).len(), 3);
+    // Its batches are not acked any more, others' are.
+    let lost = world.batch(2, 1, &rows(&world.genesis, 2, 1..3, None));
+    let other = world.batch(1, 1, &rows(&world.genesis, 3, 1..3, None));
+    for (by, batch) in [(2, &lost), (1, &other)] {
+        world.receive(by, Message::Batch(batch.clone()));
+    }
+    world.rounds(4);
+    assert_eq!(world.said(lost.id), []);
+    assert!(!world.said(other.id).is_empty());
+    // And after a restart, and to who comes late.
+    let mut world = world.reopen();
+    assert_eq!(convicted(&world), [(2, "two vertices of one round")]);
+    world.sent.clear();
+    world.handle(Input::Connected(Seat(1)));
+    assert_eq!(told(&world), [Seat(1)]);
+}
+
+#[test]
+fn two_batches_of_one_sequence_convict_their_author() {
+    let mut world = World::new(Policy::Quorum);
+    let one = world.batch(1, 1, &rows(&world.genesis, 2, 1..3, None));
+    let other = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    world.receive(1, Message::Batch(one));
+    world.receive(3, Message::Batch(other));
+    assert_eq!(convicted(&world), [(1, "two batches of one sequence")]);
+    assert_eq!(world.misbehaved, []);
+}
+
+#[test]
+fn a_second_batch_that_is_only_named_by_an_ack_is_fetched_and_convicts() {
+    let mut world = World::new(Policy::Quorum);
+    let one = world.batch(1, 1, &rows(&world.genesis, 2, 1..3, None));
+    let other = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    world.round(&[]);
+    world.receive(1, Message::Batch(one));
+    world.round(&[(3, ack(other.reference(), Verdict::Held))]);
+    world.pass(DELAY * 6);
+    let asked = world
+        .sent
+        .iter()
+        .find(|(_, m)| matches!(m, Message::WantBatches(wanted) if wanted.contains(&other.reference())));
+    assert_eq!(asked.map(|(to, _)| *to), Some(Seat(3)), "who acked it has it");
+    world.receive(3, Message::Batch(other));
+    assert_eq!(convicted(&world), [(1, "two batches of one sequence")]);
+}
+
+#[test]
+fn a_bad_row_convicts_its_sealer_and_the_accusation_rides_in_the_next_vertex() {
+    let mut world = World::new(Policy::All);
+    let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..9, Some(5)));
+    world.round(&[]);
+    world.receive(1, Message::Batch(batch.clone()));
+    world.rounds(3);
+    assert_eq!(convicted(&world), [(1, "a batch with a bad row")]);
+    let accusations: Vec<_> = world.own.iter().filter_map(|vertex| vertex.accusation()).collect();
+    assert_eq!(accusations.len(), 1, "said once");
+    assert_eq!((accusations[0].header.id, accusations[0].row), (batch.id, 4));
+    // Anybody can check it who has the keys, and the accounts of the genesis.
+    let stranger = World::new(Policy::All).shared;
+    for evidence in world.node.evidence() {
+        assert_eq!(check(stranger.law(), evidence), Ok(()));
+    }
+}
+
+#[test]
+fn who_accuses_falsely_is_convicted_and_the_accused_is_not() {
+    let mut world = World::new(Policy::Quorum);
+    let good = world.batch(1, 1, &rows(&world.genesis, 2, 1..9, None));
+    world.round(&[]);
+    let accusation = Accusation::new(&good, 3).unwrap().encode();
+    let parents = world.last.clone();
+    let liar = world.vertex_with((2, 3), &parents, vec![Part::Accusation(accusation)]);
+    world.receive(3, Message::Vertex(liar.clone()));
+    assert_eq!(convicted(&world), [(3, "a false accusation")]);
+    assert_eq!(world.misbehaved, [], "the vertex itself is as good as any");
+    assert!(world.node.consensus.dag().get(liar.reference()).is_some());
+}
+
+#[test]
+fn a_true_accusation_in_a_vertex_convicts_the_accused() {
+    let mut world = World::new(Policy::Quorum);
+    let bad = world.batch(1, 1, &rows(&world.genesis, 2, 1..9, Some(2)));
+    world.round(&[]);
+    let accusation = Accusation::new(&bad, 1).unwrap();
+    let parents = world.last.clone();
+    let accuser = world.vertex_with((2, 3), &parents, vec![Part::Accusation(accusation.encode())]);
+    world.receive(3, Message::Vertex(accuser.clone()));
+    assert_eq!(convicted(&world), [(1, "a batch with a bad row")]);
+    let turned = Evidence::FalseAccusation(accuser);
+    assert_eq!(check(world.shared.law(), &turned), Err(EvidenceError::TrueAccusation));
+}
+
+#[test]
+fn evidence_that_proves_nothing_is_held_against_who_sends_it() {
+    let mut world = World::new(Policy::Quorum);
+    let good = world.batch(1, 1, &rows(&world.genesis, 2, 1..9, None));
+    let one = world.vertex((1, 2), &[], &[], 1);
+    let mut forged = world.vertex((1, 2), &[], &[], 2).bytes.to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    let forged = Arc::new(SignedVertex::decode(forged.into()).unwrap());
+    let mut other_root = SignedHeader::of(&good).bytes().to_vec();
+    other_root[40] ^= 1;
+    let other_root = SignedHeader::decode(&other_root).unwrap();
+    let cases = [
+        Evidence::of_vertices(&one, &forged).unwrap(),
+        Evidence::of_batches(&SignedHeader::of(&good), &other_root).unwrap(),
+        Evidence::BadRow(Accusation::new(&good, 0).unwrap()),
+    ];
+    for evidence in cases {
+        world.receive(3, Message::Evidence(Arc::new(evidence)));
+    }
+    assert_eq!(convicted(&world), []);
+    assert_eq!(world.misbehaved.len(), 3);
+    assert!(world.misbehaved.iter().all(|(peer, _)| *peer == Seat(3)));
+    assert!(told(&world).is_empty());
+}
+
+#[test]
+fn evidence_from_a_peer_convicts_without_having_seen_the_lie() {
+    let mut world = World::new(Policy::Quorum);
+    let (one, other) = (world.vertex((9, 2), &[], &[], 1), world.vertex((9, 2), &[], &[], 2));
+    let strong: Vec<_> = (1..4).map(|author| world.vertex((8, author), &[], &[], 1).reference()).collect();
+    let of = |time| world.vertex((9, 2), &strong, &[], time);
+    let evidence = Evidence::of_vertices(&of(1), &of(2)).unwrap();
+    assert_ne!(one.id, other.id);
+    world.receive(1, Message::Evidence(Arc::new(evidence)));
+    assert_eq!(convicted(&world), [(2, "two vertices of one round")]);
+    let log: Vec<_> = world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Evidence).collect();
+    assert_eq!(log.len(), 1);
+}
+
+#[test]
+fn an_accusation_about_accounts_that_are_not_executed_here_waits_for_them() {
+    let mut world = World::new(Policy::Quorum);
+    // A row of an account that the batch promises and nobody has yet.
+    let effect = Effect::transfer(ACCOUNTS + 1, 1, 5, 1, 1);
+    let taken = Taken { effects: vec![effect], keys: Vec::new(), witnesses: vec![Witness([1; 64])] };
+    let slot = (world.shared.committee.epoch, Seat(1), Sequence(1));
+    let batch = seal(&seat_key(1), &world.shared.chain, slot, ACCOUNTS + 2, columns(&taken));
+    let evidence = Evidence::BadRow(Accusation::new(&batch, 0).unwrap());
+    assert_eq!(check(world.shared.law(), &evidence), Err(EvidenceError::TooEarly));
+    world.receive(3, Message::Evidence(Arc::new(evidence)));
+    assert_eq!((convicted(&world), world.misbehaved.len()), (vec![], 0));
+    // The account is opened: the row is checked.
+    let opener = world.batch_of_open(2, &account_key(ACCOUNTS + 1));
+    world.receive(2, Message::Batch(opener.clone()));
+    world.round(&[1, 2, 3].map(|by| (by, ack(opener.reference(), Verdict::Valid))));
+    world.rounds(6);
+    assert_eq!(world.shared.ledger.len(), ACCOUNTS + 2);
+    assert_eq!(convicted(&world), [(1, "a batch with a bad row")]);
+}
