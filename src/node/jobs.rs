@@ -264,11 +264,12 @@ fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), &'static str> {
     if batch.header.content != shared.rules.content {
         return Err("content that this chain does not carry");
     }
-    if !batch.roots_match() {
-        return Err("columns do not match the roots");
-    }
+    // Before the columns are hashed: whoever invents a batch pays for no more than this.
     if !shared.seat_keys.verify(author.index(), &batch.digest(&shared.chain), &batch.header.signature) {
         return Err("bad header signature");
+    }
+    if !batch.roots_match() {
+        return Err("columns do not match the roots");
     }
     batch.rows().check(&shared.rules, batch.header.accounts).map_err(|error| error.reason)
 }

@@ -29,7 +29,7 @@ pub fn frame_header(kind: u8, payload_bytes: usize) -> [u8; FRAME_HEADER_BYTES] 
 }
 
 /// Cuts a stream into frames. Holds at most one unfinished frame, whose announced length was checked against the
-/// limit before any space is set aside; space grows with the bytes that really came, and stays within [`SPACE_AHEAD`]
+/// limit before any space is set aside; space grows with the bytes that really came, and stays within `SPACE_AHEAD`
 /// times as much.
 #[derive(Debug)]
 pub struct FrameReader {
