@@ -6,6 +6,8 @@
 //!   their memory allows.
 //! - `back-after-ten-seconds`: a node that was away for ten seconds lacked some hundred small batches of settled blocks,
 //!   and peers sent sixteen for each request; asked for ever more slowly, they came later than new ones.
+//! - `given-back-and-settled`: a validator that had lost its directory got its batches back after they had settled, and so
+//!   they stand in its log. At the next start it took them for outstanding, and sealed nothing any more.
 //! - `waits-on-demand`: vertices waited in both spaces of an author, its own and what is demanded in its name; the
 //!   checker of memory knew of one.
 //! - `written-and-never-sent`: a node died between writing a vertex and sending it. The disk kept the vertex, and with

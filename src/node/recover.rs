@@ -55,7 +55,10 @@ impl Node {
         self.batches.add(batch, if mine { Check::Valid } else { Check::No }, before, self.now);
         self.batches.durable(&reference.id, bytes);
         if mine {
-            self.outstanding.insert(reference.sequence, reference.id);
+            // One that others gave back after it had settled is not outstanding any more.
+            if self.consensus.settlement().open(reference.author, reference.sequence) {
+                self.outstanding.insert(reference.sequence, reference.id);
+            }
             self.guard_batch(reference.sequence);
             self.next_sequence = self.next_sequence.max(Sequence(reference.sequence.0 + 1));
         }
