@@ -252,9 +252,11 @@ fn bench_peers(criterion: &mut Criterion, sizes: &Sizes, all: &Signed) {
         let count = sizes.single;
         bench_check(criterion, BenchmarkId::new(name, of(count, count)), all, count, check);
     }
-    // The loop again over as many keys as the largest batches have, which then are not in the cache.
+    // The loop again over as many keys as the largest batches have, which then are not in the cache, and over few.
     let (most, few) = (sizes.most, Signed::new(sizes.most, sizes.few_signers));
     bench_check(criterion, BenchmarkId::new("dalek_loop", of(most, most)), all, most, Signed::dalek_loop);
+    let id = BenchmarkId::new("dalek_loop", of(most, sizes.few_signers));
+    bench_check(criterion, id, &few, most, Signed::dalek_loop);
     for (name, check) in batches {
         for &count in sizes.peer_batches {
             bench_check(criterion, BenchmarkId::new(name, of(count, count)), all, count, check);

@@ -15,7 +15,8 @@
 //! full), so a node changes only if bytes under it change or arrive, and then a chunk under it is marked or new.
 //!
 //! **Cost**, one thread with AVX-512 (`benches/crypto/hash.rs`): a lone chunk costs about 1 µs, and 0.2 in the company
-//! of 15 others; so marked chunks are hashed with clean neighbours where that is cheaper, and the worst case (all
+//! of 15 others; so marked chunks are hashed with clean neighbours where that is cheaper (the cheapest runs wherever
+//! they begin: 6 % better at 3,000 scattered updates than runs at multiples of their length), and the worst case (all
 //! marked) is one full rehash, without a switch between two ways. Parents are hashed in batches of 16 per level. State:
 //! 64 bytes per KiB of array, and 8 more with a tally.
 //!

@@ -5,6 +5,7 @@ use super::wide::{CHUNK, Cv, LANES, Wide};
 use blake3::Hasher;
 use blake3::hazmat::HasherExt;
 use std::hint::black_box;
+use std::ops::Range;
 
 /// How many levels a section has above its chunks.
 pub(super) const SECTION_LEVELS: usize = 12;
@@ -39,51 +40,43 @@ impl Section {
         if tally.is_some() {
             self.tallies.resize(chunks, 0);
         }
-        let wide = Wide::new();
         let mut changed = Vec::new();
         for (word, base) in dirty.iter_mut().zip((0..chunks).step_by(64)) {
-            let mut bits = std::mem::take(word);
-            if chunks - base < 64 {
-                bits &= (1 << (chunks - base)) - 1;
-            }
-            if bits.count_ones() <= WARM_MAX {
-                warm(bytes, base, bits);
-            }
-            let mut at = base;
-            while bits != 0 {
-                self.rehash(wide, (first, bytes), at, bits as u16, tally);
-                changed.extend(ones(bits as u16).map(|bit| (at + bit) as u32));
-                (bits, at) = (bits >> LANES, at + LANES);
-            }
+            changed.extend(ones(std::mem::take(word)).map(|bit| (base + bit) as u32));
         }
-        self.nodes.raise(wide, &mut changed);
+        self.rehash(first, bytes, &changed);
+        if let Some(tally) = tally {
+            self.count(bytes, &changed, tally);
+        }
+        self.nodes.raise(Wide::new(), &mut changed);
     }
 
-    /// Rehashes the chunks `base + i` for the bits `i` of `mask`.
-    fn rehash(
-        &mut self,
-        wide: Wide,
-        (first, bytes): (u64, &[u8]),
-        base: usize,
-        mask: u16,
-        tally: Option<Tally>,
-    ) {
+    /// Rehashes the chunks `changed`, which are ascending.
+    fn rehash(&mut self, first: u64, bytes: &[u8], changed: &[u32]) {
         let whole = bytes.len() / CHUNK;
         let leaves = self.nodes.leaves_mut();
-        cover(mask, |start, end| {
-            let (start, end) = (base + start, base + end);
-            let end = if end > whole { whole.max(start) } else { end };
-            if start < end {
-                let bytes = &bytes[start * CHUNK..end * CHUNK];
-                wide.chunks(first + start as u64, bytes, &mut leaves[start..end]);
+        let in_whole = match changed.split_last() {
+            Some((&last, others)) if last as usize == whole => {
+                leaves[whole] = chunk_cv(first + whole as u64, &bytes[whole * CHUNK..]);
+                others
             }
-        });
-        if whole < leaves.len() && (base..base + LANES).contains(&whole) && mask & (1 << (whole - base)) != 0
-        {
-            leaves[whole] = chunk_cv(first + whole as u64, &bytes[whole * CHUNK..]);
+            _ => changed,
+        };
+        let wide = Wide::new();
+        for runs in cover(in_whole, whole).chunks(WARM_RUNS) {
+            for run in runs {
+                warm(&bytes[run.start * CHUNK..run.end * CHUNK]);
+            }
+            for run in runs {
+                let part = &bytes[run.start * CHUNK..run.end * CHUNK];
+                wide.chunks(first + run.start as u64, part, &mut leaves[run.clone()]);
+            }
         }
-        let Some(tally) = tally else { return };
-        for chunk in ones(mask).map(|bit| base + bit) {
+    }
+
+    /// Takes the tallies of the chunks `changed` anew.
+    fn count(&mut self, bytes: &[u8], changed: &[u32], tally: Tally) {
+        for chunk in changed.iter().map(|&chunk| chunk as usize) {
             let end = bytes.len().min((chunk + 1) * CHUNK);
             let new = tally(&bytes[chunk * CHUNK..end]);
             let old = std::mem::replace(&mut self.tallies[chunk], new);
@@ -97,20 +90,16 @@ impl Section {
     }
 }
 
-/// With more marked chunks than this among 64 the memory unit foresees by itself what comes next.
-const WARM_MAX: u32 = 12;
+/// So many runs are read before the first of them is hashed.
+const WARM_RUNS: usize = 8;
 
-/// Reads every cache line of the chunks `base + i` for the bits `i`. Loads that do not depend on one another miss the
-/// cache together, those of hashing one after the other: 8 % of a root after 3,000 scattered updates.
-fn warm(bytes: &[u8], base: usize, mut bits: u64) {
-    let mut mixed = 0;
-    while bits != 0 {
-        let start = (base + bits.trailing_zeros() as usize) * CHUNK;
-        let end = bytes.len().min(start + CHUNK);
-        mixed = bytes[start..end].iter().step_by(64).fold(mixed, |mixed, byte| mixed ^ byte);
-        bits &= bits - 1;
+/// Reads every cache line of a short run. Loads that do not depend on one another miss the cache together, those of
+/// hashing one after the other: 8 % of a root after 3,000 scattered updates. A long run the memory unit foresees by
+/// itself.
+fn warm(run: &[u8]) {
+    if run.len() < LANES * CHUNK {
+        black_box(run.iter().step_by(64).fold(0, |mixed, byte| mixed ^ byte));
     }
-    black_box(mixed);
 }
 
 /// The chaining value of the chunk number `chunk`, which may be short but not empty, and is not the root.
@@ -119,41 +108,70 @@ pub(super) fn chunk_cv(chunk: u64, bytes: &[u8]) -> Cv {
 }
 
 /// The positions of the bits that are set.
-fn ones(mask: u16) -> impl Iterator<Item = usize> {
-    let mut rest = mask;
+fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
-        rest &= rest - 1;
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+        word &= word - 1;
         Some(bit)
     })
 }
 
-/// What hashing 4, 8, 16 chunks in a row costs in tenths of one alone, measured with AVX-512. With narrower lanes
-/// the choice is less good and the result the same.
-const COST: [u32; 3] = [16, 20, 33];
+/// Lengths of runs of chunks, and what hashing one costs in tenths of a lone chunk, measured with AVX-512. With
+/// narrower lanes the choice is less good and the result the same.
+const RUNS: [(u32, u32); 4] = [(1, 10), (4, 16), (8, 20), (LANES as u32, 33)];
 
-/// Calls `hash` with runs of chunks that contain all of `mask`, clean ones in between where company is cheaper than
-/// solitude.
-fn cover(mask: u16, mut hash: impl FnMut(usize, usize)) {
-    let quarter = |at: usize| (10 * ((mask >> at) & 0xf).count_ones()).min(COST[0]);
-    let half = |at: usize| (quarter(at) + quarter(at + 4)).min(COST[1]);
-    if half(0) + half(8) >= COST[2] {
-        return hash(0, LANES);
-    }
-    for at in [0, 8] {
-        if quarter(at) + quarter(at + 4) > COST[1] {
-            hash(at, at + 8);
+/// Among 64 chunks with so many marked ones the longest runs are the cheapest.
+const DENSE_MIN: usize = 24;
+
+/// Cheap runs among the first `whole` chunks that contain all `marked` ones, which are ascending: clean neighbours
+/// are hashed where company is cheaper than solitude.
+fn cover(marked: &[u32], whole: usize) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let mut sparse = 0..0;
+    for near in marked.chunk_by(|a, b| a / 64 == b / 64) {
+        let end = sparse.end + near.len();
+        if near.len() < DENSE_MIN {
+            sparse.end = end;
             continue;
         }
-        for at in [at, at + 4] {
-            match quarter(at) {
-                0 => {}
-                10 => {
-                    let one = at + ((mask >> at) & 0xf).trailing_zeros() as usize;
-                    hash(one, one + 1);
-                }
-                _ => hash(at, at + 4),
-            }
+        cover_sparse(&marked[sparse], &mut runs);
+        sparse = end..end;
+        for row in near.chunk_by(|a, b| a / LANES as u32 == b / LANES as u32) {
+            let start = row[0] as usize / LANES * LANES;
+            runs.push(start..whole.min(start + LANES));
         }
     }
+    cover_sparse(&marked[sparse], &mut runs);
+    runs
+}
+
+/// The cheapest runs that contain all `marked` ones.
+///
+/// The best way to cover the first `i` marked chunks ends with one run whose last chunk is the `i`-th; what lies
+/// before that run is covered in the best way. So one pass forth finds the costs, and one back the runs.
+fn cover_sparse(marked: &[u32], runs: &mut Vec<Range<usize>>) {
+    // Per count of marked chunks: what covering them costs, how many are left to the runs before the last one, and
+    // how long that is.
+    let mut best = Vec::with_capacity(marked.len() + 1);
+    best.push((0, 0, 0));
+    let mut before = [0; RUNS.len()];
+    for &last in marked {
+        let mut choice = (u32::MAX, 0, 0);
+        for ((len, cost), before) in RUNS.into_iter().zip(&mut before) {
+            while marked[*before] + len <= last {
+                *before += 1;
+            }
+            choice = choice.min((best[*before].0 + cost, *before, len as usize));
+        }
+        best.push(choice);
+    }
+    let from = runs.len();
+    let mut covered = marked.len();
+    while covered > 0 {
+        let (_, before, len) = best[covered];
+        let end = marked[covered - 1] as usize + 1;
+        runs.push(end.saturating_sub(len)..end);
+        covered = before;
+    }
+    runs[from..].reverse();
 }

@@ -114,6 +114,26 @@ fn every_set_of_marked_chunks_among_sixteen_gives_the_plain_hash() {
 }
 
 #[test]
+fn marks_of_any_density_give_the_plain_hash() {
+    let mut bytes = painted(SECTION + 700 * CHUNK + 300);
+    let (mut kept, _) = tree(&bytes);
+    let mut drawn = 1u64;
+    for step in 0..400usize {
+        // Between none and 90 draws among 64 chunks, so that sparse stretches lie between dense ones.
+        for word in 0..bytes.len() / CHUNK / 64 {
+            for _ in 0..(step * 7 + word * 11) % 90 * (word % 3) / 2 {
+                drawn = drawn.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                let at = (word * 64 + (drawn >> 58) as usize) * CHUNK + (drawn >> 33) as usize % CHUNK;
+                bytes[at] = bytes[at].wrapping_add(1);
+                kept.mark_at(at);
+            }
+        }
+        let root = kept.root(&bytes, Threads::Caller);
+        assert_eq!(root, hash(&bytes), "step {step}");
+    }
+}
+
+#[test]
 fn a_pool_gives_the_same_root_and_tally_as_the_caller() {
     let ones = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(byte.count_ones())).sum();
     let mut bytes = painted(2 * SECTION + 12_345);
