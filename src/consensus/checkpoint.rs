@@ -96,6 +96,17 @@ fn listed(seats: &[Seat]) -> String {
     seats.iter().map(Seat::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// What a vote leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Nothing yet.
+    Nothing,
+    /// It completes a certificate.
+    Certificate(Arc<Certificate>),
+    /// Its seat signed another hash for this height before: this vote. The two signatures prove it to anybody.
+    Conflict(CheckpointVote),
+}
+
 /// The votes, certificates and own blocks of the newest checkpoints.
 #[derive(Debug)]
 pub struct Checkpoints {
@@ -112,13 +123,12 @@ pub struct Checkpoints {
     /// One's own durable blocks.
     own: BTreeMap<Height, BlockHash>,
     certificates: BTreeMap<Height, Arc<Certificate>>,
-    conflicts: BTreeMap<Seat, [CheckpointVote; 2]>,
 }
 
 impl Checkpoints {
     /// Nothing is signed yet.
     pub fn new(committee: &Committee, interval: u64, me: Seat) -> Checkpoints {
-        let (votes, own, certificates, conflicts) = Default::default();
+        let (votes, own, certificates) = Default::default();
         Checkpoints {
             interval,
             epoch: committee.epoch,
@@ -129,7 +139,6 @@ impl Checkpoints {
             named: vec![BTreeSet::new(); committee.size()],
             own,
             certificates,
-            conflicts,
         }
     }
 
@@ -138,31 +147,28 @@ impl Checkpoints {
         height.0 > 0 && height.0.is_multiple_of(self.interval)
     }
 
-    /// Counts a vote of an accepted vertex. Returns the certificate if this vote completes one.
-    pub fn count(&mut self, seat: Seat, vote: &CheckpointVote) -> Option<Arc<Certificate>> {
+    /// Counts a vote of an accepted vertex: the first of its seat for a height.
+    pub fn count(&mut self, seat: Seat, vote: &CheckpointVote) -> Counted {
         if !self.is_checkpoint(vote.height) || seat.index() >= self.named.len() {
-            return None;
+            return Counted::Nothing;
         }
         let first = self.votes.get(&vote.height).and_then(|votes| votes.get(&seat));
         if let Some(first) = first.copied() {
-            if first.hash != vote.hash {
-                self.conflicts.entry(seat).or_insert([first, *vote]);
-            }
-            return None;
+            return if first.hash == vote.hash { Counted::Nothing } else { Counted::Conflict(first) };
         }
         self.votes.entry(vote.height).or_default().insert(seat, *vote);
         self.named[seat.index()].insert(vote.height);
         self.forget_oldest(seat);
         if self.certificates.contains_key(&vote.height) {
-            return None;
+            return Counted::Nothing;
         }
         let signed = self.signed(vote.height, vote.hash);
         if signed.len() < self.quorum {
-            return None;
+            return Counted::Nothing;
         }
         let (epoch, height, hash) = (self.epoch, vote.height, vote.hash);
         let certificate = Arc::new(Certificate { epoch, height, hash, votes: signed });
-        self.keep(certificate.clone()).then_some(certificate)
+        if self.keep(certificate.clone()) { Counted::Certificate(certificate) } else { Counted::Nothing }
     }
 
     /// A seat that has votes for too many heights loses that for the lowest.
@@ -227,12 +233,6 @@ impl Checkpoints {
     /// The height of the newest certificate, 0 if there is none. It certifies all blocks below it.
     pub fn certified(&self) -> Height {
         self.certificates.last_key_value().map_or(Height(0), |(height, _)| *height)
-    }
-
-    /// Two votes of one seat for one height and different hashes, for each seat that was seen to sign such: a fact that
-    /// the signatures prove to anybody.
-    pub fn conflicts(&self) -> &BTreeMap<Seat, [CheckpointVote; 2]> {
-        &self.conflicts
     }
 
     /// How many votes, own blocks and certificates are kept.

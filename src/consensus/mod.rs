@@ -40,7 +40,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{CertificateError, Checkpoints, Divergence, verify_certificate};
+pub use checkpoint::{CertificateError, Checkpoints, Counted, Divergence, verify_certificate};
 pub use dag::{Dag, Insert, Spot};
 pub use draw::{epoch_seed, verify_before};
 pub use pace::{Load, Pace};

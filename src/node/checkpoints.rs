@@ -3,11 +3,13 @@
 
 use super::jobs::Job;
 use super::{Node, Output};
-use crate::consensus::Emitted;
+use crate::consensus::{Counted, Emitted};
 use crate::store::RecordKind;
 use crate::types::params::{CHECKPOINT_VOTES_MAX, CHECKPOINTS_KEPT};
 use crate::types::{BlockHash, Certificate, Height, Part, Root, Round, Seat, Time};
-use crate::wire::{Message, SignedVertex, encode_certificate, encode_record, record_root, sign_checkpoint};
+use crate::wire::{
+    Evidence, Message, SignedVertex, encode_certificate, encode_record, record_root, sign_checkpoint,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,9 +114,16 @@ impl Node {
     /// Counts the votes of an accepted vertex.
     pub(super) fn count_checkpoint_votes(&mut self, vertex: &SignedVertex) {
         for vote in vertex.vertex.checkpoint_votes() {
-            if let Some(certificate) = self.checkpoints.count(vertex.vertex.author, vote) {
-                self.signing.unwritten.push(certificate.height);
-                self.on_certified(certificate.height);
+            let author = vertex.vertex.author;
+            match self.checkpoints.count(author, vote) {
+                Counted::Nothing => {}
+                Counted::Certificate(certificate) => {
+                    self.signing.unwritten.push(certificate.height);
+                    self.on_certified(certificate.height);
+                }
+                Counted::Conflict(first) => {
+                    self.found(Evidence::of_votes(vertex.vertex.epoch, author, &first, vote));
+                }
             }
             self.compare(vote.height);
         }

@@ -12,7 +12,8 @@ use crate::crypto::{self, Domain, SigningKey};
 use crate::types::params::{CHECKPOINT_VOTES_MAX, SEATS_MAX, VERSION};
 use crate::types::{BlockHash, Certificate, ChainId, CheckpointVote, Epoch, Height, Seat};
 
-const VOTE_BYTES: usize = 104;
+/// Bytes of a vote.
+pub(super) const VOTE_BYTES: usize = 104;
 const SIGNED_BYTES: usize = 66;
 
 /// The most bytes of a certificate in any committee.
@@ -37,9 +38,20 @@ pub fn sign_checkpoint(
 }
 
 pub(super) fn encode_votes(votes: &[CheckpointVote], out: &mut Vec<u8>) {
-    for vote in votes {
-        out.put_u64(vote.height.0).put(&vote.hash.0).put(&vote.signature);
-    }
+    votes.iter().for_each(|vote| put_vote(vote, out));
+}
+
+pub(super) fn put_vote(vote: &CheckpointVote, out: &mut Vec<u8>) {
+    out.put_u64(vote.height.0).put(&vote.hash.0).put(&vote.signature);
+}
+
+/// The vote in [`VOTE_BYTES`] bytes.
+pub(super) fn read_vote(bytes: &[u8]) -> Result<CheckpointVote, WireError> {
+    let mut reader = Reader::new("checkpoint vote", bytes);
+    let (height, hash) = (Height(reader.u64()?), BlockHash(reader.array()?));
+    let signature = reader.array()?;
+    reader.end()?;
+    Ok(CheckpointVote { height, hash, signature })
 }
 
 /// How many bytes so many votes take.
@@ -58,13 +70,11 @@ pub(super) fn decode_votes(bytes: &[u8]) -> Result<Vec<CheckpointVote>, WireErro
     }
     let mut votes: Vec<CheckpointVote> = Vec::with_capacity(bytes.len() / VOTE_BYTES);
     for vote in bytes.chunks(VOTE_BYTES) {
-        let mut reader = Reader::new("checkpoint vote", vote);
-        let (height, hash) = (Height(reader.u64()?), BlockHash(reader.array()?));
-        let signature = reader.array()?;
-        if height <= votes.last().map_or(Height(0), |last| last.height) {
+        let vote = read_vote(vote)?;
+        if vote.height <= votes.last().map_or(Height(0), |last| last.height) {
             return Err(WireError::Value("order of checkpoint votes"));
         }
-        votes.push(CheckpointVote { height, hash, signature });
+        votes.push(vote);
     }
     Ok(votes)
 }

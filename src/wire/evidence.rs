@@ -6,15 +6,17 @@
 //! 2  two batches of one author and sequence:    header 192 · header 192, ascending by id
 //! 3  a bad row in a batch of its author:        accusation
 //! 4  a false accusation by a vertex' author:    vertex
+//! 5  two votes of a seat for one checkpoint:     epoch u32 · seat u16 · vote 104 · vote 104, ascending by hash
 //! ```
 //!
 //! Two things are different if their *ids* are: a signature can be varied by whoever sees it, an id cannot.
 
 use super::accusation::Accusation;
+use super::checkpoint::{VOTE_BYTES, put_vote, read_vote};
 use super::cursor::{Put, Reader};
 use super::{SignedHeader, SignedVertex, WireError, vertex_bytes_max};
 use crate::types::params::{ACCUSATION_BYTES_MAX, BATCH_HEADER_BYTES};
-use crate::types::{Epoch, Seat};
+use crate::types::{CheckpointVote, Epoch, Seat};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -33,6 +35,15 @@ pub enum Evidence {
     BadRow(Accusation),
     /// It accused another of a bad row, and the row is good or does not stand there.
     FalseAccusation(Arc<SignedVertex>),
+    /// It signed two hashes for the checkpoint of one height.
+    Checkpoints {
+        /// The epoch in which it signed.
+        epoch: Epoch,
+        /// Who signed.
+        seat: Seat,
+        /// The two, ascending by hash.
+        votes: [CheckpointVote; 2],
+    },
 }
 
 impl Evidence {
@@ -52,12 +63,25 @@ impl Evidence {
         two.then(|| Evidence::Batches([low.clone(), high.clone()]))
     }
 
+    /// Evidence of two votes of one seat; `None` if they are not two, or not of one height.
+    pub fn of_votes(
+        epoch: Epoch,
+        seat: Seat,
+        one: &CheckpointVote,
+        other: &CheckpointVote,
+    ) -> Option<Evidence> {
+        let two = one.height == other.height && one.hash != other.hash;
+        let votes = if one.hash.0 < other.hash.0 { [*one, *other] } else { [*other, *one] };
+        two.then_some(Evidence::Checkpoints { epoch, seat, votes })
+    }
+
     /// Whom it speaks against.
     pub fn accused(&self) -> Seat {
         match self {
             Evidence::Vertices([one, _]) | Evidence::FalseAccusation(one) => one.vertex.author,
             Evidence::Batches([one, _]) => one.header.author,
             Evidence::BadRow(accusation) => accusation.header.header.author,
+            Evidence::Checkpoints { seat, .. } => *seat,
         }
     }
 
@@ -67,6 +91,7 @@ impl Evidence {
             Evidence::Vertices([one, _]) | Evidence::FalseAccusation(one) => one.vertex.epoch,
             Evidence::Batches([one, _]) => one.header.epoch,
             Evidence::BadRow(accusation) => accusation.header.header.epoch,
+            Evidence::Checkpoints { epoch, .. } => *epoch,
         }
     }
 
@@ -77,6 +102,7 @@ impl Evidence {
             Evidence::Batches(_) => "two batches of one sequence",
             Evidence::BadRow(_) => "a batch with a bad row",
             Evidence::FalseAccusation(_) => "a false accusation",
+            Evidence::Checkpoints { .. } => "two votes for one checkpoint",
         }
     }
 
@@ -93,6 +119,10 @@ impl Evidence {
             Evidence::Batches([one, other]) => _ = out.put_u8(2).put(one.bytes()).put(other.bytes()),
             Evidence::BadRow(accusation) => _ = out.put_u8(3).put(&accusation.encode()),
             Evidence::FalseAccusation(vertex) => _ = out.put_u8(4).put(&vertex.bytes),
+            Evidence::Checkpoints { epoch, seat, votes } => {
+                out.put_u8(5).put_u32(epoch.0).put_u16(seat.0);
+                votes.iter().for_each(|vote| put_vote(vote, &mut out));
+            }
         }
         out
     }
@@ -122,6 +152,15 @@ impl Evidence {
                 let accuses = signed.accusation().is_some();
                 let accuses = accuses.then(|| Evidence::FalseAccusation(Arc::new(signed)));
                 accuses.ok_or(WireError::Value("evidence of an accusation that is none"))
+            }
+            5 => {
+                let mut reader = Reader::new("evidence", rest);
+                let (epoch, seat) = (Epoch(reader.u32()?), reader.seat()?);
+                let mut vote = || reader.bytes(VOTE_BYTES).and_then(read_vote);
+                let (one, other) = (vote()?, vote()?);
+                reader.end()?;
+                let ordered = one.hash.0 < other.hash.0;
+                Evidence::of_votes(epoch, seat, &one, &other).filter(|_| ordered).ok_or(not_two)
             }
             other => Err(WireError::Kind(*other)),
         }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::node::evidence::{EvidenceError, check};
-use crate::types::Part;
-use crate::wire::{Accusation, Evidence, SignedHeader};
+use crate::types::{BlockHash, Epoch, Height, Part};
+use crate::wire::{Accusation, Evidence, SignedHeader, sign_checkpoint};
 
 fn convicted(world: &World) -> Vec<(u16, &'static str)> {
     world.node.evidence().map(|evidence| (evidence.accused().0, evidence.words())).collect()
@@ -57,6 +57,30 @@ fn two_batches_of_one_sequence_convict_their_author() {
     world.receive(3, Message::Batch(other));
     assert_eq!(convicted(&world), [(1, "two batches of one sequence")]);
     assert_eq!(world.misbehaved, []);
+}
+
+#[test]
+fn two_votes_for_one_checkpoint_convict_their_author() {
+    let mut world = World::new(Policy::Quorum);
+    let (chain, height) = (world.shared.chain, Height(world.genesis.rules.checkpoint_blocks));
+    let vote = |hash| sign_checkpoint(&seat_key(2), &chain, Epoch(0), height, BlockHash([hash; 32]));
+    let mut parents = Vec::new();
+    // Said in two vertices, and the second also once more.
+    for (round, hash) in [(1, 1), (2, 2), (3, 2)] {
+        let made: Vec<_> = (1..4)
+            .map(|author| {
+                let votes = (author == 2).then(|| Part::Checkpoints(vec![vote(hash)]));
+                world.vertex_with((round, author), &parents, votes.into_iter().collect())
+            })
+            .collect();
+        parents = made.iter().map(|vertex| vertex.reference()).collect();
+        made.into_iter().for_each(|vertex| world.receive(vertex.vertex.author.0, Message::Vertex(vertex)));
+    }
+    assert_eq!(convicted(&world), [(2, "two votes for one checkpoint")]);
+    assert_eq!((told(&world), world.misbehaved.len()), (vec![Seat(1), Seat(2), Seat(3)], 0));
+    for evidence in world.node.evidence() {
+        assert_eq!(check(World::new(Policy::Quorum).shared.law(), evidence), Ok(()));
+    }
 }
 
 #[test]
@@ -134,16 +158,20 @@ fn evidence_that_proves_nothing_is_held_against_who_sends_it() {
     let mut other_root = SignedHeader::of(&good).bytes().to_vec();
     other_root[40] ^= 1;
     let other_root = SignedHeader::decode(&other_root).unwrap();
+    let vote = |signer, hash| {
+        sign_checkpoint(&seat_key(signer), &world.shared.chain, Epoch(0), Height(64), BlockHash([hash; 32]))
+    };
     let cases = [
         Evidence::of_vertices(&one, &forged).unwrap(),
         Evidence::of_batches(&SignedHeader::of(&good), &other_root).unwrap(),
         Evidence::BadRow(Accusation::new(&good, 0).unwrap()),
+        Evidence::of_votes(Epoch(0), Seat(1), &vote(2, 1), &vote(1, 2)).unwrap(),
     ];
     for evidence in cases {
         world.receive(3, Message::Evidence(Arc::new(evidence)));
     }
     assert_eq!(convicted(&world), []);
-    assert_eq!(world.misbehaved.len(), 3);
+    assert_eq!(world.misbehaved.len(), 4);
     assert!(world.misbehaved.iter().all(|(peer, _)| *peer == Seat(3)));
     assert!(told(&world).is_empty());
 }

@@ -341,7 +341,7 @@ fn golden_hashes_of_the_formats() {
         ("committee", "011ee6e07b3e7fe4dda9ab220902ec4787a9cb1356508ab48a7b0252e677db50"),
         ("certificate", "ff8451793c4a480cfd973fa344dc477a57eb51fa8fffb82bdbfb960c68419974"),
         ("checkpoint", "3c900eaa739cc52d70f70a6c71ad1585bbe91ac9dd88573fc235dc5240bb8215"),
-        ("evidence", "5020d39a32d71f58c302aae9f5bfb9fb9f737ee6f26c86e2f55ab575a95e8efe"),
+        ("evidence", "8c4e53de1d2219a8114d5f813a08774704de097ecfced8fc1ae1ef9449bf4222"),
         ("transaction", "3c13d3eba7f17c77974bd1849fdd1530b2ad17496485312e33053ea3e82b3afe"),
     ];
     for ((name, found), (_, golden)) in found.into_iter().zip(golden) {

@@ -44,7 +44,10 @@ pub(super) fn samples() -> Vec<Evidence> {
     let vertices = Evidence::of_vertices(&vertex(1, Vec::new()), &vertex(2, Vec::new()));
     let batches = Evidence::of_batches(&SignedHeader::of(&batch), &SignedHeader::of(&sealed(0, 1)));
     let two = vertices.into_iter().chain(batches);
-    two.chain([Evidence::BadRow(accusation(0)), Evidence::FalseAccusation(accuses)]).collect()
+    let vote = |hash| sign_checkpoint(&signer(), &CHAIN, Epoch(0), Height(8), BlockHash([hash; 32]));
+    let votes = Evidence::of_votes(Epoch(0), Seat(3), &vote(1), &vote(2));
+    let others = [Evidence::BadRow(accusation(0)), Evidence::FalseAccusation(accuses)];
+    two.chain(others).chain(votes).collect()
 }
 
 #[test]
@@ -124,6 +127,27 @@ fn evidence_is_of_two_different_things_in_one_slot_in_one_order() {
     let evidence = Evidence::of_batches(&one, &other).unwrap();
     assert_eq!(Evidence::decode(&evidence.encode()), Ok(evidence));
     assert_eq!(Evidence::of_batches(&one, &one), None);
+}
+
+#[test]
+fn two_votes_are_evidence_if_they_name_two_hashes_of_one_height() {
+    let vote =
+        |height, hash| sign_checkpoint(&signer(), &CHAIN, Epoch(4), Height(height), BlockHash([hash; 32]));
+    let of = |one, other| Evidence::of_votes(Epoch(4), Seat(3), &one, &other);
+    assert_eq!(of(vote(8, 1), vote(8, 1)), None);
+    assert_eq!(of(vote(8, 1), vote(16, 2)), None);
+    let evidence = of(vote(8, 2), vote(8, 1)).unwrap();
+    assert_eq!(of(vote(8, 1), vote(8, 2)), Some(evidence.clone()));
+    assert_eq!((evidence.accused(), evidence.epoch()), (Seat(3), Epoch(4)));
+    let bytes = evidence.encode();
+    assert_eq!(Evidence::decode(&bytes), Ok(evidence));
+    let (head, votes) = bytes.split_at(bytes.len() - 2 * 104);
+    let (low, high) = votes.split_at(104);
+    for pair in [[high, low], [low, low]] {
+        assert!(Evidence::decode(&[head, pair[0], pair[1]].concat()).is_err());
+    }
+    assert!(Evidence::decode(&bytes[..bytes.len() - 1]).is_err());
+    assert!(Evidence::decode(&[&bytes[..], &[0]].concat()).is_err());
 }
 
 #[test]
