@@ -236,6 +236,12 @@ fn records_changed_or_dropped_behind_fitting_checks_are_found() {
     assert!(flipped(block, 20).contains("hash of the block before"));
     assert!(flipped(block, 60).contains("leader"));
     assert!(flipped(block, usize::MAX).contains("roots"));
+    let record = at(RecordKind::Settlement, 0);
+    assert!(flipped(record, usize::MAX).contains("a settlement record with the root"));
+    let mut early = log.clone();
+    let moved = early.remove(record);
+    early.insert(at(RecordKind::Block, 2), moved);
+    assert!(rewritten(&pump, &early).fault.unwrap().expected.contains("before the block of a checkpoint"));
 
     let dropped = |at: usize| {
         let mut log = log.clone();
@@ -315,7 +321,7 @@ fn conspired(pump: &Pump) -> (Log, BatchId, usize) {
                 previous = Some(block_hash(&bytes));
                 bytes.into()
             }
-            RecordKind::Certificate | RecordKind::Evidence => continue,
+            RecordKind::Certificate | RecordKind::Evidence | RecordKind::Settlement => continue,
         };
         log.push((kind, bytes));
     }
@@ -378,8 +384,9 @@ fn what_is_in_a_directory_is_shown() {
     let ask = |question: Question| inspect(dir.path(), &question, &|_, _| false);
     let Shown::Overview(overview) = ask(Question::Overview).unwrap() else { panic!("an overview") };
     assert_eq!((overview.height, overview.seats), (pump.blocks(0).len() as u64, 4));
+    let segments = overview.segments.iter();
     let counted: u64 =
-        overview.segments.iter().map(|s| s.batches + s.vertices + s.blocks + s.certificates).sum();
+        segments.map(|s| s.batches + s.vertices + s.blocks + s.certificates + s.settlements).sum();
     assert_eq!(counted as usize, pump.log(0).len());
     let mut records = 0;
     for counts in &overview.segments {

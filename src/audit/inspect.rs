@@ -8,8 +8,12 @@ use super::shown::*;
 use super::verify::replay_all;
 use crate::ledger::Ledger;
 use crate::store::{Place, RecordKind};
-use crate::types::{Account, AccountNumber, Block, BlockHash, Certificate, ChainId, Height, Kind, Outcome};
-use crate::wire::{Batch, Evidence, Row, SignedVertex, decode_block, decode_certificate, transaction_digest};
+use crate::types::{
+    Account, AccountNumber, Block, BlockHash, Certificate, ChainId, Height, Kind, Outcome, SettlementRecord,
+};
+use crate::wire::{
+    Batch, Evidence, Row, SignedVertex, decode_block, decode_certificate, decode_record, transaction_digest,
+};
 use bytes::Bytes;
 use std::path::Path;
 
@@ -85,6 +89,7 @@ fn overview(directory: &mut Directory, watch: &dyn Fn(u64, u64) -> bool) -> Resu
             RecordKind::Vertex => counts.vertices += 1,
             RecordKind::Certificate => counts.certificates += 1,
             RecordKind::Evidence => counts.evidence += 1,
+            RecordKind::Settlement => counts.settlements += 1,
             RecordKind::Batch => {
                 counts.batches += 1;
                 rows += Batch::decode(bytes.clone()).map_or(0, |batch| u64::from(batch.header.rows));
@@ -169,6 +174,12 @@ fn name_of(kind: RecordKind, bytes: &Bytes) -> (&'static str, String) {
             let name =
                 |evidence: Evidence| format!("against seat {}: {}", evidence.accused(), evidence.words());
             ("evidence", Evidence::decode(bytes).map_or_else(unreadable, name))
+        }
+        RecordKind::Settlement => {
+            let name = |record: SettlementRecord| {
+                format!("as of round {} of seat {}", record.leader.round, record.leader.author)
+            };
+            ("settlement", decode_record(bytes).map_or_else(unreadable, name))
         }
     }
 }

@@ -11,7 +11,8 @@
 //!   names and be signed by its author. A *block* must be the one that the vertices before it commit, settle batches
 //!   that are there, and name the outcomes, accounts and roots that executing them gives here; every row that it
 //!   settles must be signed by its sender. A *certificate* must be of the block of its height, and signed by a quorum.
-//!   *Evidence* must prove what it says. (`replay.rs`)
+//!   *Evidence* must prove what it says. A *settlement record* must be the one that the vertices before it give, and that
+//!   the next block names. (`replay.rs`)
 //! - Upon what is wrong: name the file, the offset of the record, the height and what was expected. Of several faults the
 //!   first in the order of the log counts, however the threads ran.
 //!

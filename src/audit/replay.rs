@@ -51,6 +51,8 @@ pub(super) enum Step {
     Certificate(Certificate),
     /// A proof against a validator that holds.
     Evidence,
+    /// The settlement record that the next block names.
+    Settlement,
     /// A block that is as it must be, and what it settled, in order, with the outcome of each row.
     Block {
         block: Block,
@@ -136,6 +138,7 @@ impl Replay {
             RecordKind::Block => self.block(place, &bytes),
             RecordKind::Certificate => self.certificate(place, &bytes),
             RecordKind::Evidence => self.evidence(place, &bytes),
+            RecordKind::Settlement => self.settlement(place, &bytes),
         }
     }
 
@@ -248,6 +251,21 @@ impl Replay {
             Err(error) => return Err(self.fault(place, error.to_string(), "a proof against a validator")),
         }
         Ok(Step::Evidence)
+    }
+
+    /// A settlement record stands before the block that names it; twice, if a crash came between the two.
+    fn settlement(&self, place: Place, bytes: &[u8]) -> Result<Step, Box<Fault>> {
+        let (root, next) = (record_root(bytes), self.ordered.front());
+        match next.and_then(|next| next.settlement) {
+            Some(named) if named == root => Ok(Step::Settlement),
+            Some(named) => {
+                let found = format!("a settlement record with the root {root}");
+                Err(self.fault(place, found, format!("the root {named} that the vertices before it give")))
+            }
+            None => {
+                Err(self.fault(place, "a settlement record", "one before the block of a checkpoint only"))
+            }
+        }
     }
 
     /// Holds a certificate against the block of its height.

@@ -68,6 +68,8 @@ pub struct SegmentCounts {
     pub certificates: u64,
     /// Proofs against validators.
     pub evidence: u64,
+    /// Settlement records of checkpoints.
+    pub settlements: u64,
     /// Heights of the first and the last block in it.
     pub heights: Option<(u64, u64)>,
     /// Bytes of payload.

@@ -260,7 +260,7 @@ impl Run<'_> {
         match self.replay.record(place, kind, bytes)? {
             Step::Vertex(vertex) if signed => self.checks.vertex(place, height, vertex),
             Step::Certificate(certificate) if signed => self.checks.certificate(place, height, certificate),
-            Step::Vertex(_) | Step::Certificate(_) | Step::Evidence => {}
+            Step::Vertex(_) | Step::Certificate(_) | Step::Evidence | Step::Settlement => {}
             Step::Batch(batch) => {
                 if signed {
                     self.replay.mark_checked(&batch.id);

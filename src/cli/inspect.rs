@@ -142,8 +142,17 @@ fn words(shown: &Shown) -> String {
 }
 
 fn overview_words(overview: &Overview) -> String {
-    let header =
-        ["segment", "batches", "vertices", "blocks", "heights", "certificates", "evidence", "payload MB"];
+    let header = [
+        "segment",
+        "batches",
+        "vertices",
+        "blocks",
+        "heights",
+        "certificates",
+        "settlements",
+        "evidence",
+        "payload MB",
+    ];
     let row = |counts: &SegmentCounts| {
         let heights = counts.heights.map_or("–".to_owned(), |(first, last)| format!("{first} to {last}"));
         let numbers = [counts.batches, counts.vertices, counts.blocks].map(grouped);
@@ -156,6 +165,7 @@ fn overview_words(overview: &Overview) -> String {
             blocks,
             heights,
             certificates,
+            counts.settlements.to_string(),
             counts.evidence.to_string(),
             bytes,
         ]

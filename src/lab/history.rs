@@ -37,7 +37,6 @@ fn walk(
     for record in records {
         let (kind, bytes) = record?;
         match kind {
-            RecordKind::Vertex | RecordKind::Certificate | RecordKind::Evidence => (),
             RecordKind::Batch => {
                 let batch = Batch::decode(bytes)?;
                 waiting.insert(batch.id, batch);
@@ -49,6 +48,7 @@ fn walk(
                     tell(block.height, &batch);
                 }
             }
+            RecordKind::Vertex | RecordKind::Certificate | RecordKind::Evidence | RecordKind::Settlement => {}
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The driver's limits, sizes and deadlines: what a person may set, and the constants that bound everything else.
 
 use crate::store;
+use crate::types::params::RECORD_BYTES_MAX;
 use crate::wire::client::{CLIENT_FRAME_BYTES_MAX, SUBMIT_ROWS_MAX};
 use crate::wire::{CERTIFICATE_BYTES_MAX, PEER_FRAME_BYTES_MAX, REFS_MAX, vertex_bytes_max};
 use serde::{Deserialize, Serialize};
@@ -161,8 +162,8 @@ const _: () = {
     assert!(NEWCOMER_ROWS_MIN > 0 && NEWCOMER_ROWS_MIN <= INGRESS_ROWS_MAX);
 };
 
-/// Whether the store takes every record that the wire lets through.
+/// Whether the store takes every record that the wire lets through, or that a checkpoint brings.
 pub fn check_store(store: &store::StoreConfig) -> Result<(), NetConfigError> {
     let value = usize::try_from(store.payload_bytes_max).unwrap_or(usize::MAX);
-    in_range("payload_bytes_max", value, PEER_FRAME_BYTES_MAX, usize::MAX)
+    in_range("payload_bytes_max", value, PEER_FRAME_BYTES_MAX.max(RECORD_BYTES_MAX), usize::MAX)
 }

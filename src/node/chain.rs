@@ -6,6 +6,7 @@ use crate::types::{
     BatchRef, Block, BlockHash, Committee, Epoch, Height, LeaderRef, Root, RootKind, Round, Time,
 };
 use crate::wire::{block_hash, committee_root, encode_block};
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// Blocks handed to the executor at once: enough to keep it busy while results travel.
@@ -21,9 +22,9 @@ pub(super) struct Ordered {
     pub leader: LeaderRef,
     pub time: Time,
     pub settled: Vec<BatchRef>,
-    /// At a checkpoint: the root of the settlement record as of the leader, taken when the leader was emitted, since
+    /// At a checkpoint: the settlement record as of the leader and its root, taken when the leader was emitted, since
     /// agreement goes on while the block waits for its execution.
-    pub settlement: Option<Root>,
+    pub settlement: Option<(Root, Bytes)>,
 }
 
 /// A block that is executed and on its way to disk.
@@ -32,6 +33,8 @@ pub(super) struct Built {
     pub height: Height,
     pub hash: BlockHash,
     pub settled: Vec<BatchRef>,
+    /// At a checkpoint: the settlement record that the block names.
+    pub settlement: Option<Bytes>,
     pub rows: u32,
     pub ok: u32,
 }
@@ -101,8 +104,8 @@ impl Chain {
         self.last.0
     }
 
-    /// Appends what a leader brought; at a checkpoint with the root of the settlement record.
-    pub(super) fn push(&mut self, emitted: &Emitted, settlement: Option<Root>) {
+    /// Appends what a leader brought; at a checkpoint with the settlement record and its root.
+    pub(super) fn push(&mut self, emitted: &Emitted, settlement: Option<(Root, Bytes)>) {
         self.last_ordered = self.last_ordered.next();
         self.last_round = emitted.leader.round;
         self.ordered.push_back(Ordered {
@@ -131,10 +134,11 @@ impl Chain {
     /// no block in execution.
     pub(super) fn finish(&mut self, executed: &Executed) -> Option<(Built, Vec<u8>)> {
         let ordered = self.executing.pop_front().filter(|block| block.height == executed.height)?;
+        let (settlement, record) = ordered.settlement.unzip();
         let roots = [
             (RootKind::Accounts, executed.root),
-            (RootKind::Settlement, ordered.settlement),
-            (RootKind::Committee, ordered.settlement.map(|_| self.committee)),
+            (RootKind::Settlement, settlement),
+            (RootKind::Committee, settlement.map(|_| self.committee)),
         ];
         let block = Block {
             epoch: self.epoch,
@@ -155,6 +159,7 @@ impl Chain {
             height: block.height,
             hash,
             settled: block.settled,
+            settlement: record,
             rows: executed.rows,
             ok: executed.ok,
         };

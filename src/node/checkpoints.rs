@@ -69,8 +69,8 @@ impl Node {
         self.signing.records.get(&height)
     }
 
-    /// A leader was just emitted: if its block is to be a checkpoint, keeps the settlement record and returns its root.
-    pub(super) fn take_record(&mut self) -> Option<Root> {
+    /// A leader was just emitted: if its block is to be a checkpoint, keeps the settlement record and returns it with its root.
+    pub(super) fn take_record(&mut self) -> Option<(Root, Bytes)> {
         let height = self.chain.ordered_height().next();
         if !self.checkpoints.is_checkpoint(height) {
             return None;
@@ -79,11 +79,11 @@ impl Node {
         let bytes = Bytes::from(encode_record(&record));
         let root = record_root(&bytes);
         let records = &mut self.signing.records;
-        records.insert(height, bytes);
+        records.insert(height, bytes.clone());
         if records.len() > CHECKPOINTS_KEPT {
             records.pop_first();
         }
-        Some(root)
+        Some((root, bytes))
     }
 
     /// A block is durable here: if it is a checkpoint, that is to be said, and held against what the others said.

@@ -7,7 +7,7 @@ use super::{Node, OpenError};
 use crate::consensus::Insert;
 use crate::store::RecordKind;
 use crate::types::{Sequence, Verdict};
-use crate::wire::{Batch, Evidence, SignedVertex, WireError, block_hash, decode_certificate};
+use crate::wire::{Batch, Evidence, SignedVertex, WireError, block_hash, decode_certificate, record_root};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -42,6 +42,7 @@ impl Node {
                 let evidence = Evidence::decode(&bytes).map_err(|error| unreadable("evidence", error))?;
                 self.court.recovered(evidence);
             }
+            RecordKind::Settlement => self.recover_settlement(&bytes)?,
         }
         Ok(())
     }
@@ -86,6 +87,17 @@ impl Node {
         for ack in vertex.vertex.acks.iter().filter(|ack| ack.verdict != Verdict::Invalid) {
             self.note_ack(ack, vertex.vertex.author);
         }
+    }
+
+    /// A settlement record stands before the block that names it.
+    fn recover_settlement(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
+        let root = record_root(bytes);
+        let named = self.chain.next().and_then(|next| next.settlement.as_ref()).map(|(root, _)| *root);
+        if named == Some(root) {
+            return Ok(());
+        }
+        let reason = format!("its root {root} is not the one that the next block names");
+        Err(OpenError::Record { kind: "settlement", reason })
     }
 
     fn recover_block(&mut self, bytes: &[u8]) -> Result<(), OpenError> {

@@ -4,7 +4,7 @@ use super::jobs::{Done, ExecuteJob, Executed, Job};
 use super::{Node, OnDisk, Output};
 use crate::consensus::{Emitted, Insert, Load};
 use crate::store::RecordKind;
-use crate::types::params::UNCOMMITTED_BYTES_MAX;
+use crate::types::params::{RECORD_BYTES_MAX, UNCOMMITTED_BYTES_MAX};
 use crate::types::{Ack, Parent, Part, Round, Seat, Time, Verdict, Vertex};
 use crate::wire::client::BlockNotice;
 use crate::wire::{Evidence, Message, SignedVertex, sign_vertex};
@@ -213,6 +213,11 @@ impl Node {
     pub(super) fn on_executed(&mut self, executed: &Executed) {
         let accounts = self.chain.accounts;
         if let Some((built, bytes)) = self.chain.finish(executed) {
+            if let Some(record) = &built.settlement
+                && record.len() <= RECORD_BYTES_MAX
+            {
+                self.persist(RecordKind::Settlement, record.clone(), None);
+            }
             self.persist(RecordKind::Block, bytes.into(), Some(OnDisk::Block(built)));
             if self.chain.accounts > accounts {
                 self.verify_deferred();

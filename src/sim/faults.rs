@@ -221,7 +221,9 @@ impl World {
                 calibration.hash(bytes.len()) + calibration.execute_row_ns * bytes.len() as u64 / 96
             }
             RecordKind::Vertex => calibration.vertex_ns + calibration.reference_ns * bytes.len() as u64 / 40,
-            RecordKind::Block | RecordKind::Certificate | RecordKind::Evidence => calibration.record_ns,
+            RecordKind::Block | RecordKind::Certificate | RecordKind::Evidence | RecordKind::Settlement => {
+                calibration.record_ns
+            }
         };
         log.iter().map(cost).sum()
     }

@@ -76,6 +76,8 @@ pub enum RecordKind {
     Certificate = 4,
     /// The bytes of evidence against a validator.
     Evidence = 5,
+    /// The bytes of the settlement record that the next block names, which is a checkpoint.
+    Settlement = 6,
 }
 
 impl RecordKind {
@@ -86,6 +88,7 @@ impl RecordKind {
             3 => Some(Self::Block),
             4 => Some(Self::Certificate),
             5 => Some(Self::Evidence),
+            6 => Some(Self::Settlement),
             _ => None,
         }
     }

@@ -135,6 +135,42 @@ fn a_checkpoint_names_the_settlement_record_of_its_own_leader_and_the_committee(
 }
 
 #[test]
+fn the_settlement_record_is_on_disk_before_its_block_whatever_is_lost_in_a_crash() {
+    let mut world = world();
+    world.until_durable(2 * EVERY);
+    let named = |world: &World, height: u64| -> Vec<bool> {
+        let is = |kind: RecordKind, bytes: &Bytes| match kind {
+            RecordKind::Settlement => Some(record_root(bytes)),
+            _ => None,
+        };
+        let block = |(kind, bytes): &(RecordKind, Bytes)| {
+            *kind == RecordKind::Block && decode_block(bytes).unwrap().height.0 == height
+        };
+        let at = world.disk.log.iter().position(block).unwrap();
+        let root = decode_block(&world.disk.log[at].1).unwrap().roots[1].1;
+        world.disk.log[..at]
+            .iter()
+            .filter_map(|(kind, bytes)| is(*kind, bytes))
+            .map(|is| is == root)
+            .collect()
+    };
+    assert_eq!((named(&world, EVERY), named(&world, 2 * EVERY)), (vec![true], vec![false, true]));
+    // The last record that is left is the settlement record, and its block comes again.
+    let last = world.disk.log.iter().rposition(|(kind, _)| *kind == RecordKind::Settlement).unwrap();
+    world.disk.log.truncate(last + 1);
+    let mut world = world.reopen();
+    world.until_durable(2 * EVERY);
+    assert_eq!(named(&world, 2 * EVERY), [false, true, true]);
+    let mut world = world.reopen();
+    let at = world.disk.log.iter().position(|(kind, _)| *kind == RecordKind::Settlement).unwrap();
+    world.disk.log[at].1 = Bytes::from_static(b"another");
+    let config = NodeConfig::default();
+    let setup = Setup { genesis: world.genesis.clone(), seat: Seat(0), key: seat_key(0), config, seed: 1 };
+    let opened = Node::open(setup, world.disk.log.clone().into_iter(), world.disk.open(), world.now);
+    assert!(matches!(opened.err(), Some(OpenError::Record { kind: "settlement", .. })));
+}
+
+#[test]
 fn a_certificate_whose_record_was_lost_in_a_crash_is_written_after_the_restart() {
     let mut world = world();
     world.until_durable(EVERY);

@@ -93,7 +93,7 @@ impl Checks {
                 self.rows.batch(bytes);
                 Ok(None)
             }
-            RecordKind::Vertex | RecordKind::Evidence => Ok(None),
+            RecordKind::Vertex | RecordKind::Evidence | RecordKind::Settlement => Ok(None),
             RecordKind::Certificate => {
                 let checked = self.certified.certificate(node, bytes, &self.chain);
                 checked.map(|()| None).map_err(as_violation("certified"))
@@ -126,7 +126,7 @@ impl Checks {
                 }
             }
             RecordKind::Block => self.certified.durable(node, bytes),
-            RecordKind::Certificate | RecordKind::Evidence => {}
+            RecordKind::Certificate | RecordKind::Evidence | RecordKind::Settlement => {}
         }
         Ok(())
     }
