@@ -133,7 +133,7 @@ impl RunningNode {
         let genesis = wire::encode_genesis(&setup.genesis);
         let (seat, key) = (setup.seat, setup.key.clone());
 
-        let Opened { mut store, records, cut: _, guard } = Store::open(&dir, &genesis, &store)?;
+        let Opened { mut store, records, cut: _, guard, snapshots: _ } = Store::open(&dir, &genesis, &store)?;
         let mut last_full = Height(0);
         let records = records.inspect(|record| note_full(record, &mut last_full));
         let opened = Node::open(setup, records, guard, clock.now());
