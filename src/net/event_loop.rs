@@ -293,6 +293,7 @@ impl EventLoop {
             Output::Job(job) => self.verifiers.verify(job),
             Output::Execute(job) => self.executor.push(job),
             Output::Persist(records) => self.disk.append(records).map_err(End::Died)?,
+            Output::Snapshot { .. } | Output::Prune { .. } => {}
             Output::Durable(notice) => {
                 if notice.rows > 0 {
                     self.last_full = notice.height;

@@ -161,6 +161,7 @@ impl World {
                 self.plan_work(seat, Work::Execute(job), cost, at);
             }
             Output::Persist(records) => self.write(seat, records),
+            Output::Snapshot { .. } | Output::Prune { .. } => {}
             Output::Durable(notice) => {
                 self.trace.note(self.now, TOLD, seat, &notice.hash.0);
                 self.told(seat, notice.height.0);
