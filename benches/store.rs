@@ -94,6 +94,7 @@ fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64) {
                         };
                         inputs.extend(views.into_iter().map(persisted).rev());
                     }
+                    Output::Snapshot { .. } | Output::Prune { .. } => panic!("nobody asked for snapshots"),
                     Output::Durable(notice) => settled += u64::from(notice.ok),
                     Output::Send { .. } | Output::Broadcast(_) | Output::Misbehaved { .. } => {}
                     Output::Convicted(_) => panic!("a chain of one that is honest"),

@@ -79,7 +79,7 @@ struct World {
 }
 
 fn open(genesis: &Arc<Genesis>, log: &[(RecordKind, Bytes)], guard: Guard, now: Time) -> (Node, Arc<Shared>) {
-    let config = NodeConfig { mempool_rows_max: 64 };
+    let config = NodeConfig { mempool_rows_max: 64, ..NodeConfig::default() };
     let setup = Setup { genesis: genesis.clone(), seat: Seat(0), key: KEYS[0].clone(), config, seed: 1 };
     Node::open(setup, log.iter().cloned(), GuardState::Intact(guard), now)
         .expect("what a node wrote opens again")
@@ -125,6 +125,7 @@ impl World {
             Output::Job(job) => self.jobs.push_back(job),
             Output::Execute(job) => self.blocks.push_back(job),
             Output::Persist(records) => self.writing.extend(records),
+            Output::Snapshot { .. } | Output::Prune { .. } => panic!("nobody asked for snapshots"),
             Output::Durable(notice) => {
                 assert_eq!(notice.height.0, self.durable + 1, "blocks become durable one after the other");
                 self.durable += 1;

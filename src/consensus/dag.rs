@@ -1,5 +1,7 @@
 //! The DAG: accepted vertices by round and author, and the vertices that wait for their parents.
 
+mod recall;
+
 use super::ballot::Ballot;
 use super::schedule::Schedule;
 use super::waiting::{Waiting, WaitingFull};
@@ -445,10 +447,22 @@ impl Dag {
     }
 
     fn add_row(&mut self) -> &mut Row {
+        let row = self.new_row(self.highest().next());
+        self.rows.push_back_mut(row)
+    }
+
+    /// A row for the round before all others.
+    fn add_row_before(&mut self) {
+        self.base = self.base.back(1);
+        let row = self.new_row(self.base);
+        self.rows.push_front(row);
+    }
+
+    fn new_row(&self, round: Round) -> Row {
         let slots = (0..self.committee().size()).map(|_| Vec::new()).collect();
-        let leader = self.schedule.leader(self.highest().next());
+        let leader = self.schedule.leader(round);
         let (authors, output, ballot) = Default::default();
-        self.rows.push_back_mut(Row { slots, authors, twins: false, output, bytes: 0, leader, ballot })
+        Row { slots, authors, twins: false, output, bytes: 0, leader, ballot }
     }
 
     fn place(&mut self, vertex: Arc<SignedVertex>, (parents, strong): (Vec<Spot>, usize)) -> Spot {

@@ -109,6 +109,11 @@ impl Consensus {
         self.dag.restore(vertex)
     }
 
+    /// Keeps a vertex from below the floor for peers that are behind (see [`Dag::recall`]).
+    pub fn recall(&mut self, vertex: Arc<SignedVertex>) {
+        self.dag.recall(vertex);
+    }
+
     /// Parents for the own vertex of a round (see [`Dag::choose_parents`]).
     pub fn choose_parents(&mut self, round: crate::types::Round) -> (Vec<VertexRef>, Vec<VertexRef>) {
         self.dag.choose_parents(round)

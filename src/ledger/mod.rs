@@ -34,6 +34,7 @@ use crate::crypto::{KeyTable, Threads, Tree};
 use crate::types::params::ACCOUNTS_MAX;
 use crate::types::{Account, AccountNumber, Effect, Kind, Outcome, Root};
 use crate::wire::{Row, Rows};
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use zerocopy::little_endian::U64;
@@ -122,6 +123,11 @@ impl Ledger {
     /// Calls `read` with a reader of several accounts under one short lock.
     pub fn read<R>(&self, read: impl FnOnce(&[Account]) -> R) -> R {
         read(&self.state.read().accounts)
+    }
+
+    /// A copy of the table's bytes. The next block waits for it as long as the copying takes.
+    pub fn copy(&self) -> Bytes {
+        Bytes::copy_from_slice(self.state.read().accounts.as_bytes())
     }
 
     /// Executes one block: (rows, fee account of the author) per settled batch, in order. Returns the outcome code of

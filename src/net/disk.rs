@@ -2,7 +2,7 @@
 
 use super::workers::{Mailbox, Report};
 use crate::metrics::{Metrics, Stage};
-use crate::store::{Append, AppendError, Store, StoreError, StoreMeter};
+use crate::store::{Append, AppendError, Errand, Store, StoreError, StoreMeter};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct Disk {
 impl Disk {
     /// Starts the store's threads.
     pub fn start(mut store: Store, metrics: Arc<Metrics>, mailbox: Arc<Mailbox>) -> Result<Disk, StoreError> {
+        let keeper = mailbox.clone();
+        store.start_keeper(Box::new(move |kept| keeper.post(Report::Kept(kept))))?;
         store.start(Box::new(move |synced| {
             mailbox.post(match synced {
                 Ok(synced) => Report::Synced(synced),
@@ -43,6 +45,11 @@ impl Disk {
     /// Whether the disk is behind, so that nothing more should be taken in.
     pub fn is_behind(&self) -> bool {
         !self.unwritten.is_empty()
+    }
+
+    /// Hands an errand to the store's keeper; false if that does not take it.
+    pub fn errand(&self, errand: Errand) -> bool {
+        self.store.errand(errand)
     }
 
     /// Queues records behind those that wait.

@@ -10,7 +10,9 @@ use crate::metrics::{Metrics, Stage, thread_cpu};
 use crate::net::clock::Clock;
 use crate::node::ingress::Admission;
 use crate::node::jobs::Job;
+use crate::node::snapshots::fate;
 use crate::node::{Input, Node, Output, Shared};
+use crate::store::{Errand, Kept, Pruned, Unwritten};
 use crate::types::{Content, Height, Time};
 use crate::wire::Blobs;
 use crate::wire::client::{Refusal, Reply, Request, Status};
@@ -184,10 +186,39 @@ impl EventLoop {
                     };
                     self.inputs.extend(records.into_iter().map(persisted));
                 }
+                Report::Kept(kept) => self.take_kept(kept)?,
                 Report::Died(reason) => return Err(End::Died(reason)),
                 Report::Stop if self.frozen.is_none() => return Err(End::Asked),
                 Report::Stop => {}
             }
+        }
+        Ok(())
+    }
+
+    /// An errand of the store's keeper has ended. What failed for want of room, or on a single file, comes again in its
+    /// time; a sync that failed ends the node.
+    fn take_kept(&mut self, kept: Kept) -> Result<(), End> {
+        match kept {
+            Kept::Snapshot { height, written } => {
+                match &written {
+                    Ok(()) => tracing::info!(height, "a snapshot is durable"),
+                    Err(Unwritten::Failed(error)) => {
+                        tracing::warn!(height, %error, "no snapshot was written")
+                    }
+                    Err(Unwritten::Broken(error)) => {
+                        return Err(End::Died(format!("the store failed: {error}")));
+                    }
+                    Err(Unwritten::Closing) => {}
+                }
+                self.inputs
+                    .push_back(Input::Snapshotted { height: Height(height), written: written.is_ok() });
+            }
+            Kept::Pruned(Ok(Pruned { segments, bytes })) => {
+                tracing::info!(segments, bytes, "old segments were removed");
+                self.inputs.push_back(Input::Pruned);
+            }
+            // Never again in this life: whoever looks shall find what is there.
+            Kept::Pruned(Err(error)) => tracing::warn!(%error, "old segments stay"),
         }
         Ok(())
     }
@@ -293,6 +324,17 @@ impl EventLoop {
             Output::Job(job) => self.verifiers.verify(job),
             Output::Execute(job) => self.executor.push(job),
             Output::Persist(records) => self.disk.append(records).map_err(End::Died)?,
+            Output::Snapshot { height, table, kept } => {
+                let kept = kept.map(|height| height.0);
+                if !self.disk.errand(Errand::Snapshot { height: height.0, bytes: table, kept }) {
+                    self.inputs.push_back(Input::Snapshotted { height, written: false });
+                }
+            }
+            Output::Prune { last } => {
+                if !self.disk.errand(Errand::Prune(Box::new(fate(last)))) {
+                    self.inputs.push_back(Input::Pruned);
+                }
+            }
             Output::Durable(notice) => {
                 if notice.rows > 0 {
                     self.last_full = notice.height;

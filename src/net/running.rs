@@ -11,11 +11,12 @@ use super::sockets::Sockets;
 use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
-use crate::node::{Node, OpenError, Progress, Setup, Shared};
+use crate::node::{Node, OpenError, Progress, Refused, Setup, Shared, Snapshots, TABLE_BYTES_MAX};
 use crate::store::{GuardState, Opened, RecordKind, Store, StoreConfig, StoreError};
 use crate::types::{BlockHash, GenesisError, Height, Root};
 use crate::wire;
 use mio::{Interest, Poll, Registry, Token, Waker};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -133,11 +134,19 @@ impl RunningNode {
         let genesis = wire::encode_genesis(&setup.genesis);
         let (seat, key) = (setup.seat, setup.key.clone());
 
-        let Opened { mut store, records, cut: _, guard } = Store::open(&dir, &genesis, &store)?;
-        let mut last_full = Height(0);
-        let records = records.inspect(|record| note_full(record, &mut last_full));
-        let opened = Node::open(setup, records, guard, clock.now());
-        let (node, shared) = opened.map_err(|reason| StartError::Recovery { dir, reason })?;
+        let Opened { mut store, records, cut: _, guard, snapshots } = Store::open(&dir, &genesis, &store)?;
+        let last_full = Cell::new(Height(0));
+        let records = records.inspect(|record| note_full(record, &last_full));
+        let read =
+            |height: Height| Store::snapshot(&dir, height.0, TABLE_BYTES_MAX).map_err(|e| e.to_string());
+        let snapshots = Snapshots { heights: snapshots.into_iter().map(Height).collect(), read: &read };
+        let opened = Node::open_newest(setup, snapshots, records, guard, clock.now());
+        let (node, shared, refused) =
+            opened.map_err(|reason| StartError::Recovery { dir: dir.clone(), reason })?;
+        for Refused { height, reason } in refused {
+            let file = Store::snapshot_path(&dir, height.0);
+            tracing::warn!(file = %file.display(), %reason, "a snapshot was passed over");
+        }
         if let GuardState::Intact(guard) = guard {
             store.raise_guard(&guard, &node.guard())?;
         }
@@ -181,7 +190,7 @@ impl RunningNode {
             outputs: Vec::new(),
             checks: Vec::new(),
             events: Vec::new(),
-            last_full,
+            last_full: last_full.get(),
             frozen: None,
             elsewhere: Duration::ZERO,
             counted: Duration::ZERO,
@@ -276,12 +285,12 @@ fn check(
 }
 
 /// Remembers the height of a block that settled rows; what does not decode is the node's to report.
-fn note_full(record: &(RecordKind, bytes::Bytes), last_full: &mut Height) {
+fn note_full(record: &(RecordKind, bytes::Bytes), last_full: &Cell<Height>) {
     if record.0 == RecordKind::Block
         && let Ok(block) = wire::decode_block(&record.1)
         && !block.settled.is_empty()
     {
-        *last_full = block.height;
+        last_full.set(block.height);
     }
 }
 

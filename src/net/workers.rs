@@ -6,7 +6,7 @@ use crate::metrics::{Metrics, Stage, thread_cpu};
 use crate::node::Shared;
 use crate::node::ingress::{Admission, admit};
 use crate::node::jobs::{Done, ExecuteJob, Job};
-use crate::store::Synced;
+use crate::store::{Kept, Synced};
 use crate::wire::client::{Refusal, Submission};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use mio::Token;
@@ -31,6 +31,8 @@ pub enum Report {
     Executed(Done),
     /// Records are durable.
     Synced(Vec<Synced>),
+    /// An errand beside the log is done, or failed.
+    Kept(Kept),
     /// A thread cannot go on; why.
     Died(String),
     /// Somebody wants the node to stop.
@@ -57,7 +59,7 @@ pub struct Origin {
 }
 
 /// The way back to the event loop. It needs no bound of its own, because each sender limits itself: the pool has as
-/// many tasks as threads, the executor [`EXECUTE_QUEUE`] blocks, the disk what its queue holds.
+/// many tasks as threads, the executor [`EXECUTE_QUEUE`] blocks, the disk what its queue holds, the keeper one errand.
 pub struct Mailbox {
     sender: Sender<Report>,
     waker: mio::Waker,

@@ -1,8 +1,9 @@
 //! Batches from arrival to execution: what is held, what is checked, what is to be acked.
 
 use crate::types::params::ACKS_MAX;
-use crate::types::{Ack, BatchId, BatchRef, Content, Seat, SeatSet, Sequence, Time, Verdict};
+use crate::types::{Ack, BatchId, BatchRef, Content, Round, Seat, SeatSet, Sequence, Time, Verdict};
 use crate::wire::Batch;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Executed batches that stay at hand for peers that are behind: views on block files, no memory of their own but their
@@ -41,6 +42,8 @@ pub(super) struct Held {
     /// When it was last pushed, if it is one's own.
     pub pushed: Time,
     pub settled: bool,
+    /// The highest round of a vertex that stood in the log when this batch was last written to it.
+    pub logged: Round,
 }
 
 impl Held {
@@ -113,7 +116,7 @@ impl Batches {
     /// such a batch is valid from the start, so that the first ack of each honest validator says so, and a quorum of
     /// acks, of which `f + 1` are honest, settles it under the policy of a quorum. No rule of settlement needs to know
     /// what a batch carries, and nobody can lie about it.
-    pub(super) fn add(&mut self, batch: Batch, check: Check, before: SeatSet, now: Time) {
+    pub(super) fn add(&mut self, batch: Batch, check: Check, before: SeatSet, (now, logged): (Time, Round)) {
         let reference = batch.reference();
         let slot = (reference.author, reference.sequence);
         self.slots.entry(slot).or_insert(reference.id);
@@ -138,12 +141,13 @@ impl Batches {
             before,
             pushed: now,
             settled,
+            logged,
         };
         self.held.entry(reference.id).or_insert(held);
     }
 
     /// The bytes are durable; `view` is where they stand.
-    pub(super) fn durable(&mut self, id: &BatchId, view: bytes::Bytes) {
+    pub(super) fn durable(&mut self, id: &BatchId, view: Bytes) {
         if let Some(held) = self.held.get_mut(id) {
             if let Some(rebased) = held.batch.rebase(view) {
                 held.batch = rebased;
@@ -253,13 +257,31 @@ impl Batches {
         self.slots.remove(&(batch.author, batch.sequence));
         let Some(held) = self.held.remove(&batch.id) else { return };
         self.to_ack.remove(batch);
-        self.executed.insert(batch.id, held.batch);
-        self.oldest.push_back(batch.id);
+        self.recall(held.batch);
+    }
+
+    /// Keeps an executed batch for peers that are behind.
+    pub(super) fn recall(&mut self, batch: Batch) {
+        let id = batch.id;
+        if self.executed.insert(id, batch).is_none() {
+            self.oldest.push_back(id);
+        }
         while self.oldest.len() > EXECUTED_MAX {
             if let Some(oldest) = self.oldest.pop_front() {
                 self.executed.remove(&oldest);
             }
         }
+    }
+
+    /// The bytes of all batches that are not executed and stand in the log before the first vertex above a floor. They are
+    /// to be written again, behind vertices of the round `highest`.
+    pub(super) fn logged_up_to(&mut self, floor: Round, highest: Round) -> Vec<Bytes> {
+        let old = self.held.values_mut().filter(|held| held.durable && held.logged <= floor);
+        let again = |held: &mut Held| {
+            held.logged = highest;
+            held.batch.bytes().clone()
+        };
+        old.map(again).collect()
     }
 
     /// Lets go of unsettled batches that `dead` says can never settle, and of names likewise; returns the batches.

@@ -111,7 +111,7 @@ impl Node {
     fn keep(&mut self, batch: Batch, check: Check) {
         let (id, bytes) = (batch.id, batch.bytes().clone());
         let before = self.before(batch.header.author, batch.header.sequence);
-        self.batches.add(batch, check, before, self.now);
+        self.batches.add(batch, check, before, (self.now, self.keeping.highest));
         if check == Check::Valid {
             self.persist_own(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
         } else {

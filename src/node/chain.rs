@@ -32,6 +32,8 @@ pub(super) struct Ordered {
 pub(super) struct Built {
     pub height: Height,
     pub hash: BlockHash,
+    /// The round of its leader.
+    pub round: Round,
     pub settled: Vec<BatchRef>,
     /// At a checkpoint: the settlement record that the block names.
     pub settlement: Option<Bytes>,
@@ -81,6 +83,18 @@ impl Chain {
             last: start,
             durable: start,
             accounts,
+        }
+    }
+
+    /// The chain behind a checkpoint.
+    pub(super) fn at(committee: &Committee, block: &Block, hash: BlockHash, checkpoint_blocks: u64) -> Chain {
+        let last = (block.height, hash);
+        Chain {
+            last_ordered: block.height,
+            last_round: block.leader.round,
+            last,
+            durable: last,
+            ..Chain::new(committee, hash, checkpoint_blocks, block.accounts)
         }
     }
 
@@ -158,6 +172,7 @@ impl Chain {
         let built = Built {
             height: block.height,
             hash,
+            round: block.leader.round,
             settled: block.settled,
             settlement: record,
             rows: executed.rows,

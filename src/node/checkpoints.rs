@@ -48,6 +48,11 @@ impl Signing {
         }
     }
 
+    /// The settlement record of the checkpoint that the node begins at.
+    pub(super) fn begin_with(&mut self, height: Height, record: Bytes) {
+        self.records.insert(height, record);
+    }
+
     /// What an own vertex of an earlier life of this node carried.
     pub(super) fn found(&mut self, vertex: &SignedVertex) {
         let heights: Vec<Height> = vertex.vertex.checkpoint_votes().iter().map(|vote| vote.height).collect();

@@ -26,7 +26,7 @@ fn node(rows_max: usize) -> Shared {
         genesis: Arc::new(genesis),
         seat: Seat(0),
         key: signer(1),
-        config: NodeConfig { mempool_rows_max: rows_max },
+        config: NodeConfig { mempool_rows_max: rows_max, ..NodeConfig::default() },
         seed: 0,
     })
 }

@@ -3,7 +3,7 @@
 use super::jobs::{Done, ExecuteJob, Job};
 use crate::consensus::Divergence;
 use crate::store::Append;
-use crate::types::Seat;
+use crate::types::{Height, Round, Seat};
 use crate::wire::client::BlockNotice;
 use crate::wire::{Evidence, Message};
 use bytes::Bytes;
@@ -33,6 +33,15 @@ pub enum Input {
         /// A view of its bytes where they are stored.
         view: Bytes,
     },
+    /// A snapshot that the machine had put out is durable, or was given up.
+    Snapshotted {
+        /// Its height.
+        height: Height,
+        /// Whether it is durable.
+        written: bool,
+    },
+    /// What the machine had let go of is removed as far as it could be.
+    Pruned,
     /// Rows were admitted to the mempool.
     Rows,
     /// Nothing but the time: the deadline has come.
@@ -88,6 +97,22 @@ pub enum Output {
     /// Write the records in this order; answer each with [`Input::Persisted`] once it is synced, and after it the guard, if
     /// the record raises that.
     Persist(Vec<Append>),
+    /// Write the account table of a durable checkpoint to a file of its own, and once that is durable remove all older
+    /// ones but `kept`. Answer with [`Input::Snapshotted`]. There is never more than one on its way.
+    Snapshot {
+        /// The height of the checkpoint.
+        height: Height,
+        /// The table: `b3sum` of these bytes is the account root in its block.
+        table: Bytes,
+        /// The older one that stays.
+        kept: Option<Height>,
+    },
+    /// Of rounds up to this nothing is needed any more but blocks: remove the oldest segments as far as
+    /// [`super::snapshots::fate`] lets them go, and answer with [`Input::Pruned`].
+    Prune {
+        /// The round.
+        last: Round,
+    },
     /// A block is final, executed and durable here.
     Durable(BlockNotice),
     /// A peer broke a rule.
@@ -135,6 +160,25 @@ pub enum OpenError {
         log: u64,
         /// The latest own round in the guard.
         guard: u64,
+    },
+    /// The log does not begin at the genesis, and no snapshot is good.
+    #[error(
+        "the log begins at block {first}, what comes before it was removed, and no snapshot is good to begin with ({refused}): \
+         use a copy of the directory that has one"
+    )]
+    NoBase {
+        /// The first block in the log.
+        first: u64,
+        /// What speaks against each snapshot.
+        refused: String,
+    },
+    /// What a base was to be cannot be begun at.
+    #[error("cannot begin at checkpoint {height}: {reason}")]
+    Base {
+        /// Its height.
+        height: u64,
+        /// Why.
+        reason: super::base::BaseError,
     },
     /// A block on disk settles a batch that is not on disk before it.
     #[error("block {height} settles a batch that is missing on disk")]

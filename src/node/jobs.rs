@@ -8,6 +8,7 @@ use crate::mempool::Taken;
 use crate::metrics::Stage;
 use crate::types::{BatchRef, Certificate, ChainId, Content, Height, Kind, Root, Seat, Sequence};
 use crate::wire::{self, Batch, Gathered, Row, Rows, SignedVertex};
+use bytes::Bytes;
 use std::iter::once;
 use std::sync::Arc;
 
@@ -116,6 +117,8 @@ pub struct ExecuteJob {
     pub batches: Vec<Batch>,
     /// Whether the block is a checkpoint and needs the root of the account table.
     pub checkpoint: bool,
+    /// Whether the account table after it is to be copied for a snapshot.
+    pub snapshot: bool,
 }
 
 /// What executing a block gave.
@@ -133,6 +136,8 @@ pub struct Executed {
     pub accounts: u32,
     /// The root of the account table, at a checkpoint.
     pub root: Option<Root>,
+    /// A copy of the account table, if a snapshot was asked for.
+    pub table: Option<Bytes>,
 }
 
 impl Job {
@@ -234,6 +239,7 @@ impl ExecuteJob {
             ok: ok.saturating_add(blobs),
             accounts: ledger.len(),
             root: self.checkpoint.then(|| ledger.root()),
+            table: self.snapshot.then(|| ledger.copy()),
         }
     }
 }

@@ -14,6 +14,7 @@
 //! - **Upon a committed leader**: settle the batches that its output acks, execute them once their bytes are here, build
 //!   the block, make it durable, tell.
 //! - **Upon a lie that can be proven** ([`evidence`]): convict its author, tell all, ack nothing more of it.
+//! - **Upon a start**: begin at the newest good snapshot ([`Base`]), or at the genesis, and replay the rest of the log.
 //! - **Upon a checkpoint that is durable**: sign its hash in the next vertex. When `f + 1` others signed another one,
 //!   say so ([`Output::Diverged`]) and do nothing any more.
 //!
@@ -22,6 +23,7 @@
 //! signed, nor ack what it no longer has. What was signed last stands in the guard as well, so that it is not signed
 //! anew where the log lost its end.
 
+mod base;
 mod batches;
 mod bulk;
 mod chain;
@@ -34,6 +36,7 @@ mod io;
 pub mod jobs;
 mod recover;
 mod shared;
+pub mod snapshots;
 mod spread;
 mod start;
 mod votes;
@@ -41,16 +44,18 @@ mod votes;
 #[cfg(test)]
 mod tests;
 
+pub use base::{Base, BaseError, Refused, Snapshots, TABLE_BYTES_MAX};
 pub use config::{NodeConfig, Setup};
 pub use io::{Holdings, Input, OpenError, Output, Progress};
 pub use shared::Shared;
 
 use crate::consensus::{Checkpoints, Consensus, Divergence, Pace, epoch_seed};
+use crate::ledger::Ledger;
 use crate::store::{Append, Guard, GuardState, RecordKind};
 use crate::types::{
     Ack, BatchId, BatchRef, BlockHash, Height, Round, Seat, SeatSet, Sequence, Time, VertexId, VertexRef,
 };
-use crate::wire::SignedVertex;
+use crate::wire::{SignedVertex, block_hash, block_height};
 use batches::Batches;
 use bytes::Bytes;
 use chain::{Built, Chain};
@@ -58,6 +63,8 @@ use checkpoints::Signing;
 use evidence::Court;
 use fetch::{Dice, Fetcher};
 use jobs::Done;
+use recover::Passing;
+use snapshots::Keeping;
 use start::Start;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -113,6 +120,9 @@ pub struct Node {
     asked_frontier: Time,
     /// Whether it may sign yet.
     start: Start,
+    keeping: Keeping,
+    /// What of the log lies before the node's base.
+    passing: Passing,
     /// What the guard says with the next own vertex or batch, at the least.
     guard: Guard,
     next_record: u64,
@@ -133,13 +143,72 @@ impl Node {
         now: Time,
     ) -> Result<(Node, Arc<Shared>), OpenError> {
         let shared = Arc::new(Shared::new(&setup));
-        let mut node = Node::new(&setup, shared.clone(), now);
+        let node = Node::new(&setup, shared.clone(), now);
+        Ok((node.recovered(recovered, guard)?, shared))
+    }
+
+    /// The same on the newest snapshot that is good, and on what the log holds after it; also newer snapshots that are
+    /// not. Records before the base are passed over, but for what is still of use. The log is looked through twice.
+    ///
+    /// # Errors
+    /// As [`Node::open`]; and if the log does not begin at the genesis and no snapshot is good.
+    pub fn open_newest(
+        setup: Setup,
+        snapshots: Snapshots<'_>,
+        recovered: impl Iterator<Item = (RecordKind, Bytes)> + Clone,
+        guard: GuardState,
+        now: Time,
+    ) -> Result<(Node, Arc<Shared>, Vec<Refused>), OpenError> {
+        let found = base::find(&setup.genesis, setup.seat, snapshots, recovered.clone())?;
+        let opened = match found.ready {
+            Some(ready) => Node::open_ready(&setup, ready, recovered, guard, now)?,
+            None => Node::open(setup, recovered, guard, now)?,
+        };
+        Ok((opened.0, opened.1, found.refused))
+    }
+
+    /// The same on a base from elsewhere, and on a log that may be empty, or hold anything from before the base on.
+    ///
+    /// # Errors
+    /// As [`Node::open`]; and if the base contradicts itself or the genesis.
+    pub fn open_on(
+        setup: Setup,
+        base: Base,
+        recovered: impl Iterator<Item = (RecordKind, Bytes)>,
+        guard: GuardState,
+        now: Time,
+    ) -> Result<(Node, Arc<Shared>), OpenError> {
+        let height = block_height(&base.block).unwrap_or_default().0;
+        let ready = base.ready(&setup.genesis, setup.seat);
+        let ready = ready.map_err(|reason| OpenError::Base { height, reason })?;
+        Node::open_ready(&setup, ready, recovered, guard, now)
+    }
+
+    fn open_ready(
+        setup: &Setup,
+        ready: base::Ready,
+        recovered: impl Iterator<Item = (RecordKind, Bytes)>,
+        guard: GuardState,
+        now: Time,
+    ) -> Result<(Node, Arc<Shared>), OpenError> {
+        let base::Ready { block, base, consensus } = ready;
+        let shared = Arc::new(Shared::with(setup, Ledger::new(base.table)));
+        let mut node = Node::new(setup, shared.clone(), now);
+        node.begin_at(&block, block_hash(&base.block), base.record, consensus);
+        Ok((node.recovered(recovered, guard)?, shared))
+    }
+
+    fn recovered(
+        mut self,
+        recovered: impl Iterator<Item = (RecordKind, Bytes)>,
+        guard: GuardState,
+    ) -> Result<Node, OpenError> {
         for (kind, bytes) in recovered {
-            node.recover(kind, bytes)?;
+            self.recover(kind, bytes)?;
         }
-        node.take_guard(guard)?;
-        node.resume();
-        Ok((node, shared))
+        self.take_guard(guard)?;
+        self.resume();
+        Ok(self)
     }
 
     fn new(setup: &Setup, shared: Arc<Shared>, now: Time) -> Node {
@@ -175,6 +244,8 @@ impl Node {
             next_sweep: now,
             asked_frontier: now,
             start: Start::new(committee, now),
+            keeping: Keeping::new(&setup.config),
+            passing: Passing::default(),
             guard: Guard { epoch: committee.epoch, ..Guard::default() },
             next_record: 1,
             on_disk: BTreeMap::new(),
@@ -203,6 +274,8 @@ impl Node {
             Input::Done(Done::Sealed(batch)) => self.on_sealed(batch),
             Input::Done(Done::Executed(executed)) => self.on_executed(&executed),
             Input::Persisted { number, view } => self.on_persisted(number, view),
+            Input::Snapshotted { height, written } => self.on_snapshotted(height, written),
+            Input::Pruned => self.on_pruned(),
             Input::Rows | Input::Tick => {}
         }
         self.write_certificates();
@@ -279,6 +352,7 @@ impl Node {
     fn persist(&mut self, kind: RecordKind, bytes: Bytes, meaning: Option<OnDisk>) {
         let number = self.next_record;
         self.next_record += 1;
+        self.keeping.logged(kind, &bytes);
         if let Some(meaning) = meaning {
             self.on_disk.insert(number, meaning);
         }

@@ -1,19 +1,57 @@
 //! Replaying what the store recovered: the log is in the order of acceptance, so that agreement comes to the same
 //! order again, and every block on disk is executed again and must come out the same.
+//!
+//! From a base on ([`super::Base`]) it is the same, but for what lies before: of that only the own signatures, proofs and what
+//! peers that are behind may ask for are taken.
 
 use super::batches::Check;
+use super::chain::Chain;
 use super::jobs::ExecuteJob;
 use super::{Node, OpenError};
-use crate::consensus::Insert;
+use crate::consensus::{Consensus, Insert};
 use crate::store::RecordKind;
-use crate::types::{Sequence, Verdict};
-use crate::wire::{Batch, Evidence, SignedVertex, WireError, block_hash, decode_certificate, record_root};
+use crate::types::{Block, BlockHash, Height, Round, Sequence, Verdict};
+use crate::wire::{
+    Batch, Evidence, SignedVertex, WireError, block_hash, block_height, decode_block, decode_certificate,
+    record_root, vertex_slot,
+};
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// What of the log lies before the node's base; nothing, if that is the genesis.
+#[derive(Debug, Default)]
+pub(super) struct Passing {
+    /// The base's height.
+    height: Height,
+    /// Its floor.
+    floor: Round,
+    /// The last block that was passed.
+    seen: Height,
+}
+
+fn unreadable(kind: &'static str, error: WireError) -> OpenError {
+    OpenError::Record { kind, reason: error.to_string() }
+}
+
 impl Node {
+    /// Begins behind a checkpoint instead of at the genesis; the account table is that after it.
+    pub(super) fn begin_at(&mut self, block: &Block, hash: BlockHash, record: Bytes, consensus: Consensus) {
+        let shared = &self.shared;
+        let own = consensus.settlement().highest(shared.seat);
+        self.passing = Passing { height: block.height, floor: consensus.dag().floor(), ..Passing::default() };
+        self.chain = Chain::at(&shared.committee, block, hash, shared.rules.checkpoint_blocks);
+        self.consensus = consensus;
+        self.next_sequence = Sequence(own.0.saturating_add(1));
+        self.keeping.begun_at(block.height, block.leader.round);
+        self.signing.begin_with(block.height, record);
+        self.note_checkpoint(block.height, hash);
+    }
+
     pub(super) fn recover(&mut self, kind: RecordKind, bytes: Bytes) -> Result<(), OpenError> {
-        let unreadable = |kind, error: WireError| OpenError::Record { kind, reason: error.to_string() };
+        self.keeping.logged(kind, &bytes);
+        if self.pass(kind, &bytes)? {
+            return Ok(());
+        }
         match kind {
             RecordKind::Batch => {
                 let batch = Batch::decode(bytes).map_err(|error| unreadable("batch", error))?;
@@ -47,21 +85,83 @@ impl Node {
         Ok(())
     }
 
+    /// Whether a record lies before the base: then takes of it what is of use.
+    fn pass(&mut self, kind: RecordKind, bytes: &Bytes) -> Result<bool, OpenError> {
+        match kind {
+            RecordKind::Vertex => match vertex_slot(bytes) {
+                Some((round, author)) if round <= self.passing.floor => {
+                    let kept = round >= self.consensus.dag().recalled_from(self.passing.floor);
+                    if kept || author == self.shared.seat {
+                        self.recall_vertex(bytes.clone())?;
+                    }
+                    Ok(true)
+                }
+                _ => Ok(false),
+            },
+            RecordKind::Block => match block_height(bytes) {
+                Some(height) if height <= self.passing.height => {
+                    self.pass_block(height, bytes).map(|()| true)
+                }
+                _ => Ok(false),
+            },
+            // It stands before its block.
+            RecordKind::Settlement => Ok(self.passing.seen < self.passing.height),
+            RecordKind::Batch | RecordKind::Certificate | RecordKind::Evidence => Ok(false),
+        }
+    }
+
+    fn recall_vertex(&mut self, bytes: Bytes) -> Result<(), OpenError> {
+        let vertex = SignedVertex::decode(bytes).map_err(|error| unreadable("vertex", error))?;
+        if vertex.vertex.author == self.shared.seat {
+            self.pace.found(vertex.vertex.round);
+            self.guard_vertex(&vertex);
+        }
+        self.consensus.recall(Arc::new(vertex));
+        Ok(())
+    }
+
+    fn pass_block(&mut self, height: Height, bytes: &[u8]) -> Result<(), OpenError> {
+        let (hash, (base, own)) = (block_hash(bytes), self.chain.durable);
+        if height == base && hash != own {
+            let (stored, replayed) = (hash.to_string(), own.to_string());
+            return Err(OpenError::Replay { height: height.0, stored, replayed });
+        }
+        self.passing.seen = height;
+        if self.checkpoints.is_checkpoint(height) {
+            let block = decode_block(bytes).map_err(|error| unreadable("block", error))?;
+            self.checkpoints.executed(height, hash);
+            self.keeping.found_block(height, block.leader.round);
+        }
+        Ok(())
+    }
+
+    /// Whether a block that is not executed here may need a batch, as far as the order before it in the log tells.
+    fn may_settle(&self, batch: &Batch) -> bool {
+        let (author, sequence) = (batch.header.author, batch.header.sequence);
+        let settlement = self.consensus.settlement();
+        let waits = self.batches.get(&batch.id).is_some() || self.batches.is_absent(&batch.id);
+        waits || settlement.open(author, sequence) || sequence > settlement.highest(author)
+    }
+
     fn recover_batch(&mut self, batch: Batch) {
         let (reference, bytes) = (batch.reference(), batch.bytes().clone());
         let mine = reference.author == self.shared.seat;
+        if mine {
+            self.guard_batch(reference.sequence);
+            self.next_sequence = self.next_sequence.max(Sequence(reference.sequence.0.saturating_add(1)));
+        }
+        if !self.may_settle(&batch) {
+            return self.batches.recall(batch);
+        }
         // The acks before it in the log made it wanted.
         self.want_batches.got(&reference);
         let before = self.before(reference.author, reference.sequence);
-        self.batches.add(batch, if mine { Check::Valid } else { Check::No }, before, self.now);
+        let check = if mine { Check::Valid } else { Check::No };
+        self.batches.add(batch, check, before, (self.now, self.keeping.highest));
         self.batches.durable(&reference.id, bytes);
-        if mine {
-            // One that others gave back after it had settled is not outstanding any more.
-            if self.consensus.settlement().open(reference.author, reference.sequence) {
-                self.outstanding.insert(reference.sequence, reference.id);
-            }
-            self.guard_batch(reference.sequence);
-            self.next_sequence = self.next_sequence.max(Sequence(reference.sequence.0 + 1));
+        // One that others gave back after it had settled is not outstanding any more.
+        if mine && self.consensus.settlement().open(reference.author, reference.sequence) {
+            self.outstanding.insert(reference.sequence, reference.id);
         }
     }
 
@@ -109,7 +209,7 @@ impl Node {
             next.settled.iter().map(|b| self.batches.get(&b.id).map(|held| held.batch.clone())).collect();
         let batches = batches.ok_or(OpenError::MissingBatch { height: next.height.0 })?;
         let Some((height, checkpoint)) = self.chain.start() else { return Ok(()) };
-        let executed = ExecuteJob { height, batches, checkpoint }.run(&self.shared);
+        let executed = ExecuteJob { height, batches, checkpoint, snapshot: false }.run(&self.shared);
         let Some((built, replayed)) = self.chain.finish(&executed) else { return Ok(()) };
         if replayed != bytes {
             let (stored, replayed) = (block_hash(bytes).to_string(), built.hash.to_string());
@@ -120,6 +220,9 @@ impl Node {
         }
         self.chain.durable = (built.height, built.hash);
         self.note_checkpoint(built.height, built.hash);
+        if checkpoint {
+            self.keeping.found_block(built.height, built.round);
+        }
         Ok(())
     }
 

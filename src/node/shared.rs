@@ -33,6 +33,11 @@ pub struct Shared {
 impl Shared {
     /// The shared parts of a node at the genesis.
     pub fn new(setup: &Setup) -> Shared {
+        Shared::with(setup, Ledger::new(setup.genesis.table()))
+    }
+
+    /// The shared parts of a node whose account table is this.
+    pub fn with(setup: &Setup, ledger: Ledger) -> Shared {
         let genesis = &setup.genesis;
         Shared {
             chain: chain_id(genesis),
@@ -40,7 +45,7 @@ impl Shared {
             committee: genesis.committee(),
             seat: setup.seat,
             key: setup.key.clone(),
-            ledger: Ledger::new(genesis.table()),
+            ledger,
             mempool: Mempool::new(setup.config.mempool_rows_max),
             blobs: BlobQueue::default(),
             seat_keys: Arc::new(KeySet::new(genesis.seats.iter().map(|seat| &seat.key.0))),

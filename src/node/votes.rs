@@ -205,13 +205,17 @@ impl Node {
             let batches: Option<Vec<_>> =
                 next.settled.iter().map(|b| self.batches.get(&b.id).map(|held| held.batch.clone())).collect();
             let Some(batches) = batches else { return };
+            let has_record =
+                next.settlement.as_ref().is_some_and(|(_, record)| record.len() <= RECORD_BYTES_MAX);
             let Some((height, checkpoint)) = self.chain.start() else { return };
-            self.outputs.push_back(Output::Execute(ExecuteJob { height, batches, checkpoint }));
+            let snapshot = self.takes_snapshot(height, has_record);
+            self.outputs.push_back(Output::Execute(ExecuteJob { height, batches, checkpoint, snapshot }));
         }
     }
 
     pub(super) fn on_executed(&mut self, executed: &Executed) {
         let accounts = self.chain.accounts;
+        self.keep_table(executed);
         if let Some((built, bytes)) = self.chain.finish(executed) {
             if let Some(record) = &built.settlement
                 && record.len() <= RECORD_BYTES_MAX
@@ -233,6 +237,9 @@ impl Node {
         }
         self.chain.durable = (built.height, built.hash);
         self.note_checkpoint(built.height, built.hash);
+        if self.checkpoints.is_checkpoint(built.height) {
+            self.snapshot(built.height, built.round);
+        }
         self.outputs.push_back(Output::Durable(BlockNotice {
             height: built.height,
             hash: built.hash,

@@ -8,8 +8,10 @@
 use super::calibration::Calibration;
 use super::queue::Nanos;
 use super::random::{below, draw};
+use super::snapshots::Shelf;
 use crate::store::guard::{self, NextSlot, SLOT_BYTES};
 use crate::store::{Append, Guard, GuardState, RecordKind, surviving};
+use crate::types::Round;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -60,6 +62,7 @@ pub enum Finished {
 pub struct DirectoryCopy {
     records: usize,
     guard: Vec<u8>,
+    shelf: Shelf,
 }
 
 /// One node's disk.
@@ -68,7 +71,9 @@ pub struct Disk {
     guard: GuardImage,
     /// The slot that is being written, and where: the group before it is durable, and not told of yet.
     slot: Option<([u8; SLOT_BYTES], usize)>,
-    /// Durable, in order.
+    /// What stands beside the log.
+    pub shelf: Shelf,
+    /// Durable, in order, from the first record on that ever was.
     log: Vec<(RecordKind, Bytes)>,
     /// Being synced.
     group: Vec<Append>,
@@ -88,6 +93,7 @@ impl Disk {
             chain,
             guard: GuardImage { bytes, next },
             slot: None,
+            shelf: Shelf::default(),
             log: Vec::new(),
             group: Vec::new(),
             waiting: VecDeque::new(),
@@ -119,7 +125,8 @@ impl Disk {
 
     /// The directory as it is now.
     pub fn copy(&self) -> DirectoryCopy {
-        DirectoryCopy { records: self.log.len(), guard: self.guard.bytes.clone() }
+        let (guard, shelf) = (self.guard.bytes.clone(), self.shelf.clone());
+        DirectoryCopy { records: self.log.len(), guard, shelf }
     }
 
     /// A copy of the guard's file is put back.
@@ -130,6 +137,8 @@ impl Disk {
     /// A copy of the whole directory is put back.
     pub fn restore(&mut self, copy: &DirectoryCopy) {
         self.log.truncate(copy.records);
+        self.shelf = copy.shelf.clone();
+        self.shelf.crash(Tail::Lost, 0);
         self.restore_guard(copy);
     }
 
@@ -202,9 +211,14 @@ impl Disk {
         self.waiting_bytes > WAITING_BYTES_MAX
     }
 
-    /// Everything durable.
+    /// Everything durable that was not removed.
     pub fn log(&self) -> &[(RecordKind, Bytes)] {
-        &self.log
+        &self.log[self.shelf.pruned()..]
+    }
+
+    /// Removes what the oldest records may be removed of.
+    pub fn prune(&mut self, last: Round) {
+        self.shelf.prune(&self.log, last);
     }
 
     /// The node stopped in the middle: what was not written yet is lost, of the group that was being synced the disk
@@ -213,6 +227,7 @@ impl Disk {
     /// # Errors
     /// Recovery would take the tear for damage, in words.
     pub fn crash(&mut self, tail: Tail, seed: u64) -> Result<Vec<Append>, String> {
+        self.shelf.crash(tail, seed);
         self.waiting.clear();
         self.waiting_bytes = 0;
         let mut group = std::mem::take(&mut self.group);
@@ -287,7 +302,6 @@ fn tear(bytes: &mut [u8], start: usize, tail: Tail, seed: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Round;
 
     fn append(number: u64) -> Append {
         Append { number, kind: RecordKind::Vertex, bytes: vec![number as u8 + 1; 700].into(), guard: None }

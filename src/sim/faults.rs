@@ -6,7 +6,7 @@ use super::plan::What;
 use super::queue::{Event, MS, Nanos, US};
 use super::random::{below, draw};
 use super::world::{NODE_SEED, World};
-use crate::node::{Input, Node, NodeConfig, Setup};
+use crate::node::{Input, Node, Setup, Snapshots};
 use crate::store::{GuardState, RecordKind};
 use crate::types::Seat;
 
@@ -174,13 +174,17 @@ impl World {
             genesis: self.genesis.clone(),
             seat: Seat(seat),
             key: self.keys[usize::from(seat)].clone(),
-            config: NodeConfig::default(),
+            config: super::snapshots::node_config(),
             seed: draw(self.plan.config.seed, &[NODE_SEED, seat.into(), place.life.into()]),
         };
         let log = place.disk.log();
         let (records, cost) = (log.len() as u64, self.replay_cost(log));
         self.trace.note(self.now, START, seat, &records.to_le_bytes());
-        let opened = Node::open(setup, log.iter().cloned(), guard, place.clock(self.now));
+        let (shelf, clock) = (&place.disk.shelf, place.clock(self.now));
+        let read = |height| shelf.read(height);
+        let snapshots = Snapshots { heights: shelf.heights(), read: &read };
+        let opened = Node::open_newest(setup, snapshots, log.iter().cloned(), guard, clock);
+        let opened = opened.map(|(node, shared, _)| (node, shared));
         let place = &mut self.places[usize::from(seat)];
         match opened {
             Ok(machine) => {

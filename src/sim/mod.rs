@@ -38,6 +38,7 @@ mod random;
 mod regions;
 mod report;
 mod shrink;
+mod snapshots;
 mod stats;
 mod trace;
 mod turn;

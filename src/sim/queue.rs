@@ -26,6 +26,8 @@ pub enum Event {
     Done { seat: u16, life: u32, work: Box<Work> },
     /// A node's disk has synced its group.
     Synced { seat: u16, life: u32, group: u64 },
+    /// A node's disk has synced its snapshot.
+    Snapshot { seat: u16, life: u32 },
     /// Two nodes try to connect.
     Dial { a: u16, b: u16 },
     /// A node notices that a connection is gone.

@@ -161,6 +161,11 @@ impl World {
                 self.plan_work(seat, Work::Execute(job), cost, at);
             }
             Output::Persist(records) => self.write(seat, records),
+            Output::Snapshot { height, table, kept } => self.write_snapshot(seat, height, table, kept),
+            Output::Prune { last } => {
+                self.places[usize::from(seat)].disk.prune(last);
+                self.report(seat, Input::Pruned);
+            }
             Output::Durable(notice) => {
                 self.trace.note(self.now, TOLD, seat, &notice.hash.0);
                 self.told(seat, notice.height.0);

@@ -154,6 +154,11 @@ impl World {
                     self.synced(seat, group);
                 }
             }
+            Event::Snapshot { seat, life } => {
+                if self.places[usize::from(seat)].life == life {
+                    self.snapshot_written(seat);
+                }
+            }
             Event::Dial { a, b } => self.dial(a, b),
             Event::Lost { seat, peer } => self.lost(seat, peer),
             Event::Clients => self.clients_send(),

@@ -59,16 +59,16 @@ pub enum StoreError {
         /// The directory.
         dir: PathBuf,
     },
-    /// A segment between others, or after a sealed one, is gone.
+    /// A segment between others, or after a sealed one, is gone; or another file that was there.
     #[error("{} is missing", file.display())]
     Missing {
-        /// The segment that should be there.
+        /// The file that should be there.
         file: PathBuf,
     },
     /// Bytes that were durable are not what was written.
     #[error("{} is damaged at offset {offset}: {damage}", file.display())]
     Damaged {
-        /// The segment, the genesis or the guard.
+        /// The segment, what is left of one, the genesis or the guard.
         file: PathBuf,
         /// Where in it, in bytes from its start.
         offset: u64,
@@ -114,6 +114,9 @@ pub enum Damage {
     /// The guard is not two whole slots, one written after the other.
     #[error("the guard is not what was written")]
     Guard,
+    /// What was kept of a removed segment does not pass its check.
+    #[error("what was kept of a removed segment is not what was written")]
+    Remains,
     /// The record is whole, but of a kind that no version so far writes.
     #[error("a record of unknown kind")]
     Kind,

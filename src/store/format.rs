@@ -14,6 +14,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Version of everything described here.
 pub(super) const FORMAT_VERSION: u32 = 1;
+/// Bytes of a segment's header.
+pub(super) const HEAD_BYTES: usize = size_of::<SegmentHead>();
 /// Room of a segment's header: the offset of the first record.
 pub(super) const SEGMENT_HEAD_BYTES: usize = 4096;
 /// Size of a record's header.
@@ -85,6 +87,17 @@ impl SegmentHead {
         }
         let whole = head.version.get() == FORMAT_VERSION && head.check == head.expected_check();
         if whole && first_nonzero(rest).is_none() { Ok(head) } else { Err(HeadFault::Bad) }
+    }
+
+    /// A header in bytes that were checked otherwise, if it passes its own check.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let head = Self::read_from_bytes(bytes).ok()?;
+        (head.magic == MAGIC && head.check == head.expected_check()).then_some(head)
+    }
+
+    /// The header's bytes.
+    pub(super) fn bytes_of(&self) -> &[u8] {
+        self.as_bytes()
     }
 
     /// The header's page, as written.

@@ -4,11 +4,14 @@ use super::cache::Cached;
 use super::disk::{Disk, SystemDisk};
 use super::format::SEGMENT_HEAD_BYTES;
 use super::guard::{Guard, GuardFile, GuardState};
+use super::keeper::{Errand, Keeper, OnKept, Place as KeeperPlace};
 use super::recover::{self, Log, Recovered, TornTail};
 use super::segment::{self, Segment};
 use super::walk::{self, RecordIter};
 use super::writer::{self, WRITER_THREAD, Writer};
-use super::{Append, AppendError, Damage, StoreConfig, StoreError, Synced, genesis, guard};
+use super::{
+    Append, AppendError, Damage, Remaining, StoreConfig, StoreError, Synced, genesis, guard, snapshot,
+};
 use crate::wire::chain_id_of;
 use crossbeam::channel::{Sender, TrySendError, bounded};
 use parking_lot::Mutex;
@@ -32,6 +35,7 @@ pub struct Store {
     /// Until `start`.
     pub(super) idle: Option<Writer>,
     thread: Option<JoinHandle<Result<(), StoreError>>>,
+    keeper: Option<Keeper>,
     /// Held until the writer has ended, also when it ended by an error.
     _lock: Arc<File>,
 }
@@ -46,6 +50,8 @@ pub struct Opened {
     pub cut: Option<TornTail>,
     /// What the guard says.
     pub guard: GuardState,
+    /// The heights of the snapshots in the directory, ascending; nothing is known of them but that they are there.
+    pub snapshots: Vec<u64>,
 }
 
 /// A directory that no store opens meanwhile.
@@ -169,7 +175,8 @@ impl Store {
             tracing::warn!(dir = %dir.display(), "the genesis was missing beside the segments; written again");
             genesis::write(&*disk, dir, genesis)?;
         }
-        Ok(Self::assemble(disk, dir, config, lock, log, guard))
+        let snapshots = listing.snapshots;
+        Ok(Opened { snapshots, ..Self::assemble(disk, dir, config, lock, log, guard) })
     }
 
     fn assemble(
@@ -205,12 +212,13 @@ impl Store {
             sender: Some(sender),
             idle: Some(writer),
             thread: None,
+            keeper: None,
             _lock: lock,
         };
         if let Some(torn) = &log.cut {
             tracing::warn!(file = %torn.file.display(), offset = torn.offset, bytes = torn.bytes, "cut a torn tail");
         }
-        Opened { store, records: log.records, cut: log.cut, guard }
+        Opened { store, records: log.records, cut: log.cut, guard, snapshots: Vec::new() }
     }
 
     /// Raises the guard from what was found to what the log tells, before anything is sent on the strength of the log.
@@ -230,6 +238,24 @@ impl Store {
         let writer = self.idle.take().expect("a store is started once");
         self.thread = Some(writer.start(on_synced)?);
         Ok(())
+    }
+
+    /// Starts the keeper's thread, if the store is to write snapshots or to remove old segments.
+    ///
+    /// # Panics
+    /// After `start`.
+    pub fn start_keeper(&mut self, on_kept: OnKept) -> Result<(), StoreError> {
+        let writer = self.idle.as_ref().expect("the keeper is started before the store");
+        let (disk, dir, chain) = (writer.disk.clone(), writer.dir.clone(), *writer.current.head.chain());
+        let place = KeeperPlace { disk, dir, chain, meter: self.meter.clone() };
+        self.keeper = Some(Keeper::start(place, on_kept)?);
+        Ok(())
+    }
+
+    /// Hands an errand to the keeper, without blocking; false if it has too many, or was not started. An answer follows
+    /// through its callback unless the store is closed before.
+    pub fn errand(&self, errand: Errand) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.send(errand))
     }
 
     /// Queues records for the writer, all or none, without blocking; the order is kept. An answer follows through the
@@ -286,6 +312,26 @@ impl Store {
         genesis::path_of(dir)
     }
 
+    /// The heights of the snapshots in a directory, ascending.
+    pub fn snapshots(dir: &Path) -> Result<Vec<u64>, StoreError> {
+        Ok(segment::list(dir)?.snapshots)
+    }
+
+    /// The bytes of a snapshot, as they stand there; one longer than `bytes_max` is an error.
+    pub fn snapshot(dir: &Path, height: u64, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
+        snapshot::read(dir, height, bytes_max)
+    }
+
+    /// Where the snapshot of a height lies.
+    pub fn snapshot_path(dir: &Path, height: u64) -> PathBuf {
+        snapshot::path_of(dir, height)
+    }
+
+    /// The records that are left of removed segments, in order, checked; read without a lock.
+    pub fn remaining(dir: &Path, chain: Option<&[u8; 32]>) -> Result<Remaining, StoreError> {
+        Remaining::new(dir, chain)
+    }
+
     /// Reads the records of a directory for a checking tool, without a lock and without maps; see [`RecordIter`].
     /// With a chain id, another chain's directory is an error.
     pub fn records(dir: &Path, chain: Option<&[u8; 32]>) -> Result<RecordIter, StoreError> {
@@ -317,6 +363,11 @@ impl Store {
     fn end(&mut self) -> Result<(), StoreError> {
         self.sender = None;
         self.idle = None;
+        let kept = self.keeper.take().map_or(Ok(()), |mut keeper| keeper.end());
+        self.end_writer().and(kept)
+    }
+
+    fn end_writer(&mut self) -> Result<(), StoreError> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         thread.join().map_err(|_| StoreError::Panicked { thread: WRITER_THREAD })?
     }
@@ -346,7 +397,7 @@ fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
 fn check_chain(dir: &Path, chain: &[u8; 32], genesis: &[u8]) -> Result<(segment::Listing, bool), StoreError> {
     let listing = segment::list(dir)?;
     if listing.segments > 0 {
-        walk::check_first(dir, chain)?;
+        walk::check_first(dir, chain, listing.first)?;
         return Ok((listing, genesis::check(dir, genesis)?));
     }
     match genesis::read(dir)? {

@@ -2,7 +2,8 @@
 //! it the guard, which says what was signed last.
 //!
 //! **Owns** one directory: a lock file, the `genesis` whose hash is the chain id, `guard`, `segment-000001.blk`,
-//! `segment-000002.blk` and so on, and `*.new` files that are being prepared. **May not** know what a record means: it
+//! `segment-000002.blk` and so on, `snapshot-<height>` beside them, `pruned-000001.blk` in place of a segment that was
+//! removed, and `*.new` files that are being prepared. **May not** know what a record means: it
 //! keeps bytes of a kind, in order.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
@@ -13,6 +14,9 @@
 //!   first part is written and synced before the second is begun. If a record of the group raises the guard, the guard is
 //!   written and synced after the group and before any of it is reported.
 //! - Upon a full segment: the newest few stay in the system's memory, older ones leave it. Views on them stay good.
+//! - Upon a snapshot: a thread of its own writes it beside the log, and removes older ones only once it is durable
+//!   (`snapshot.rs`).
+//! - Upon a pruning: whole segments go, oldest first, and only once what must be left of them is durable (`prune.rs`).
 //! - Upon a failed write or sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
 //!   sync that succeeds proves nothing: nothing is retried.
 //!
@@ -29,7 +33,8 @@
 //! - A sealed segment ends in a seal, written when its successor exists. So neither a tail that was wiped to
 //!   zeros nor a missing segment passes for a shorter log. The loss of the newest records is indistinguishable from a
 //!   tear: what was signed last stands in the guard as well.
-//! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held.
+//! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held, even of
+//!   a segment that was removed.
 
 mod bus;
 mod cache;
@@ -41,10 +46,14 @@ mod genesis;
 pub mod guard;
 mod handle;
 mod image;
+mod keeper;
 mod map;
+mod prune;
 mod recover;
+mod remains;
 mod sealed;
 mod segment;
+mod snapshot;
 mod walk;
 mod writer;
 
@@ -57,7 +66,11 @@ pub use error::{AppendError, Damage, StoreError};
 pub use guard::{Guard, GuardState};
 pub use handle::{Held, OnSynced, Opened, Store, StoreMeter};
 pub use image::surviving;
+pub use keeper::{Errand, Kept, OnKept};
+pub use prune::{Fate, Judge, Pruned};
 pub use recover::{Recovered, TornTail};
+pub use remains::{Remain, Remaining};
+pub use snapshot::Unwritten;
 pub use walk::{Place, RecordIter};
 
 use bytes::Bytes;

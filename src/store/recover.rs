@@ -3,8 +3,8 @@
 use super::disk::Disk;
 use super::format::{self, RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES};
 use super::map::Map;
-use super::segment::{self, Segment};
-use super::walk::{Tail, Walk};
+use super::segment::{self, Listing, Segment};
+use super::walk::{self, Tail, Walk};
 use super::{RecordKind, StoreError, sealed};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -39,12 +39,14 @@ pub(super) fn recover(
     chain: &[u8; 32],
     lock: &Arc<File>,
 ) -> Result<Log, StoreError> {
-    let segments = segment::list(dir)?.segments;
-    let mut walk = Walk::after(dir, Some(chain), sealed::sound(dir, chain, segments))?;
+    let Listing { first, segments, .. } = segment::list(dir)?;
+    let before = walk::check_before(dir, Some(chain), first)?;
+    let sound = sealed::sound(dir, chain, (first, segments), before);
+    let mut walk = Walk::after(dir, Some(chain), sound)?;
     while walk.step()?.is_some() {}
     let tail = walk.tail().expect("a walk without an error ends at a tail").clone();
     // Mapped only now: every page was just read without an error.
-    let (sealed, open) = walk.heads().split_at(tail.number as usize - 1);
+    let (sealed, open) = walk.heads().split_at((tail.number - first) as usize);
     let mut prepared =
         open.iter().map(|head| Segment::open(dir, *head)).collect::<Result<VecDeque<_>, _>>()?;
     let current = prepared.pop_front().expect("the tail lies in a segment that was read");
@@ -53,7 +55,7 @@ pub(super) fn recover(
     if let Some(torn) = &tail.torn {
         cut(disk, &current, torn)?;
     }
-    settle(disk, dir, tail.number)?;
+    settle(disk, dir, first, tail.number)?;
     let records = Recovered::new(maps, &tail, lock.clone());
     Ok(Log { current, end: tail.end, prepared, records, cut: tail.torn })
 }
@@ -61,8 +63,8 @@ pub(super) fn recover(
 /// Makes durable what was read. A process that was killed between write and sync leaves good records that are only in
 /// memory; handed out, or built upon, they must survive a power cut like all others. Before the last record only
 /// the seal of the segment before can be in that state.
-fn settle(disk: &dyn Disk, dir: &Path, last: u32) -> Result<(), StoreError> {
-    for number in last.saturating_sub(1).max(1)..=last {
+fn settle(disk: &dyn Disk, dir: &Path, first: u32, last: u32) -> Result<(), StoreError> {
+    for number in last.saturating_sub(1).max(first)..=last {
         let path = segment::path_of(dir, number);
         File::open(&path).and_then(|file| disk.sync(&file, &path)).map_err(StoreError::io("sync", &path))?;
     }
@@ -78,7 +80,8 @@ fn cut(disk: &dyn Disk, segment: &Segment, torn: &TornTail) -> Result<(), StoreE
 }
 
 /// Everything that was durable when the store was opened, in order, as views on the maps. A map is let go when the
-/// iterator has passed it and none of its views is held.
+/// iterator has passed it and none of its views is held. A clone begins where this one is.
+#[derive(Clone)]
 pub struct Recovered {
     maps: VecDeque<Arc<Map>>,
     offset: usize,

@@ -15,10 +15,17 @@ use std::thread::{Builder, available_parallelism, scope};
 /// Threads at most; each holds a segment in memory.
 const THREADS_MAX: usize = 4;
 
-/// The headers of the segments from the first one on that are sealed and sound, and follow each other.
-pub(super) fn sound(dir: &Path, chain: &[u8; 32], segments: u32) -> Vec<SegmentHead> {
-    let threads = available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(segments as usize);
-    let next = AtomicU32::new(1);
+/// The headers of the segments from the first one on that are sealed and sound, and follow each other and the header with
+/// the check `before`.
+pub(super) fn sound(
+    dir: &Path,
+    chain: &[u8; 32],
+    (first, segments): (u32, u32),
+    before: [u8; 32],
+) -> Vec<SegmentHead> {
+    let count = (segments + 1 - first) as usize;
+    let threads = available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(count);
+    let next = AtomicU32::new(first);
     let mut found = BTreeMap::new();
     scope(|scope| {
         let work = || check_some(dir, segments, &next);
@@ -28,9 +35,9 @@ pub(super) fn sound(dir: &Path, chain: &[u8; 32], segments: u32) -> Vec<SegmentH
         // What a thread has not found it has not found sound.
         others.into_iter().filter_map(|thread| thread.join().ok()).for_each(|more| found.extend(more));
     });
-    let mut previous = [0; 32];
+    let mut previous = before;
     let mut heads = Vec::new();
-    for (number, head) in (1..).zip(found.into_values()) {
+    for (number, head) in (first..).zip(found.into_values()) {
         if head.number() != number || head.previous() != &previous || head.chain() != chain {
             break;
         }

@@ -4,7 +4,7 @@ use super::disk::{self, Cache, Disk};
 use super::format::{HeadFault, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::guard::{GUARD_NAME, GUARD_NEW_NAME};
 use super::map::Map;
-use super::{Damage, StoreError, genesis};
+use super::{Damage, StoreError, genesis, remains, snapshot};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
@@ -25,8 +25,12 @@ const FREE_BYTES_KEPT: u64 = 16 << 20;
 /// What lies in a store's directory.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// How many segments: numbers 1 to this, without a gap.
+    /// The number of the first segment; what is left of all before it is there. 1 where there is no segment.
+    pub(super) first: u32,
+    /// The number of the last segment, 0 if there is none: there is no gap.
     pub(super) segments: u32,
+    /// The heights of the snapshots, ascending.
+    pub(super) snapshots: Vec<u64>,
     /// Files whose creation was interrupted; nothing of value is in them.
     pub(super) unfinished: Vec<PathBuf>,
 }
@@ -38,15 +42,20 @@ pub(super) fn path_of(dir: &Path, number: u32) -> PathBuf {
 
 /// The number in a segment's file name; only the one spelling that `path_of` gives counts.
 fn number_of(name: &str, suffix: &str) -> Option<u32> {
-    let digits = name.strip_prefix(PREFIX)?.strip_suffix(suffix)?;
+    number_in(name, PREFIX, suffix)
+}
+
+/// The number between a prefix and a suffix, if it has six digits or as many more as it needs.
+pub(super) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u32> {
+    let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
     let number: u32 = digits.parse().ok()?;
     (number > 0 && format!("{number:06}") == digits).then_some(number)
 }
 
 /// Reads the directory and refuses what does not belong there. Changes nothing.
 pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
-    let mut numbers = Vec::new();
-    let mut listing = Listing::default();
+    let (mut numbers, mut pruned) = (Vec::new(), Vec::new());
+    let mut listing = Listing { first: 1, ..Listing::default() };
     for entry in fs::read_dir(dir).map_err(StoreError::io("read", dir))? {
         let entry = entry.map_err(StoreError::io("read", dir))?;
         let path = entry.path();
@@ -55,24 +64,51 @@ pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
         match name.to_str().filter(|_| kind.is_file()) {
             Some(LOCK_NAME | GUARD_NAME | genesis::NAME) => {}
             Some(GUARD_NEW_NAME) => listing.unfinished.push(path),
-            Some(name) if number_of(name, NEW_SUFFIX).is_some() || name == genesis::unfinished() => {
-                listing.unfinished.push(path);
-            }
-            Some(name) => match number_of(name, SUFFIX) {
-                Some(number) => numbers.push(number),
+            Some(name) if is_unfinished(name) => listing.unfinished.push(path),
+            Some(name) => match whole(name) {
+                Some(Whole::Segment(number)) => numbers.push(number),
+                Some(Whole::Remains(number)) => pruned.push(number),
+                Some(Whole::Snapshot(height)) => listing.snapshots.push(height),
                 None => return Err(StoreError::Foreign { file: path }),
             },
             None => return Err(StoreError::Foreign { file: path }),
         }
     }
+    listing.snapshots.sort_unstable();
     numbers.sort_unstable();
-    for (expected, number) in (1..).zip(&numbers) {
+    pruned.sort_unstable();
+    // A pruning that was interrupted leaves the remains of a segment that is there: then the segment counts.
+    listing.first = numbers.first().copied().unwrap_or(1);
+    let before = pruned.iter().take_while(|number| numbers.is_empty() || **number < listing.first);
+    let all: Vec<u32> = before.chain(&numbers).copied().collect();
+    for (expected, number) in (1..).zip(&all) {
         if *number != expected {
             return Err(StoreError::Missing { file: path_of(dir, expected) });
         }
         listing.segments = expected;
     }
-    Ok(listing)
+    match numbers.is_empty() && !pruned.is_empty() {
+        true => Err(StoreError::Missing { file: path_of(dir, listing.segments + 1) }),
+        false => Ok(listing),
+    }
+}
+
+/// A file of the store that is whole.
+enum Whole {
+    Segment(u32),
+    Remains(u32),
+    Snapshot(u64),
+}
+
+fn whole(name: &str) -> Option<Whole> {
+    let segment = number_of(name, SUFFIX).map(Whole::Segment);
+    let remains = || remains::number_of(name, remains::WHOLE).map(Whole::Remains);
+    segment.or_else(remains).or_else(|| snapshot::height_of(name).map(Whole::Snapshot))
+}
+
+fn is_unfinished(name: &str) -> bool {
+    let numbered = number_of(name, NEW_SUFFIX).or_else(|| remains::number_of(name, NEW_SUFFIX));
+    numbered.is_some() || name == genesis::unfinished() || snapshot::is_unfinished(name)
 }
 
 /// Takes the directory's lock; it is released when the file is dropped, also when the process dies.

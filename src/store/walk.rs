@@ -1,8 +1,8 @@
 //! Reading a log from its first record to its last, by plain reads: for opening and for checking tools. Only reads.
 
 use super::format::{self, Found, RecordKey, SEGMENT_HEAD_BYTES, SegmentHead, Slot};
-use super::segment::{self, path_of};
-use super::{Damage, RecordKind, StoreError, TornTail};
+use super::segment::{self, Listing, path_of};
+use super::{Damage, RecordKind, StoreError, TornTail, remains};
 use bytes::Bytes;
 use std::fs::File;
 use std::io::Read;
@@ -36,11 +36,11 @@ impl Place {
 }
 
 /// A segment in memory.
-struct Loaded {
-    head: SegmentHead,
-    key: RecordKey,
+pub(super) struct Loaded {
+    pub(super) head: SegmentHead,
+    pub(super) key: RecordKey,
     path: PathBuf,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Loaded {
@@ -53,7 +53,11 @@ impl Loaded {
 pub(super) struct Walk {
     dir: PathBuf,
     chain: Option<[u8; 32]>,
+    /// The numbers of the first and of the last segment.
+    first: u32,
     segments: u32,
+    /// Check of the header before the first.
+    before: [u8; 32],
     heads: Vec<SegmentHead>,
     loaded: Option<Loaded>,
     offset: usize,
@@ -74,21 +78,23 @@ impl Walk {
         chain: Option<&[u8; 32]>,
         heads: Vec<SegmentHead>,
     ) -> Result<Self, StoreError> {
-        let segments = segment::list(dir)?.segments;
+        let Listing { first, segments, .. } = segment::list(dir)?;
         if segments == 0 {
             return Err(StoreError::Empty { dir: dir.to_owned() });
         }
         let mut walk = Self {
             dir: dir.to_owned(),
             chain: chain.copied(),
+            first,
             segments,
+            before: check_before(dir, chain, first)?,
             heads,
             loaded: None,
             offset: SEGMENT_HEAD_BYTES,
-            place: Place { segment: 1, offset: SEGMENT_HEAD_BYTES as u64 },
+            place: Place { segment: first, offset: SEGMENT_HEAD_BYTES as u64 },
             tail: None,
         };
-        walk.load(walk.heads.len() as u32 + 1, Vec::new())?;
+        walk.load(first + walk.heads.len() as u32, Vec::new())?;
         Ok(walk)
     }
 
@@ -96,7 +102,8 @@ impl Walk {
     fn progress(&self) -> (u64, u64) {
         let read: u64 = self.heads.iter().map(SegmentHead::bytes).sum();
         let last = self.heads.last().map_or(0, SegmentHead::bytes);
-        (read - last + self.offset as u64, read + last * u64::from(self.segments - self.heads.len() as u32))
+        let ahead = u64::from(self.segments + 1 - self.first) - self.heads.len() as u64;
+        (read - last + self.offset as u64, read + last * ahead)
     }
 
     /// The headers of the segments read so far, in order.
@@ -184,7 +191,7 @@ impl Walk {
     }
 
     fn load(&mut self, number: u32, buffer: Vec<u8>) -> Result<(), StoreError> {
-        let previous = self.heads.last().map_or([0; 32], |head| *head.check());
+        let previous = self.heads.last().map_or(self.before, |head| *head.check());
         let loaded = load(&self.dir, number, self.chain.as_ref(), &previous, buffer)?;
         self.heads.push(loaded.head);
         self.loaded = Some(loaded);
@@ -193,8 +200,17 @@ impl Walk {
 }
 
 /// Checks the first segment's header alone: enough to refuse another chain or a newer format before anything else.
-pub(super) fn check_first(dir: &Path, chain: &[u8; 32]) -> Result<(), StoreError> {
-    open_checked(dir, 1, Some(chain), &[0; 32], &mut Vec::new()).map(drop)
+pub(super) fn check_first(dir: &Path, chain: &[u8; 32], first: u32) -> Result<(), StoreError> {
+    let before = check_before(dir, Some(chain), first)?;
+    open_checked(dir, first, Some(chain), &before, &mut Vec::new()).map(drop)
+}
+
+/// The check of the header before the first segment: of what is left of the one removed last, zero where none was.
+pub(super) fn check_before(dir: &Path, chain: Option<&[u8; 32]>, first: u32) -> Result<[u8; 32], StoreError> {
+    match first {
+        0 | 1 => Ok([0; 32]),
+        first => Ok(*remains::read(dir, first - 1, chain)?.head.check()),
+    }
 }
 
 /// Opens a segment and reads its first page into `page`, which is left holding just that.
@@ -222,7 +238,7 @@ fn open_checked(
 }
 
 /// Reads a whole segment. The length is taken from the file and held against the header before it is believed.
-fn load(
+pub(super) fn load(
     dir: &Path,
     number: u32,
     chain: Option<&[u8; 32]>,

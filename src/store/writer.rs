@@ -292,16 +292,16 @@ impl Preparer {
 }
 
 /// CPU time of the calling thread, read once per piece of work.
-struct CpuClock {
+pub(super) struct CpuClock {
     last_ns: u64,
 }
 
 impl CpuClock {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { last_ns: thread_cpu_ns() }
     }
 
-    fn since_last(&mut self) -> u64 {
+    pub(super) fn since_last(&mut self) -> u64 {
         let now = thread_cpu_ns();
         now.saturating_sub(std::mem::replace(&mut self.last_ns, now))
     }

@@ -44,6 +44,14 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
     out
 }
 
+/// The height in what may be the bytes of a block, without decoding the rest.
+pub fn block_height(bytes: &[u8]) -> Option<Height> {
+    let mut reader = Reader::new("block", bytes);
+    reader.version().ok()?;
+    reader.u32().ok()?;
+    Some(Height(reader.u64().ok()?))
+}
+
 /// Decodes a block's canonical bytes.
 pub fn decode_block(bytes: &[u8]) -> Result<Block, WireError> {
     let mut reader = Reader::new("block", bytes);

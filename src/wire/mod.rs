@@ -30,7 +30,7 @@ mod tests;
 pub use accusation::{Accusation, AccusedRow};
 pub use batch::{Batch, Row, RowError, Rows, seal, seal_blobs, transaction_digest};
 pub use blobs::{Blobs, Gathered};
-pub use block::{block_hash, decode_block, encode_block, outcomes_hash};
+pub use block::{block_hash, block_height, decode_block, encode_block, outcomes_hash};
 pub use checkpoint::{
     CERTIFICATE_BYTES_MAX, checkpoint_digest, decode_certificate, encode_certificate, sign_checkpoint,
 };
@@ -41,4 +41,4 @@ pub use genesis::{chain_id, chain_id_of, decode_genesis, encode_genesis};
 pub use header::SignedHeader;
 pub use message::{Message, PEER_FRAME_BYTES_MAX, REFS_MAX};
 pub use record::{committee_root, decode_record, encode_record, record_root};
-pub use vertex::{SignedVertex, sign_vertex, vertex_bytes_max};
+pub use vertex::{SignedVertex, sign_vertex, vertex_bytes_max, vertex_slot};

@@ -18,8 +18,8 @@ use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, SigningKey};
 use crate::types::params::{ACKS_MAX, PARTS_BYTES_MAX, SEATS_MAX, VERSION};
 use crate::types::{
-    Ack, BatchId, BatchRef, ChainId, Epoch, Parent, Part, Round, Sequence, Time, Verdict, Vertex, VertexId,
-    VertexRef,
+    Ack, BatchId, BatchRef, ChainId, Epoch, Parent, Part, Round, Seat, Sequence, Time, Verdict, Vertex,
+    VertexId, VertexRef,
 };
 use bytes::Bytes;
 
@@ -70,6 +70,14 @@ impl SignedVertex {
     pub fn digest(&self, chain: &ChainId) -> [u8; 32] {
         digest(chain, &self.bytes[..self.bytes.len() - SIGNATURE_BYTES])
     }
+}
+
+/// Round and author of what may be the bytes of a vertex, without decoding the rest.
+pub fn vertex_slot(bytes: &[u8]) -> Option<(Round, Seat)> {
+    let mut reader = Reader::new("vertex", bytes);
+    reader.version().ok()?;
+    reader.u32().ok()?;
+    Some((Round(reader.u64().ok()?), reader.seat().ok()?))
 }
 
 /// Encodes and signs a vertex.

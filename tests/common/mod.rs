@@ -9,11 +9,13 @@ use std::time::Duration;
 use throng::consensus::Divergence;
 use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
 use throng::node::jobs::Job;
-use throng::node::{Input, Node, NodeConfig, OpenError, Output, Setup, Shared, ingress};
-use throng::store::{Guard, GuardState, RecordKind};
+use throng::node::{
+    Input, Node, NodeConfig, OpenError, Output, Setup, Shared, Snapshots, ingress, snapshots,
+};
+use throng::store::{Fate, Guard, GuardState, RecordKind};
 use throng::types::{
-    AccountNumber, BlockHash, Effect, Genesis, GenesisAccount, Key, Policy, Rules, Seat, SeatInfo, Time,
-    Witness,
+    AccountNumber, BlockHash, Effect, Genesis, GenesisAccount, Height, Key, Policy, Rules, Seat, SeatInfo,
+    Time, Witness,
 };
 use throng::wire::client::{BlockNotice, Submission};
 use throng::wire::{Blobs, Frame, Message, Rows, chain_id, transaction_digest};
@@ -85,9 +87,15 @@ struct Place {
     guards: Vec<(usize, Guard)>,
     /// How many records of the log the machine was told to be durable.
     durable: usize,
+    /// Records at the beginning of the log that were removed.
+    pruned: usize,
+    snapshots: BTreeMap<Height, Bytes>,
     notices: Vec<BlockNotice>,
     wake_at: Option<Time>,
 }
+
+/// Records of the log that are removed together.
+const SEGMENT_RECORDS: usize = 32;
 
 /// What may go wrong on a link, decided per message.
 #[derive(Clone, Copy)]
@@ -116,10 +124,15 @@ pub struct Pump {
     pub sent: [u64; 16],
     /// Batches whose rows some node was told to verify.
     pub verified: u64,
+    config: NodeConfig,
 }
 
 impl Pump {
     pub fn new(genesis: Genesis, seed: u64) -> Pump {
+        Pump::with(genesis, seed, NodeConfig::default())
+    }
+
+    pub fn with(genesis: Genesis, seed: u64, config: NodeConfig) -> Pump {
         let genesis = Arc::new(genesis);
         let places = (0..genesis.seats.len())
             .map(|_| Place {
@@ -128,6 +141,8 @@ impl Pump {
                 log: Vec::new(),
                 guards: Vec::new(),
                 durable: 0,
+                pruned: 0,
+                snapshots: BTreeMap::new(),
                 notices: Vec::new(),
                 wake_at: None,
             })
@@ -146,27 +161,25 @@ impl Pump {
             diverged: Vec::new(),
             sent: [0; 16],
             verified: 0,
+            config,
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
         pump
     }
 
-    fn setup(&self, seat: usize) -> Setup {
+    pub fn setup(&self, seat: usize) -> Setup {
         Setup {
             genesis: self.genesis.clone(),
             seat: Seat(seat as u16),
             key: seat_key(seat as u16),
-            config: NodeConfig::default(),
+            config: self.config,
             seed: seat as u64,
         }
     }
 
     /// Starts (again) on what is on disk, and connects to all that run.
     pub fn start(&mut self, seat: usize) {
-        let log = self.places[seat].log.clone();
-        let guard = self.guard(seat, log.len());
-        let machine =
-            Node::open(self.setup(seat), log.into_iter(), guard, self.now).expect("the log replays");
+        let machine = self.open(seat).expect("the log replays");
         self.places[seat].life += 1;
         self.places[seat].durable = self.places[seat].log.len();
         self.places[seat].wake_at = None;
@@ -178,6 +191,37 @@ impl Pump {
             }
         }
         self.push(Duration::ZERO, seat, Input::Tick);
+    }
+
+    /// What a start makes of what is on disk.
+    pub fn open(&self, seat: usize) -> Result<(Node, Arc<Shared>), OpenError> {
+        let place = &self.places[seat];
+        let guard = self.guard(seat, place.log.len());
+        let read = |height: Height| Ok(place.snapshots[&height].to_vec());
+        let snapshots = Snapshots { heights: place.snapshots.keys().copied().collect(), read: &read };
+        let log = place.log[place.pruned..].to_vec();
+        let opened = Node::open_newest(self.setup(seat), snapshots, log.into_iter(), guard, self.now);
+        opened.map(|(node, shared, _)| (node, shared))
+    }
+
+    /// The snapshots on a node's disk.
+    pub fn snapshots(&mut self, seat: usize) -> &mut BTreeMap<Height, Bytes> {
+        &mut self.places[seat].snapshots
+    }
+
+    /// How many records at the beginning of a node's log were removed.
+    pub fn pruned(&self, seat: usize) -> usize {
+        self.places[seat].pruned
+    }
+
+    /// Removes what the oldest records may be removed of.
+    fn prune(&mut self, seat: usize, fate: impl Fn(RecordKind, &[u8]) -> Fate) {
+        let place = &mut self.places[seat];
+        while let Some(segment) = place.log[place.pruned..place.durable].get(..SEGMENT_RECORDS)
+            && segment.iter().all(|(kind, bytes)| fate(*kind, bytes) != Fate::Stay)
+        {
+            place.pruned += SEGMENT_RECORDS;
+        }
     }
 
     /// Stops at once; what was not durable is lost. `torn`: the newest records that the disk forgets.
@@ -206,7 +250,7 @@ impl Pump {
     }
 
     /// What the guard said when the log had so many records.
-    fn guard(&self, seat: usize, records: usize) -> GuardState {
+    pub fn guard(&self, seat: usize, records: usize) -> GuardState {
         let guards = self.places[seat].guards.iter().rev();
         let last = guards.map(|(at, guard)| (*at, *guard)).find(|(at, _)| *at <= records);
         GuardState::Intact(last.map_or(Guard::default(), |(_, guard)| guard))
@@ -324,6 +368,16 @@ impl Pump {
                     let input = Input::Persisted { number: record.number, view: record.bytes };
                     self.push(Duration::from_millis(1), seat, input);
                 }
+            }
+            Output::Snapshot { height, table, kept } => {
+                let snapshots = &mut self.places[seat].snapshots;
+                snapshots.retain(|of, _| Some(*of) == kept);
+                snapshots.insert(height, table);
+                self.push(Duration::from_millis(5), seat, Input::Snapshotted { height, written: true });
+            }
+            Output::Prune { last } => {
+                self.prune(seat, snapshots::fate(last));
+                self.push(Duration::from_millis(5), seat, Input::Pruned);
             }
             Output::Durable(notice) => self.places[seat].notices.push(notice),
             Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),

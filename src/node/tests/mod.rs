@@ -195,6 +195,7 @@ impl World {
                         while self.node.poll().is_some() {}
                     }
                 }
+                Output::Snapshot { .. } | Output::Prune { .. } => panic!("nobody asked for snapshots"),
                 Output::Durable(notice) => self.durable.push(notice),
                 Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
                 Output::Convicted(_) => {}

@@ -2,6 +2,7 @@
 
 mod damage;
 mod guard;
+mod keeping;
 mod model;
 
 use super::*;
