@@ -7,7 +7,9 @@ use crate::consensus::Emitted;
 use crate::store::RecordKind;
 use crate::types::params::{CHECKPOINT_VOTES_MAX, CHECKPOINTS_KEPT};
 use crate::types::{BlockHash, Certificate, Height, Part, Root, Round, Seat, Time};
-use crate::wire::{Message, SignedVertex, encode_certificate, encode_record, record_root, sign_checkpoint};
+use crate::wire::{
+    Evidence, Message, SignedVertex, encode_certificate, encode_record, record_root, sign_checkpoint,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,6 +119,11 @@ impl Node {
                 self.on_certified(certificate.height);
             }
             self.compare(vote.height);
+        }
+        let (author, epoch) = (vertex.vertex.author, vertex.vertex.epoch);
+        let conflict = self.checkpoints.conflicts().get(&author).filter(|_| !self.court.is_convicted(author));
+        if let Some(votes) = conflict {
+            self.found(Evidence::of_votes(author, epoch, *votes));
         }
     }
 

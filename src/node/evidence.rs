@@ -1,6 +1,7 @@
 //! Liars: what proves their lies, and what follows from it.
 //!
 //! - Upon a second vertex or batch in a slot that is taken, well signed: both together are evidence.
+//! - Upon a vote on a checkpoint for another hash than the first of the same seat: both together are evidence.
 //! - Upon a row of a batch that is bad: the row, proven against the header, is evidence; it also rides in the next own
 //!   vertex, beside the ack that says `Invalid`.
 //! - Upon an accusation in an accepted vertex: the one row is checked. If it is bad, its batch' author is convicted; if it
@@ -19,7 +20,8 @@ use crate::crypto::{self, Claim, KeySet, KeyTable, PreparedKey};
 use crate::store::RecordKind;
 use crate::types::{ChainId, Committee, Rules, Seat, SeatSet};
 use crate::wire::{
-    Accusation, AccusedRow, Evidence, Message, Row, SignedHeader, SignedVertex, transaction_digest,
+    Accusation, AccusedRow, Evidence, Message, Row, SignedHeader, SignedVertex, checkpoint_digest,
+    transaction_digest,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -95,6 +97,10 @@ pub fn check(law: Law<'_>, evidence: &Evidence) -> Result<(), EvidenceError> {
         Evidence::Vertices(vertices) => vertices.iter().try_for_each(|vertex| signed_vertex(law, vertex)),
         Evidence::Batches(headers) => headers.iter().try_for_each(|header| signed_header(law, header)),
         Evidence::BadRow(accusation) => bad_row(law, accusation),
+        Evidence::Votes { seat, epoch, votes } => votes.iter().try_for_each(|vote| {
+            let digest = checkpoint_digest(law.chain, *epoch, vote.height, &vote.hash);
+            signed(law, *seat, digest, &vote.signature)
+        }),
         Evidence::FalseAccusation(vertex) => {
             signed_vertex(law, vertex)?;
             let accusation = vertex.accusation().ok_or(EvidenceError::NoRow)?;

@@ -6,15 +6,17 @@
 //! 2  two batches of one author and sequence:    header 192 · header 192, ascending by id
 //! 3  a bad row in a batch of its author:        accusation
 //! 4  a false accusation by a vertex' author:    vertex
+//! 5  two votes on one checkpoint:               seat u16 · epoch u32 · vote 104 · vote 104, ascending by hash
 //! ```
 //!
-//! Two things are different if their *ids* are: a signature can be varied by whoever sees it, an id cannot.
+//! Two things are different if their *ids* are, and two votes if the hashes that they name are: a signature can be varied by whoever sees it, an id cannot.
 
 use super::accusation::Accusation;
+use super::checkpoint::{decode_votes, encode_votes, votes_bytes};
 use super::cursor::{Put, Reader};
 use super::{SignedHeader, SignedVertex, WireError, vertex_bytes_max};
 use crate::types::params::{ACCUSATION_BYTES_MAX, BATCH_HEADER_BYTES};
-use crate::types::{Epoch, Seat};
+use crate::types::{CheckpointVote, Epoch, Seat};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -33,6 +35,15 @@ pub enum Evidence {
     BadRow(Accusation),
     /// It accused another of a bad row, and the row is good or does not stand there.
     FalseAccusation(Arc<SignedVertex>),
+    /// It signed two hashes of one checkpoint.
+    Votes {
+        /// Whose votes they are.
+        seat: Seat,
+        /// Of which epoch.
+        epoch: Epoch,
+        /// Both.
+        votes: [CheckpointVote; 2],
+    },
 }
 
 impl Evidence {
@@ -52,12 +63,20 @@ impl Evidence {
         two.then(|| Evidence::Batches([low.clone(), high.clone()]))
     }
 
+    /// Evidence of two votes on one checkpoint; `None` if they are not two, or not of one height.
+    pub fn of_votes(seat: Seat, epoch: Epoch, [one, other]: [CheckpointVote; 2]) -> Option<Evidence> {
+        let two = one.height == other.height && one.hash != other.hash;
+        let votes = if one.hash < other.hash { [one, other] } else { [other, one] };
+        two.then_some(Evidence::Votes { seat, epoch, votes })
+    }
+
     /// Whom it speaks against.
     pub fn accused(&self) -> Seat {
         match self {
             Evidence::Vertices([one, _]) | Evidence::FalseAccusation(one) => one.vertex.author,
             Evidence::Batches([one, _]) => one.header.author,
             Evidence::BadRow(accusation) => accusation.header.header.author,
+            Evidence::Votes { seat, .. } => *seat,
         }
     }
 
@@ -67,6 +86,7 @@ impl Evidence {
             Evidence::Vertices([one, _]) | Evidence::FalseAccusation(one) => one.vertex.epoch,
             Evidence::Batches([one, _]) => one.header.epoch,
             Evidence::BadRow(accusation) => accusation.header.header.epoch,
+            Evidence::Votes { epoch, .. } => *epoch,
         }
     }
 
@@ -77,6 +97,7 @@ impl Evidence {
             Evidence::Batches(_) => "two batches of one sequence",
             Evidence::BadRow(_) => "a batch with a bad row",
             Evidence::FalseAccusation(_) => "a false accusation",
+            Evidence::Votes { .. } => "two votes on one checkpoint",
         }
     }
 
@@ -93,6 +114,10 @@ impl Evidence {
             Evidence::Batches([one, other]) => _ = out.put_u8(2).put(one.bytes()).put(other.bytes()),
             Evidence::BadRow(accusation) => _ = out.put_u8(3).put(&accusation.encode()),
             Evidence::FalseAccusation(vertex) => _ = out.put_u8(4).put(&vertex.bytes),
+            Evidence::Votes { seat, epoch, votes } => {
+                out.put_u8(5).put_u16(seat.0).put_u32(epoch.0);
+                votes.iter().for_each(|vote| encode_votes(&[*vote], &mut out));
+            }
         }
         out
     }
@@ -123,9 +148,22 @@ impl Evidence {
                 let accuses = accuses.then(|| Evidence::FalseAccusation(Arc::new(signed)));
                 accuses.ok_or(WireError::Value("evidence of an accusation that is none"))
             }
+            5 => {
+                let mut reader = Reader::new("evidence", rest);
+                let (seat, epoch) = (reader.seat()?, Epoch(reader.u32()?));
+                let (one, other) = (vote(&mut reader)?, vote(&mut reader)?);
+                reader.end()?;
+                let ordered = one.hash < other.hash;
+                Evidence::of_votes(seat, epoch, [one, other]).filter(|_| ordered).ok_or(not_two)
+            }
             other => Err(WireError::Kind(*other)),
         }
     }
+}
+
+fn vote(reader: &mut Reader<'_>) -> Result<CheckpointVote, WireError> {
+    let votes = decode_votes(reader.bytes(votes_bytes(1))?)?;
+    votes.first().copied().ok_or(WireError::Value("checkpoint votes"))
 }
 
 fn vertex(reader: &mut Reader<'_>) -> Result<Arc<SignedVertex>, WireError> {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::node::evidence::{EvidenceError, check};
-use crate::types::Part;
-use crate::wire::{Accusation, Evidence, SignedHeader};
+use crate::types::{BlockHash, Epoch, Part};
+use crate::wire::{Accusation, Evidence, SignedHeader, sign_checkpoint};
 
 fn convicted(world: &World) -> Vec<(u16, &'static str)> {
     world.node.evidence().map(|evidence| (evidence.accused().0, evidence.words())).collect()
@@ -160,6 +160,40 @@ fn evidence_from_a_peer_convicts_without_having_seen_the_lie() {
     assert_eq!(convicted(&world), [(2, "two vertices of one round")]);
     let log: Vec<_> = world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Evidence).collect();
     assert_eq!(log.len(), 1);
+}
+
+#[test]
+fn two_votes_on_one_checkpoint_convict_their_author() {
+    let mut world = World::new(Policy::Quorum);
+    let height = world.shared.rules.checkpoint_blocks;
+    let voted = |world: &World, hash| {
+        let hash = BlockHash([hash; 32]);
+        let vote = sign_checkpoint(&seat_key(3), &world.shared.chain, Epoch(0), Height(height), hash);
+        world.vertex_with(
+            (world.last[0].round.0 + 1, 3),
+            &world.last.clone(),
+            vec![Part::Checkpoints(vec![vote])],
+        )
+    };
+    world.round(&[]);
+    for (hash, known) in [(1, 0), (1, 0), (2, 1)] {
+        let vertex = voted(&world, hash);
+        world.receive(3, Message::Vertex(vertex));
+        assert_eq!(convicted(&world).len(), known);
+        // The others go on beside it: that seat's turn in the round is taken.
+        let parents = world.last.clone();
+        let round = parents[0].round.0 + 1;
+        let made = [1, 2].map(|author| world.vertex((round, author), &parents, &[], 1));
+        made.iter().for_each(|v| world.receive(v.vertex.author.0, Message::Vertex(v.clone())));
+        world.pass(Duration::from_millis(30));
+        let own = world.own.iter().find(|v| v.vertex.round.0 == round).expect("it goes on").reference();
+        world.last = vec![own, made[0].reference(), made[1].reference()];
+    }
+    assert_eq!(convicted(&world), [(3, "two votes on one checkpoint")]);
+    assert_eq!(world.misbehaved, []);
+    for evidence in world.node.evidence() {
+        assert_eq!(check(World::new(Policy::Quorum).shared.law(), evidence), Ok(()));
+    }
 }
 
 #[test]

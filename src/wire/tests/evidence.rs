@@ -36,6 +36,13 @@ fn vertex(time: u64, parts: Vec<Part>) -> Arc<SignedVertex> {
     Arc::new(sign_vertex(&signer(), &CHAIN, vertex))
 }
 
+/// Two votes of seat 3 on the checkpoints of height 8 and of this one.
+fn votes(height: u64, hashes: [u8; 2]) -> Option<Evidence> {
+    let vote =
+        |height, hash| sign_checkpoint(&signer(), &CHAIN, Epoch(0), Height(height), BlockHash([hash; 32]));
+    Evidence::of_votes(Seat(3), Epoch(0), [vote(8, hashes[0]), vote(height, hashes[1])])
+}
+
 /// One of each kind, small.
 pub(super) fn samples() -> Vec<Evidence> {
     let batch = sealed(1, 1);
@@ -44,7 +51,9 @@ pub(super) fn samples() -> Vec<Evidence> {
     let vertices = Evidence::of_vertices(&vertex(1, Vec::new()), &vertex(2, Vec::new()));
     let batches = Evidence::of_batches(&SignedHeader::of(&batch), &SignedHeader::of(&sealed(0, 1)));
     let two = vertices.into_iter().chain(batches);
-    two.chain([Evidence::BadRow(accusation(0)), Evidence::FalseAccusation(accuses)]).collect()
+    let rest =
+        [Evidence::BadRow(accusation(0)), Evidence::FalseAccusation(accuses), votes(8, [1, 2]).unwrap()];
+    two.chain(rest).collect()
 }
 
 #[test]
@@ -124,6 +133,22 @@ fn evidence_is_of_two_different_things_in_one_slot_in_one_order() {
     let evidence = Evidence::of_batches(&one, &other).unwrap();
     assert_eq!(Evidence::decode(&evidence.encode()), Ok(evidence));
     assert_eq!(Evidence::of_batches(&one, &one), None);
+}
+
+#[test]
+fn two_votes_are_of_one_height_and_of_two_hashes_in_order() {
+    let evidence = votes(8, [2, 1]).unwrap();
+    assert_eq!(votes(8, [1, 2]).as_ref(), Some(&evidence));
+    assert_eq!((votes(8, [1, 1]), votes(9, [1, 2])), (None, None));
+    assert_eq!((evidence.accused(), evidence.epoch()), (Seat(3), Epoch(0)));
+    let bytes = evidence.encode();
+    assert_eq!(Evidence::decode(&bytes), Ok(evidence));
+    let (low, high) = bytes[7..].split_at(104);
+    for pair in [[high, low], [low, low]] {
+        assert!(Evidence::decode(&[&bytes[..7], pair[0], pair[1]].concat()).is_err());
+    }
+    assert!(Evidence::decode(&bytes[..bytes.len() - 1]).is_err());
+    assert!(Evidence::decode(&[&bytes[..], &[0]].concat()).is_err());
 }
 
 #[test]
