@@ -43,12 +43,17 @@ pub struct Args {
     /// Who checks a transaction's signature
     #[arg(long, value_enum, default_value_t = Verify::Quorum)]
     verify: Verify,
-    /// none, all, or some of crash, partition, loss, duplicate, reorder, reset, slow, skew, slow-disk, full-disk,
-    /// amnesia (a guard or a directory is lost, damaged or an old copy); and silent: f nodes never start
+    /// none, or some of: all, which is honest and lies; honest, which is crash, partition, loss, duplicate, reorder, reset,
+    /// slow, skew, slow-disk, full-disk, amnesia (a guard or a directory is lost, damaged or an old copy); lies, which is
+    /// twins, two-vertices, two-batches, two-votes, withhold, blind-acks, forged-rows, false-accusation, bad-vertices,
+    /// silent-leader, flood, replay (by the last f nodes); and silent: f nodes never start
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
+    /// The last f nodes tell this lie from the beginning to the end, besides the faults
+    #[arg(long, value_name = "LIE")]
+    liars: Option<String>,
     /// Play this plan instead: its world, its faults
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "seed", "seeds", "duration", "load", "accounts", "verify", "faults", "regions", "bandwidth", "cores", "calibration", "crypto"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "seed", "seeds", "duration", "load", "accounts", "verify", "faults", "liars", "regions", "bandwidth", "cores", "calibration", "crypto"])]
     plan: Option<PathBuf>,
     /// Regions of the world to which the nodes belong in turn, such as virginia,frankfurt,tokyo; or all
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -137,7 +142,8 @@ impl Args {
         if !(least..=most).contains(&value) {
             return Err(SimError::Range { name: "the number of --seeds", value, least, most });
         }
-        Ok(Plans::Drawn(self.config(seeds.start)?, Kinds::read(&self.faults)?, seeds))
+        let (config, kinds) = (self.config(seeds.start)?, Kinds::read(&self.faults)?);
+        Ok(Plans::Drawn(config, kinds, self.liars.clone(), seeds))
     }
 
     /// The flags that give the same run again, without the plan.
@@ -154,6 +160,9 @@ impl Args {
         );
         if matches!(self.verify, Verify::All) {
             line.push_str(" --verify all");
+        }
+        if let Some(lie) = &self.liars {
+            line.push_str(&format!(" --liars {lie}"));
         }
         if !self.regions.is_empty() {
             line.push_str(&format!(" --regions {}", self.regions.join(",")));
@@ -173,23 +182,27 @@ impl Args {
 /// What is to be played.
 enum Plans {
     One(Box<Plan>),
-    Drawn(SimConfig, Kinds, Range<u64>),
+    Drawn(SimConfig, Kinds, Option<String>, Range<u64>),
 }
 
 impl Plans {
     fn count(&self) -> usize {
         match self {
             Plans::One(_) => 1,
-            Plans::Drawn(_, _, seeds) => (seeds.end - seeds.start) as usize,
+            Plans::Drawn(.., seeds) => (seeds.end - seeds.start) as usize,
         }
     }
 
-    fn plan(&self, number: usize) -> Plan {
+    fn plan(&self, number: usize) -> Result<Plan, SimError> {
         match self {
-            Plans::One(plan) => (**plan).clone(),
-            Plans::Drawn(config, kinds, seeds) => {
+            Plans::One(plan) => Ok((**plan).clone()),
+            Plans::Drawn(config, kinds, liars, seeds) => {
                 let seed = seeds.start + number as u64;
-                Plan::draw(SimConfig { seed, ..config.clone() }, kinds)
+                let plan = Plan::draw(SimConfig { seed, ..config.clone() }, kinds);
+                match liars {
+                    Some(lie) => plan.with_liars(lie),
+                    None => Ok(plan),
+                }
             }
         }
     }
@@ -211,7 +224,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
     let bar = Bar::new(plans.count(), logs);
     let single = plans.count() == 1;
     let play = |number| {
-        let plan = plans.plan(number);
+        let plan = plans.plan(number)?;
         let whole = plan.config.duration();
         sim::run(plan, &|now| {
             if single {
@@ -243,13 +256,14 @@ pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
 
 fn prepare(args: &Args) -> Result<Plans, SimError> {
     let plans = args.plans()?;
-    plans.plan(0).check()?;
+    let first = plans.plan(0)?;
+    first.check()?;
     if !args.keep.is_dir() {
         let reason = "is no directory that plans could be kept in".to_owned();
         return Err(SimError::File { path: args.keep.clone(), reason });
     }
     if let Some(path) = &args.write_plan {
-        write_plan(path, &plans.plan(0))?;
+        write_plan(path, &first)?;
     }
     Ok(plans)
 }
@@ -265,7 +279,7 @@ fn write_plan(path: &Path, plan: &Plan) -> Result<(), SimError> {
 fn keep_failures(args: &Args, plans: &Plans, reports: &[RunReport], interrupt: &Interrupt) -> Vec<String> {
     let mut lines = Vec::new();
     for (number, report) in reports.iter().enumerate().filter(|(_, r)| r.verdict != Verdict::Agreed) {
-        let plan = plans.plan(number);
+        let Ok(plan) = plans.plan(number) else { continue };
         let fails = |plan: &Plan| {
             let again = sim::run(plan.clone(), &|_| interrupt.is_raised());
             again.is_ok_and(|again| again.verdict == report.verdict)

@@ -1,7 +1,7 @@
 //! What `throng sim` prints for people.
 
 use super::table::{frame, grouped, milliseconds};
-use crate::sim::{Crypto, Latency, NodeReport, RunReport, Verdict};
+use crate::sim::{Conviction, Crypto, Latency, NodeReport, RunReport, Verdict};
 use std::fmt::Write;
 
 /// One run with a line for each node, or many with a line for each that failed.
@@ -47,7 +47,7 @@ fn row(node: &NodeReport) -> Vec<String> {
         megabytes(node.stored),
         format!("{:.2}", node.cores_busy),
         node.crashes.to_string(),
-        node.state.to_owned(),
+        if node.lies { format!("{}, lies", node.state) } else { node.state.to_owned() },
         node.region.unwrap_or("–").to_owned(),
     ]
 }
@@ -83,12 +83,16 @@ fn figures(report: &RunReport) -> String {
             None => "nothing new settled after that".to_owned(),
         };
         lines.push(format!(
-            "{} faults, the last over at {:.1} s; {resumed}; {} messages lost to them, {} for want of room.",
+            "{} {}, the last over at {:.1} s; {resumed}; {} messages lost to them, {} for want of room.",
             report.faults,
+            if report.liars.is_empty() { "faults" } else { "faults and lies" },
             report.healed_s,
             grouped(report.messages_lost),
             grouped(report.messages_dropped)
         ));
+    }
+    if !report.liars.is_empty() {
+        lines.push(format!("{}{}.", liars(report), convicted(report)));
     }
     let crypto = match report.crypto {
         Crypto::Real => "every node checks every signature itself",
@@ -102,6 +106,28 @@ fn figures(report: &RunReport) -> String {
         grouped(report.events)
     ));
     lines.join("\n")
+}
+
+/// Who lies, and whether that is more than agreement bears.
+fn liars(report: &RunReport) -> String {
+    let nodes: Vec<String> = report.liars.iter().map(u16::to_string).collect();
+    let (word, verb) = if nodes.len() == 1 { ("node", "lies") } else { ("nodes", "lie") };
+    let beyond = match report.beyond {
+        true => ", more than f together with those that forget or never start: nothing is promised",
+        false => "",
+    };
+    let nodes = nodes.join(", ");
+    format!("The plan: {word} {nodes} {verb}{beyond}. ")
+}
+
+/// Who was convicted first by whom.
+fn convicted(report: &RunReport) -> String {
+    let proof =
+        |c: &Conviction| format!("node {} of {}, by node {} after {:.3} s", c.node, c.kind, c.by, c.at_s);
+    match &report.convicted[..] {
+        [] => "Nobody was convicted".to_owned(),
+        convicted => format!("Convicted: {}", convicted.iter().map(proof).collect::<Vec<_>>().join("; ")),
+    }
 }
 
 fn summary(reports: &[RunReport]) -> String {
@@ -122,6 +148,12 @@ fn summary(reports: &[RunReport]) -> String {
         count(Verdict::NoProgress),
         count(Verdict::Diverged)
     ));
+    let liars: usize = reports.iter().map(|report| report.liars.len()).sum();
+    if liars > 0 {
+        let convicted: usize = reports.iter().map(|report| report.convicted.len()).sum();
+        let runs = reports.iter().filter(|report| !report.liars.is_empty()).count();
+        lines.push(format!("{liars} liars in {runs} runs, {convicted} of them convicted"));
+    }
     lines.push(format!(
         "{} virtual s, {} blocks, {} rows settled, {} faults, {} crashes; longest time from the last fault to something \
          new settled {:.1} s",

@@ -236,6 +236,14 @@ impl Dag {
         !self.slot_taken(vertex) || self.waiting.demands(vertex)
     }
 
+    /// Whether a vertex that is wanted would be kept: its parents are accepted, or there is room to wait for them. What would
+    /// be dropped is not worth the check of its signature: a flood of vertices that nobody can accept costs no more than
+    /// reading it.
+    pub fn would_keep(&self, signed: &SignedVertex) -> bool {
+        let reference = signed.reference();
+        self.waiting.has_room(reference, !self.slot_taken(reference)) || self.locate_parents(signed).is_ok()
+    }
+
     /// A vertex of the same slot with another id that is accepted or waits here.
     pub fn twin_of(&self, vertex: VertexRef) -> Option<&Arc<SignedVertex>> {
         let known = self.first(vertex.round, vertex.author).into_iter();

@@ -130,11 +130,23 @@ impl Waiting {
         Ok(space.charged)
     }
 
+    /// Whether a vertex could wait here.
+    pub(super) fn has_room(&self, vertex: VertexRef, unasked: bool) -> bool {
+        self.find_room(vertex, unasked).is_some()
+    }
+
     /// A space with room for a vertex; if none has any, one that lets go of a higher round for it.
     fn make_room(&mut self, vertex: VertexRef, unasked: bool) -> Option<Space> {
+        let (space, victim) = self.find_room(vertex, unasked)?;
+        victim.iter().for_each(|victim| self.forget(victim));
+        Some(space)
+    }
+
+    /// The space, and what it lets go of.
+    fn find_room(&self, vertex: VertexRef, unasked: bool) -> Option<(Space, Option<VertexId>)> {
         let own = Space { charged: vertex.author, demanded: false };
         if unasked && self.held(own) < self.per_space {
-            return Some(own);
+            return Some((own, None));
         }
         let mut demanders = SeatSet::default();
         let mut roomy = None;
@@ -145,17 +157,15 @@ impl Waiting {
             }
             roomy.is_none()
         });
-        if roomy.is_some() {
-            return roomy;
+        if let Some(space) = roomy {
+            return Some((space, None));
         }
         let demanded = demanders.iter().map(|charged| Space { charged, demanded: true });
         let mut full = unasked.then_some(own).into_iter().chain(demanded);
-        let (space, victim) = full.find_map(|space| {
+        full.find_map(|space| {
             let highest = self.spaces.range(within(space)).next_back();
-            highest.filter(|held| held.1 > vertex.round).map(|held| (space, held.2))
-        })?;
-        self.forget(&victim);
-        Some(space)
+            highest.filter(|held| held.1 > vertex.round).map(|held| (space, Some(held.2)))
+        })
     }
 
     fn held(&self, space: Space) -> usize {

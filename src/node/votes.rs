@@ -24,7 +24,9 @@ impl Node {
         // slot is looked at once, whether anybody needs it or not: it proves that its author lies.
         let (dag, reference) = (self.consensus.dag(), vertex.reference());
         let twin = dag.twin_of(reference).is_some() && !self.court.is_convicted(reference.author);
-        if !(dag.wants(reference) || twin) || !self.checking.insert((vertex.id, vertex.signature)) {
+        if !(dag.wants(reference) && dag.would_keep(&vertex) || twin)
+            || !self.checking.insert((vertex.id, vertex.signature))
+        {
             return;
         }
         self.outputs.push_back(Output::Job(Job::CheckVertex { from, vertex }));

@@ -57,6 +57,8 @@ pub struct Clients {
     turns: Vec<u64>,
     /// When to look at a row again, oldest first.
     again: VecDeque<(Nanos, u32, u64)>,
+    /// What did not settle at home is sent to another node: the home may be against it.
+    wary: bool,
     /// New rows so far.
     pub sent: u64,
     /// Rows sent again so far.
@@ -76,8 +78,14 @@ pub fn genesis_accounts(keys: &[ExposedKey]) -> Vec<GenesisAccount> {
 }
 
 impl Clients {
-    /// Clients that have not sent anything.
-    pub fn new(config: &SimConfig, chain: ChainId, rules: &Rules, keys: Vec<ExposedKey>) -> Clients {
+    /// Clients that have not sent anything, in a world with liars or without.
+    pub fn new(
+        config: &SimConfig,
+        chain: ChainId,
+        rules: &Rules,
+        keys: Vec<ExposedKey>,
+        wary: bool,
+    ) -> Clients {
         let mut accounts = Vec::new();
         accounts.resize_with(keys.len(), || Account { next_nonce: 1, pending: BTreeMap::new() });
         Clients {
@@ -90,6 +98,7 @@ impl Clients {
             accounts,
             turns: vec![0; config.nodes.into()],
             again: VecDeque::new(),
+            wary,
             sent: 0,
             repeated: 0,
         }
@@ -123,6 +132,7 @@ impl Clients {
             if self.accounts[account as usize].pending.contains_key(&nonce) {
                 self.repeated += 1;
                 let home = (u64::from(account) % self.nodes) as u16;
+                let home = if self.wary { u16::MAX } else { home };
                 rows.entry(self.towards(home, running, account, nonce)).or_default().push((account, nonce));
                 self.again.push_back((now + AGAIN, account, nonce));
             }

@@ -123,6 +123,14 @@ impl Disk {
         }
     }
 
+    /// Another disk with the same directory.
+    pub fn fork(&self) -> Disk {
+        let mut fork = Disk::new(self.chain);
+        fork.log.clone_from(&self.log);
+        fork.guard.bytes.clone_from(&self.guard.bytes);
+        fork
+    }
+
     /// The directory as it is now.
     pub fn copy(&self) -> DirectoryCopy {
         let (guard, shelf) = (self.guard.bytes.clone(), self.shelf.clone());

@@ -2,6 +2,7 @@
 
 use super::check::Violation;
 use super::disk::Tail;
+use super::lies::Lie;
 use super::plan::What;
 use super::queue::{Event, MS, Nanos, US};
 use super::random::{below, draw};
@@ -43,6 +44,16 @@ impl World {
             What::Partition { side, reconnect: true, .. } => self.break_between(&side),
             What::Reset { node, peer } => self.break_pair(node, peer),
             What::FullDisk { node } => self.places[usize::from(node)].disk_full = true,
+            What::Liar { node, lie } => {
+                for place in self.faces(node) {
+                    if let Some(liar) = self.liars.get_mut(&place) {
+                        liar.begin(number, &lie);
+                    }
+                }
+                if matches!(lie, Lie::Twins { .. }) {
+                    self.begin_twin(number, node);
+                }
+            }
             _ => {}
         }
         self.apply_levels();
@@ -63,8 +74,18 @@ impl World {
                 self.places[usize::from(node)].disk_full = self.another_full(node);
                 self.start(node);
             }
+            What::Liar { node, lie } => {
+                for place in self.faces(node) {
+                    if let Some(liar) = self.liars.get_mut(&place) {
+                        liar.end(number);
+                    }
+                }
+                if matches!(lie, Lie::Twins { .. }) {
+                    self.end_twin(number, node);
+                }
+            }
             What::Partition { side, reconnect: true, .. } => {
-                let nodes = self.plan.config.nodes;
+                let nodes = self.places.len() as u16;
                 for (a, b) in (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b))) {
                     if side.contains(&a) != side.contains(&b) {
                         self.plan_dial(a, b);
@@ -150,7 +171,7 @@ impl World {
             }
             Err(words) => self.broken(Violation { checker: "store", words }),
         }
-        for peer in (0..self.plan.config.nodes).filter(|&peer| peer != seat) {
+        for peer in (0..self.places.len() as u16).filter(|&peer| peer != seat) {
             if self.network.is_up(seat, peer) {
                 self.network.disconnect(seat, peer, false);
                 let at = now + self.network.latency(seat, peer) + NOTICE;
@@ -172,8 +193,8 @@ impl World {
         let place = &self.places[usize::from(seat)];
         let setup = Setup {
             genesis: self.genesis.clone(),
-            seat: Seat(seat),
-            key: self.keys[usize::from(seat)].clone(),
+            seat: Seat(place.seat),
+            key: self.keys[usize::from(place.seat)].clone(),
             config: super::snapshots::node_config(),
             seed: draw(self.plan.config.seed, &[NODE_SEED, seat.into(), place.life.into()]),
         };
@@ -192,11 +213,14 @@ impl World {
                     place.disk.raise_guard(&found, &machine.0.guard());
                 }
                 let height = machine.0.tip().0.0;
+                let known = machine.0.evidence().map(|evidence| evidence.accused());
+                self.checks.starts(seat, known);
+                let place = &mut self.places[usize::from(seat)];
                 place.tally.replayed += records;
                 place.machine = Some(machine);
                 place.cpu.turn(self.now, cost);
                 place.inputs.push_back(Input::Tick);
-                if height < place.told && !place.forgot {
+                if height < place.told && !place.forgot && !place.lies {
                     let told = place.told;
                     let words =
                         format!("node {seat} told that block {told} is durable and starts at {height}");
@@ -204,14 +228,15 @@ impl World {
                 }
                 self.told(seat, height);
             }
+            Err(_) if place.lies => {}
             Err(error) => {
                 let words = format!("node {seat} does not start again: {error}");
                 self.broken(Violation { checker: "restart", words });
             }
         }
         self.plan_turn(seat);
-        if self.now > 0 {
-            (0..self.plan.config.nodes)
+        if self.now > 0 || seat >= self.plan.config.nodes {
+            (0..self.places.len() as u16)
                 .filter(|&peer| peer != seat)
                 .for_each(|peer| self.plan_dial(seat, peer));
         }
@@ -232,7 +257,7 @@ impl World {
         log.iter().map(cost).sum()
     }
 
-    fn plan_dial(&mut self, a: u16, b: u16) {
+    pub(super) fn plan_dial(&mut self, a: u16, b: u16) {
         let drawn = draw(self.plan.config.seed, &[DIAL, a.into(), b.into(), self.now]);
         let at = self.now + self.network.latency(a, b) * 3 + below(drawn, REDIAL);
         self.queue.push(at, Event::Dial { a, b });
@@ -248,24 +273,26 @@ impl World {
         self.trace.note(self.now, LINK, a, &b.to_le_bytes());
         for (seat, peer) in [(a, b), (b, a)] {
             let knew = std::mem::replace(&mut self.places[usize::from(seat)].knows[usize::from(peer)], true);
+            let peer = Seat(self.places[usize::from(peer)].seat);
             if knew {
-                self.report(seat, Input::Disconnected(Seat(peer)));
+                self.report(seat, Input::Disconnected(peer));
             }
-            self.report(seat, Input::Connected(Seat(peer)));
+            self.report(seat, Input::Connected(peer));
         }
     }
 
     /// Whether a fault that broke the connection of two nodes still lasts.
     fn kept_apart(&self, a: u16, b: u16) -> bool {
-        self.active.iter().any(|fault| match &self.plan.faults[*fault].what {
-            What::Partition { side, reconnect: true, .. } => side.contains(&a) != side.contains(&b),
-            What::Reset { node, peer } => (*node, *peer) == (a, b) || (*node, *peer) == (b, a),
-            _ => false,
-        })
+        !self.meet(a, b)
+            || self.active.iter().any(|fault| match &self.plan.faults[*fault].what {
+                What::Partition { side, reconnect: true, .. } => side.contains(&a) != side.contains(&b),
+                What::Reset { node, peer } => (*node, *peer) == (a, b) || (*node, *peer) == (b, a),
+                _ => false,
+            })
     }
 
     fn break_between(&mut self, side: &[u16]) {
-        let nodes = self.plan.config.nodes;
+        let nodes = self.places.len() as u16;
         for (a, b) in (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b))) {
             if side.contains(&a) != side.contains(&b) {
                 self.break_pair(a, b);
@@ -274,7 +301,7 @@ impl World {
     }
 
     /// A connection breaks with all that is on its way; both sides notice at once.
-    fn break_pair(&mut self, a: u16, b: u16) {
+    pub(super) fn break_pair(&mut self, a: u16, b: u16) {
         if self.network.is_up(a, b) {
             self.network.disconnect(a, b, true);
             self.lost(a, b);
@@ -288,14 +315,19 @@ impl World {
         if *knows && !self.network.is_up(seat, peer) {
             *knows = false;
             self.trace.note(self.now, LINK, seat, &[0xff, peer as u8]);
-            self.report(seat, Input::Disconnected(Seat(peer)));
+            let of = self.places[usize::from(peer)].seat;
+            let twin = self.faces(of).any(|face| self.places[usize::from(seat)].knows[usize::from(face)]);
+            if !twin {
+                self.report(seat, Input::Disconnected(Seat(of)));
+            }
         }
     }
 
     /// A node's chain is durable up to a height.
     pub(super) fn told(&mut self, seat: u16, height: u64) {
         let place = &mut self.places[usize::from(seat)];
-        for height in place.told + 1..=height {
+        // What a liar has is not counted upon.
+        for height in (place.told + 1..=height).filter(|_| !place.lies) {
             self.stats.durable(height, self.now);
         }
         place.told = place.told.max(height);

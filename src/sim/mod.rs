@@ -12,13 +12,16 @@
 //! - Upon a crash: the disk keeps what was synced, and of the last group what the tear leaves, as the store's own
 //!   recovery reads it. The node starts again on that.
 //! - Upon amnesia: a crash after which the directory, or only the guard, is gone, damaged, or a copy of an earlier time.
+//! - Upon a lie: a layer between the machine of a seat and its peers rewrites, adds and keeps back what leaves ([`Lie`]); or
+//!   the seat has a twin. Of the last `f` nodes of a drawn plan each lies, or forgets, or neither: together they are `f` at
+//!   most, as agreement promises. A plan file may have more: then the checkers tell what came of it.
 //! - Upon a broken rule: stop, tell which, keep the plan.
 //!
 //! Why a trace can be trusted: one thread plays a world, nothing in it depends on addresses or on time outside, and each
 //! event enters the trace hash. The random coefficients of batch verification come from the operating system, but
 //! the verdict does not depend on them. Several worlds may run at once, each on a thread of its own.
 //!
-//! What a world does not have: lies, TCP's own congestion control and retransmission (a lossy way loses whole
+//! What a world does not have: TCP's own congestion control and retransmission (a lossy way loses whole
 //! messages, as a broken connection does), preemption of a job that runs.
 
 mod amnesia;
@@ -29,6 +32,7 @@ mod config;
 mod cpu;
 mod disk;
 mod faults;
+mod lies;
 mod many;
 mod net;
 mod place;
@@ -53,9 +57,10 @@ pub use amnesia::{Amnesia, CATCH_UP_US};
 pub use calibration::Calibration;
 pub use config::{Crypto, REAL_CRYPTO_NODES, SimConfig, SimError};
 pub use disk::Tail;
+pub use lies::{LIES, Lie};
 pub use many::many;
 pub use plan::{Fault, KINDS, Kinds, PLAN_VERSION, Plan, What};
-pub use report::{Latency, NodeReport, RunReport, Shrunk};
+pub use report::{Conviction, Latency, NodeReport, RunReport, Shrunk};
 pub use shrink::shrink;
 pub use verdict::{FOLLOW, RESUME, RESUME_PER_NODE, Verdict};
 pub use world::Interrupted;

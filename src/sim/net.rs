@@ -41,6 +41,12 @@ pub struct Parcel {
 }
 
 impl Parcel {
+    /// Bytes that need not be a message.
+    pub fn raw(kind: u8, payload: Bytes) -> Arc<Parcel> {
+        let digest = crate::crypto::plain(&payload);
+        Arc::new(Parcel { kind, payload, digest, decoded: None })
+    }
+
     /// Encodes a message.
     pub fn new(message: &Message, keep_decoded: bool) -> Arc<Parcel> {
         let payload = message.payload();
@@ -130,16 +136,17 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network without a connection.
-    pub fn new(config: &SimConfig) -> Result<Network, SimError> {
-        let nodes = usize::from(config.nodes);
+    /// A network without a connection: of the seats, and of copies of these seats.
+    pub fn new(config: &SimConfig, copies: &[u16]) -> Result<Network, SimError> {
+        let seats: Vec<u16> = (0..config.nodes).chain(copies.iter().copied()).collect();
+        let nodes = seats.len();
         let places = regions::places(&config.regions)?;
-        let region = |node: usize| places.get(node % places.len().max(1)).copied();
+        let region = |seat: &u16| places.get(usize::from(*seat) % places.len().max(1)).copied();
         Ok(Network {
             nodes,
             seed: config.seed,
             byte_cost: 8 * 1024 * 1_000_000_000 / config.bandwidth,
-            regions: (0..nodes).filter_map(region).collect(),
+            regions: seats.iter().filter_map(region).collect(),
             lanes: vec![Lane::default(); nodes * nodes],
             connections: vec![Connection::default(); nodes * nodes],
             ports: vec![Port::default(); nodes],

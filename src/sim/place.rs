@@ -31,6 +31,10 @@ pub struct Tally {
 
 /// One node.
 pub struct Place {
+    /// Whose machine runs here: that of the place's number, or, in places beyond the seats, of the seat that has a twin.
+    pub seat: u16,
+    /// Its seat lies at some time.
+    pub lies: bool,
     /// The machine while it runs.
     pub machine: Option<(Node, Arc<Shared>)>,
     /// Counts starts.
@@ -72,14 +76,16 @@ pub struct Place {
 }
 
 impl Place {
-    /// A place whose node has not started.
-    pub fn new(config: &SimConfig, chain: [u8; 32], silent: bool) -> Place {
+    /// A place, one of so many, whose node has not started.
+    pub fn new(config: &SimConfig, chain: [u8; 32], seat: u16, places: usize) -> Place {
         Place {
+            seat,
+            lies: false,
             machine: None,
             life: 0,
             ends: Vec::new(),
             down_until: 0,
-            silent,
+            silent: false,
             disk: Disk::new(chain),
             copies: BTreeMap::new(),
             forgot: false,
@@ -92,7 +98,7 @@ impl Place {
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             turn_at: None,
-            knows: vec![false; config.nodes.into()],
+            knows: vec![false; places],
             progress: Progress::default(),
             told: 0,
             tally: Tally::default(),

@@ -1,9 +1,10 @@
-//! The explicit plan of a run: its world and every fault with its time. A plan is drawn from a seed, kept as a file,
-//! played again, and made smaller by leaving out faults.
+//! The explicit plan of a run: its world, every fault and every lie with its time. A plan is drawn from a seed, kept as a
+//! file, played again, and made smaller by leaving out faults.
 
 use super::amnesia::Amnesia;
 use super::config::{SimConfig, SimError};
 use super::disk::Tail;
+use super::lies::{self, LIES, Lie};
 use super::queue::Nanos;
 use super::random::Dice;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,10 @@ pub const KINDS: [&str; 12] = [
     "amnesia",
     "silent",
 ];
+/// Drawn faults are mostly shorter than this, in microseconds.
+pub(super) const DRAWN_US_MAX: u64 = 3_000_000;
+/// The most messages that a lie adds to each.
+const EACH_MAX: u32 = 1_000;
 /// The largest factor of slowness.
 const FACTOR_MAX: u32 = 1_000;
 /// The furthest that a clock is off, in microseconds: an hour.
@@ -133,6 +138,13 @@ pub enum What {
         /// Which.
         node: u16,
     },
+    /// A node lies.
+    Liar {
+        /// Which.
+        node: u16,
+        /// How.
+        lie: Lie,
+    },
 }
 
 /// A world and its faults.
@@ -147,38 +159,57 @@ pub struct Plan {
     pub faults: Vec<Fault>,
 }
 
-/// Which kinds of faults a plan draws.
+/// Which kinds of faults and lies a plan draws.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kinds(Vec<&'static str>);
 
 impl Kinds {
-    /// Reads `none`, `all`, or names. `all` is everything but `silent`.
+    /// Reads `none`, or names of faults, of lies and of groups: `honest` is every fault but `silent`, `lies` is every lie,
+    /// `all` is both.
     ///
     /// # Errors
     /// [`SimError::Fault`] for a name that is none.
     pub fn read(names: &[String]) -> Result<Kinds, SimError> {
-        match names {
-            [name] if name == "none" => Ok(Kinds(Vec::new())),
-            [name] if name == "all" => Ok(Kinds(KINDS.iter().copied().filter(|k| *k != "silent").collect())),
-            names => {
-                let known = |name: &String| KINDS.iter().copied().find(|kind| kind == name);
-                let kinds = names.iter().map(|n| known(n).ok_or_else(|| SimError::Fault(n.clone())));
-                kinds.collect::<Result<_, _>>().map(Kinds)
-            }
+        if let [name] = names
+            && name == "none"
+        {
+            return Ok(Kinds(Vec::new()));
         }
+        let mut kinds = Vec::new();
+        for name in names {
+            let honest = KINDS.iter().filter(|kind| **kind != "silent");
+            let group: Vec<&str> = match name.as_str() {
+                "honest" => honest.copied().collect(),
+                "lies" => LIES.to_vec(),
+                "all" => honest.chain(&LIES).copied().collect(),
+                name => KINDS.iter().chain(&LIES).copied().filter(|kind| *kind == name).collect(),
+            };
+            if group.is_empty() {
+                return Err(SimError::Fault(name.clone()));
+            }
+            kinds.extend(group);
+        }
+        Ok(Kinds(kinds))
+    }
+
+    fn lies(&self) -> Vec<&'static str> {
+        self.0.iter().copied().filter(|kind| LIES.contains(kind)).collect()
     }
 }
 
 impl Plan {
     /// Draws the faults of a world from its seed: `silent` means that the last `f` nodes never start; of the other
-    /// kinds some events, which end when two thirds of the run are over.
+    /// kinds some events, which end when two thirds of the run are over. Of the last `f` nodes each lies, or forgets, or
+    /// does neither: so no more than `f` are ever against the others. What honest faults are drawn does not depend on the lies.
     pub fn draw(config: SimConfig, kinds: &Kinds) -> Plan {
         let mut faults: Vec<Fault> = Vec::new();
         if kinds.0.contains(&"silent") {
             let silent = config.nodes - config.faulty_max() as u16..config.nodes;
             faults.extend(silent.map(|node| Fault { at_us: 0, for_us: 1, what: What::Silent { node } }));
         }
-        let drawn: Vec<&str> = kinds.0.iter().copied().filter(|kind| *kind != "silent").collect();
+        let lies = lies::draw(&config, &kinds.lies());
+        let is_fault = |kind: &&str| *kind != "silent" && !LIES.contains(kind);
+        let drawn: Vec<&str> = kinds.0.iter().copied().filter(is_fault).collect();
         if !drawn.is_empty() {
             let mut dice = Dice::new(config.seed);
             let count = 2 + dice.below(8 + u64::from(config.nodes).min(16));
@@ -186,8 +217,14 @@ impl Plan {
                 let kind = drawn[dice.below(drawn.len() as u64) as usize];
                 faults.extend(draw_fault(&config, kind, &mut dice));
             }
+            let forgets = |fault: &Fault| matches!(fault.what, What::Amnesia { .. });
+            let lies_too = |fault: &Fault| {
+                fault.what.nodes().iter().any(|node| lies.iter().any(|lie| lie.what.lies_at(*node)))
+            };
+            faults.retain(|fault| !(forgets(fault) && lies_too(fault)));
             super::amnesia::keep_apart(&mut faults);
         }
+        faults.extend(lies);
         faults.sort_by_key(|fault| fault.at_us);
         Plan { version: PLAN_VERSION, config, faults }
     }
@@ -236,7 +273,8 @@ impl Plan {
         if fault.for_us == 0 || fault.at_us > most || fault.for_us > most {
             return Err("a fault lasts at least a microsecond and at most an hour".to_owned());
         }
-        if let Some(node) = fault.what.nodes().into_iter().find(|&node| node >= nodes) {
+        let named = fault.what.nodes().into_iter().chain(fault.what.shown());
+        if let Some(node) = named.into_iter().find(|&node| node >= nodes) {
             return Err(format!("there is no node {node}: the nodes are 0 to {}", nodes - 1));
         }
         let (factors, tenths) = (1..=FACTOR_MAX, 0..=1000u32);
@@ -259,6 +297,9 @@ impl Plan {
             What::Amnesia { loses, age_us, .. } if loses.is_old() != (*age_us > 0) || *age_us > fault.at_us => {
                 Err("a copy that is put back has an age of at least a microsecond, and was made after the world began".to_owned())
             }
+            What::Liar { lie, .. } if lie.each() > EACH_MAX => {
+                Err(format!("each is {}, but must not be more than {EACH_MAX}", lie.each()))
+            }
             What::Reset { node, peer } if node == peer => {
                 Err("a node has no connection with itself".to_owned())
             }
@@ -274,10 +315,46 @@ impl Plan {
         silent
     }
 
-    /// When the last fault has ended.
+    /// The nodes that lie at some time.
+    pub fn liars(&self) -> Vec<u16> {
+        let liar = |node: &u16| self.faults.iter().any(|fault| fault.what.lies_at(*node));
+        (0..self.config.nodes).filter(liar).collect()
+    }
+
+    /// The nodes that may do what the protocol bears of `f` only: that lie, that never start, that forget what they signed.
+    pub fn faulty(&self) -> Vec<u16> {
+        let breaks = |what: &What| match what {
+            What::Liar { node, .. } | What::Silent { node } | What::Amnesia { node, .. } => Some(*node),
+            _ => None,
+        };
+        let mut faulty: Vec<u16> = self.faults.iter().filter_map(|fault| breaks(&fault.what)).collect();
+        faulty.sort_unstable();
+        faulty.dedup();
+        faulty
+    }
+
+    /// When the last fault has ended that ends. A lie that lasts to the end of the run does not: the others go on beside it.
     pub fn healed(&self) -> Nanos {
-        let passing = self.faults.iter().filter(|fault| fault.what.silent().is_none());
+        let run_us = self.config.duration_ms * 1000;
+        let stays = |fault: &Fault| match fault.what {
+            What::Silent { .. } => true,
+            What::Liar { .. } => fault.at_us + fault.for_us >= run_us,
+            _ => false,
+        };
+        let passing = self.faults.iter().filter(|fault| !stays(fault));
         passing.map(|fault| (fault.at_us + fault.for_us) * 1000).max().unwrap_or(0)
+    }
+
+    /// The same world, in which the last `f` nodes tell this lie all the time.
+    ///
+    /// # Errors
+    /// [`SimError::Fault`] for a name that is none.
+    pub fn with_liars(self, kind: &str) -> Result<Plan, SimError> {
+        let known = LIES.contains(&kind);
+        let liars = known.then(|| lies::for_ever(&self.config, kind));
+        let liars = liars.ok_or_else(|| SimError::Fault(kind.to_owned()))?;
+        let faults = [self.faults, liars].concat();
+        Ok(Plan { faults, ..self })
     }
 
     /// The same world with some of the faults.
@@ -295,7 +372,16 @@ impl What {
         if let What::Silent { node } = self { Some(*node) } else { None }
     }
 
-    /// Every node that it names.
+    fn lies_at(&self, seat: u16) -> bool {
+        matches!(self, What::Liar { node, .. } if *node == seat)
+    }
+
+    /// Those to whom a lie is told.
+    fn shown(&self) -> Vec<u16> {
+        if let What::Liar { lie, .. } = self { lie.nodes().to_vec() } else { Vec::new() }
+    }
+
+    /// Every node that it befalls.
     pub fn nodes(&self) -> Vec<u16> {
         match self {
             What::Crash { node, .. }
@@ -304,6 +390,7 @@ impl What {
             | What::SlowDisk { node, .. }
             | What::FullDisk { node }
             | What::Amnesia { node, .. }
+            | What::Liar { node, .. }
             | What::Silent { node } => vec![*node],
             What::Partition { side, .. } => side.clone(),
             What::Loss { from, to, .. } => from.iter().chain(to).copied().collect(),
@@ -318,7 +405,7 @@ fn draw_fault(config: &SimConfig, kind: &str, dice: &mut Dice) -> Option<Fault> 
     let end = config.duration_ms * 1000 * 2 / 3;
     let at_us = dice.between(end / 60, end * 5 / 6);
     // Mostly short, sometimes as long as there is room.
-    let longest = if dice.below(4) == 0 { end - at_us } else { (end - at_us).min(3_000_000) };
+    let longest = if dice.below(4) == 0 { end - at_us } else { (end - at_us).min(DRAWN_US_MAX) };
     let for_us = dice.between(10_000.min(longest / 2), longest).max(1);
     let n = u64::from(config.nodes);
     let node = dice.below(n) as u16;
@@ -407,7 +494,9 @@ mod tests {
     fn kinds_are_none_all_or_known_names() {
         let read = |names: &[&str]| Kinds::read(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
         assert!(read(&["none"]).unwrap().0.is_empty());
-        assert_eq!(read(&["all"]).unwrap().0.len(), KINDS.len() - 1);
+        assert_eq!(read(&["all"]).unwrap().0.len(), KINDS.len() - 1 + LIES.len());
+        assert_eq!(read(&["honest", "lies"]), read(&["all"]));
+        assert_eq!(read(&["honest"]).unwrap().0, KINDS[..KINDS.len() - 1]);
         assert_eq!(read(&["skew", "crash"]).unwrap().0, ["skew", "crash"]);
         let error = read(&["crash", "comet"]).unwrap_err().to_string();
         assert!(error.contains("comet") && error.contains("full-disk"), "{error}");

@@ -1,5 +1,6 @@
 //! Virtual time and the total order of events: by time, then by the order in which they were planned.
 
+use super::lies::Letter;
 use super::net::Flight;
 use super::work::Work;
 use std::cmp::Ordering;
@@ -38,6 +39,8 @@ pub enum Event {
     Begin { fault: usize },
     /// A fault ends.
     End { fault: usize },
+    /// What a liar kept back leaves now.
+    Late { seat: u16, life: u32, letter: Letter },
     /// The directory of a node is copied, to be put back by a fault.
     Copy { fault: usize },
     /// A crash that waited for its moment.

@@ -33,6 +33,8 @@ pub struct NodeReport {
     pub region: Option<&'static str>,
     /// `running`, `down` or `silent`.
     pub state: &'static str,
+    /// It lies at some time.
+    pub lies: bool,
     /// The last block durable on it.
     pub height: u64,
     /// The round of its last vertex.
@@ -49,6 +51,19 @@ pub struct NodeReport {
     pub stored: u64,
     /// Modelled CPU time as a share of one core.
     pub cores_busy: f64,
+}
+
+/// The first proof against a liar.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Conviction {
+    /// Whom it speaks against.
+    pub node: u16,
+    /// What it proves.
+    pub kind: &'static str,
+    /// The honest node that convicted it first.
+    pub by: u16,
+    /// When, in virtual seconds.
+    pub at_s: f64,
 }
 
 /// A run.
@@ -70,8 +85,16 @@ pub struct RunReport {
     pub virtual_s: f64,
     /// How signatures were checked.
     pub crypto: Crypto,
-    /// Faults in the plan.
+    /// Faults and lies in the plan.
     pub faults: usize,
+    /// The nodes that lie at some time.
+    pub liars: Vec<u16>,
+    /// More nodes lie, forget or never start than the `f` for which anything is promised.
+    pub beyond: bool,
+    /// Who was convicted by an honest node, the earliest first.
+    pub convicted: Vec<Conviction>,
+    /// Whom, after a rule was broken, all that honest nodes have on disk proves to have lied, and of what.
+    pub proven: Vec<(u16, &'static str)>,
     /// When the last of them was over, in virtual seconds.
     pub healed_s: f64,
     /// When something that began after that was durable on a quorum.
@@ -125,6 +148,10 @@ impl World {
             virtual_s: seconds(self.now),
             crypto: config.crypto,
             faults: self.plan.faults.len(),
+            liars: self.plan.liars(),
+            beyond: self.plan.faulty().len() > config.faulty_max(),
+            convicted: self.convictions.clone(),
+            proven: if self.violation.is_some() { self.checks.proven() } else { Vec::new() },
             healed_s: seconds(self.plan.healed()),
             resumed_s: self.stats.resumed.map(|(when, _)| seconds(when)),
             height: self.stats.height,
@@ -157,6 +184,7 @@ impl World {
             node: seat,
             region: self.network.region(seat).map(|region| regions::NAMES[region]),
             state,
+            lies: place.lies,
             height: place.told,
             round: place.progress.round,
             crashes: place.tally.crashes,

@@ -2,17 +2,19 @@
 
 use super::check::Violation;
 use super::disk::{Finished, Tail};
+use super::lies::Letter;
 use super::net::{Flight, Parcel, Trouble};
 use super::plan::What;
-use super::queue::{Event, Nanos};
+use super::queue::{Event, Nanos, SECOND};
 use super::random::{below, draw};
+use super::report::Conviction;
 use super::work::{self, Work};
 use super::world::World;
 use crate::node::{Input, Node, Output, Shared, ingress};
 use crate::store::Append;
 use crate::types::Seat;
-use crate::wire::{Frame, Message};
-use std::collections::VecDeque;
+use crate::wire::{Evidence, Frame, Message, WireError};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// The purpose of draws about when a crash hits a sync.
@@ -23,6 +25,17 @@ const TURN: u8 = 2;
 const DONE: u8 = 3;
 const DISK: u8 = 4;
 const TOLD: u8 = 5;
+
+/// What a turn begins with.
+struct Turn {
+    inputs: VecDeque<Input>,
+    /// What reading them costs.
+    cost: Nanos,
+    /// What a liar's layer answers by itself.
+    answers: Vec<Letter>,
+    /// Who sent what does not decode.
+    malformed: BTreeSet<u16>,
+}
 
 impl World {
     /// A message's first byte reaches its receiver.
@@ -49,7 +62,7 @@ impl World {
     /// A node's loop takes everything that waits, does what it says, and is done when the modelled time is over.
     pub(super) fn turn(&mut self, seat: u16) {
         let Some((mut node, shared)) = self.places[usize::from(seat)].machine.take() else { return };
-        let (inputs, mut cost) = self.collect(seat, &mut node);
+        let Turn { inputs, mut cost, answers, malformed } = self.collect(seat, &mut node);
         let mut later = Vec::new();
         if !inputs.is_empty() {
             cost += self.feed(seat, &mut node, &shared, inputs, &mut later);
@@ -65,15 +78,22 @@ impl World {
                 self.perform(seat, output, end);
             }
         }
+        answers.into_iter().for_each(|letter| self.post(seat, letter, end));
+        for peer in malformed {
+            // Who sends what does not decode is cut off, as on sockets.
+            self.break_pair(seat, peer);
+            self.plan_dial(seat, peer);
+        }
         self.plan_turn(seat);
     }
 
     /// The inputs of a turn, and what reading them costs.
-    fn collect(&mut self, seat: u16, node: &mut Node) -> (VecDeque<Input>, Nanos) {
+    fn collect(&mut self, seat: u16, node: &mut Node) -> Turn {
         let now = self.now;
         let place = &mut self.places[usize::from(seat)];
-        let mut inputs = std::mem::take(&mut place.inputs);
-        let mut cost = 0;
+        let inputs = std::mem::take(&mut place.inputs);
+        let mut turn = Turn { inputs, cost: 0, answers: Vec::new(), malformed: BTreeSet::new() };
+        let mut read = Vec::new();
         while let Some((ready, _)) = place.inbox.front()
             && *ready <= now
             && !place.disk.is_behind()
@@ -81,7 +101,7 @@ impl World {
             let Some((_, flight)) = place.inbox.pop_front() else { break };
             place.inbox_bytes -= flight.parcel.bytes();
             place.tally.messages += 1;
-            cost += self.plan.config.calibration.message(flight.parcel.bytes());
+            turn.cost += self.plan.config.calibration.message(flight.parcel.bytes());
             self.network.consumed(&flight);
             let Parcel { kind, payload, digest, decoded } = &*flight.parcel;
             self.trace.note(now, MESSAGE, seat, &[&flight.from.to_le_bytes()[..], digest].concat());
@@ -89,18 +109,39 @@ impl World {
                 Some(message) => Ok(message.clone()),
                 None => Message::decode(Frame { kind: *kind, payload: payload.clone() }),
             };
+            read.push((flight.from, message));
+        }
+        for (from, message) in read {
             match message {
-                Ok(message) => inputs.push_back(Input::Received { from: Seat(flight.from), message }),
-                Err(error) => {
-                    let words = format!("node {} sent what does not decode: {error}", flight.from);
-                    self.violation.get_or_insert((now, Violation { checker: "wire", words }));
-                }
+                Ok(message) => self.receive(seat, from, message, &mut turn),
+                Err(error) => self.malformed(from, &error, &mut turn),
             }
         }
+        let place = &mut self.places[usize::from(seat)];
         if node.deadline().is_some_and(|deadline| deadline <= place.clock(now)) {
-            inputs.push_back(Input::Tick);
+            turn.inputs.push_back(Input::Tick);
         }
-        (inputs, cost)
+        turn
+    }
+
+    /// A message that decodes; of a liar the layer hears it first.
+    fn receive(&mut self, seat: u16, from: u16, message: Message, turn: &mut Turn) {
+        let from = Seat(self.places[usize::from(from)].seat);
+        let heard = self.liars.get_mut(&seat).map(|liar| liar.hear(from, &message)).unwrap_or_default();
+        if !heard.kept_back {
+            turn.inputs.push_back(Input::Received { from, message });
+        }
+        turn.inputs.extend(heard.besides.into_iter().map(|message| Input::Received { from, message }));
+        turn.answers.extend(heard.answers);
+    }
+
+    fn malformed(&mut self, from: u16, error: &WireError, turn: &mut Turn) {
+        if self.places[usize::from(from)].lies {
+            turn.malformed.insert(from);
+        } else {
+            let words = format!("node {from} sent what does not decode: {error}");
+            self.broken(Violation { checker: "wire", words });
+        }
     }
 
     /// Feeds a machine until it has nothing more to say; short jobs are run in between, as the loop does. Returns the
@@ -126,7 +167,12 @@ impl World {
                 match output {
                     Output::Job(job) if job.urgent() => {
                         cost += work::job_cost(&job, &calibration);
-                        inputs.push_back(Input::Done(self.verdicts.run(job, shared)));
+                        let answer = match self.liars.get(&seat) {
+                            Some(liar) => liar.answer(job),
+                            None => Err(job),
+                        };
+                        let done = answer.unwrap_or_else(|job| self.verdicts.run(job, shared));
+                        inputs.push_back(Input::Done(done));
                     }
                     output => {
                         cost += output_cost(&output, self.plan.config.nodes, &calibration);
@@ -141,13 +187,21 @@ impl World {
     /// Does what a machine said, at `at`.
     fn perform(&mut self, seat: u16, output: Output, at: Nanos) {
         match output {
+            Output::Send { to, message } if self.places[usize::from(seat)].lies => {
+                self.say(seat, &[to], &message, false, at);
+            }
+            Output::Broadcast(message) if self.places[usize::from(seat)].lies => {
+                let own = Seat(self.places[usize::from(seat)].seat);
+                let others: Vec<Seat> = self.genesis.committee().iter().filter(|to| *to != own).collect();
+                self.say(seat, &others, &message, true, at);
+            }
             Output::Send { to, message } => {
                 let parcel = self.pack(seat, &message);
-                self.transmit(seat, to.0, &parcel, at);
+                self.faces(to.0).for_each(|to| self.transmit(seat, to, &parcel, at));
             }
             Output::Broadcast(message) => {
                 let parcel = self.pack(seat, &message);
-                for to in (0..self.plan.config.nodes).filter(|&to| to != seat) {
+                for to in (0..self.places.len() as u16).filter(|&to| to != seat) {
                     self.transmit(seat, to, &parcel, at);
                 }
             }
@@ -172,22 +226,53 @@ impl World {
             }
             Output::Misbehaved { peer, reason } => {
                 self.places[usize::from(seat)].tally.accusations += 1;
-                let words = format!("node {seat} accuses node {peer} of {reason}, but all are honest");
-                self.broken(Violation { checker: "honesty", words });
+                if !self.places[peer.index()].lies && !self.places[usize::from(seat)].lies {
+                    let words = format!("node {seat} accuses node {peer} of {reason}, but both are honest");
+                    self.broken(Violation { checker: "honesty", words });
+                }
             }
-            Output::Convicted(evidence) => {
-                let words = format!(
-                    "node {seat} convicts node {} of {}, but all are honest",
-                    evidence.accused().0,
-                    evidence.words()
-                );
-                self.broken(Violation { checker: "honesty", words });
-            }
+            Output::Convicted(evidence) => self.convicted(seat, &evidence),
+            Output::Diverged(_) if self.places[usize::from(seat)].lies => {}
             Output::Diverged(divergence) => {
                 let words = format!("node {seat} stops: {divergence}");
                 self.broken(Violation { checker: "node", words });
             }
         }
+    }
+
+    fn convicted(&mut self, seat: u16, evidence: &Evidence) {
+        if self.places[usize::from(seat)].lies {
+            return;
+        }
+        if let Err(violation) = self.checks.convicted(seat, evidence) {
+            self.broken(violation);
+        }
+        let (node, kind) = (evidence.accused().0, evidence.words());
+        if self.convictions.iter().all(|conviction| conviction.node != node) {
+            let at_s = self.now as f64 / SECOND as f64;
+            self.convictions.push(Conviction { node, kind, by: seat, at_s });
+        }
+    }
+
+    /// What a liar's machine says leaves as its layer has it.
+    fn say(&mut self, seat: u16, to: &[Seat], message: &Message, all: bool, at: Nanos) {
+        let Some(liar) = self.liars.get_mut(&seat) else { return };
+        let letters = liar.say(to, message, all);
+        if let (Message::Vertex(vertex), true) = (message, all) {
+            self.stats.vertex_sent(vertex.vertex.round.0, vertex.vertex.author.0, self.now);
+        }
+        letters.into_iter().for_each(|letter| self.post(seat, letter, at));
+    }
+
+    /// A liar's letter leaves.
+    pub(super) fn post(&mut self, seat: u16, letter: Letter, at: Nanos) {
+        if letter.after > 0 {
+            let life = self.places[usize::from(seat)].life;
+            let later = at + letter.after;
+            return self.queue.push(later, Event::Late { seat, life, letter: Letter { after: 0, ..letter } });
+        }
+        let parcel = Parcel::raw(letter.kind, letter.payload);
+        self.faces(letter.to.0).for_each(|to| self.transmit(seat, to, &parcel, at));
     }
 
     pub(super) fn plan_work(&mut self, seat: u16, work: Work, cost: Nanos, at: Nanos) {

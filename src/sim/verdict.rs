@@ -52,7 +52,10 @@ impl World {
         }
         match self.stats.resumed {
             None => at > self.resume_by(),
-            Some((when, height)) => self.behind(height).is_none() || at > self.follow_by(when),
+            Some((when, height)) => {
+                let done = self.behind(height).is_none() && self.unnamed().is_none();
+                done || at > self.follow_by(when)
+            }
         }
     }
 
@@ -60,17 +63,32 @@ impl World {
         resumed.max(self.plan.healed()) + FOLLOW
     }
 
-    /// The first node that runs and does not have a block yet.
+    /// The first honest node that runs and does not have a block yet.
     fn behind(&self, height: u64) -> Option<u16> {
-        let behind = |place: &super::place::Place| !place.silent && place.told < height;
+        let behind = |place: &super::place::Place| !place.silent && !place.lies && place.told < height;
         self.places.iter().zip(0..).find_map(|(place, seat)| behind(place).then_some(seat))
+    }
+
+    /// A liar that showed honest nodes two faces, and an honest node that runs and has no proof of it.
+    fn unnamed(&self) -> Option<(u16, u16)> {
+        let honest = self.places.iter().zip(0..).filter(|(place, _)| place.machine.is_some() && !place.lies);
+        let honest: Vec<u16> = honest.map(|(_, seat)| seat).collect();
+        self.checks.unnamed(&honest)
     }
 
     /// The verdict, and the reason unless it is [`Verdict::Agreed`].
     pub fn verdict(&self) -> (Verdict, Option<String>) {
         if let Some((at, violation)) = &self.violation {
             let (checker, words) = (violation.checker, &violation.words);
-            let words = format!("after {:.3} s: {words} ({checker})", *at as f64 / SECOND as f64);
+            let mut words = format!("after {:.3} s: {words} ({checker})", *at as f64 / SECOND as f64);
+            let proven: Vec<String> =
+                self.checks.proven().iter().map(|(node, kind)| format!("node {node} ({kind})")).collect();
+            if !proven.is_empty() {
+                words.push_str(&format!(
+                    "; what honest nodes have on disk proves that {} lied",
+                    proven.join(", ")
+                ));
+            }
             return (Verdict::Diverged, Some(words));
         }
         let Some((when, height)) = self.stats.resumed else {
@@ -81,9 +99,14 @@ impl World {
             let words = format!("after the last fault it took {late:.1} s until something new settled");
             return (Verdict::NoProgress, Some(words));
         }
-        match self.behind(height) {
-            None => (Verdict::Agreed, None),
-            Some(seat) => {
+        match (self.behind(height), self.unnamed()) {
+            (None, None) => (Verdict::Agreed, None),
+            (None, Some((liar, seat))) => {
+                let words =
+                    format!("node {liar} showed two faces, and node {seat} has no proof of it (faces)");
+                (Verdict::Diverged, Some(words))
+            }
+            (Some(seat), _) => {
                 let place = &self.places[usize::from(seat)];
                 let words = format!(
                     "the chain goes on, but node {seat} stays at block {} of {}: {:?}",

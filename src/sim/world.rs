@@ -4,18 +4,21 @@
 use super::check::{Checks, Violation};
 use super::clients::{self, Clients};
 use super::config::{Crypto, SimConfig, SimError};
+use super::lies::{self, Hand, Liar};
 use super::net::Network;
 use super::place::Place;
 use super::plan::{Plan, What};
 use super::queue::{Event, EventQueue, MS, Nanos};
 use super::random::{bytes, draw};
+use super::report::Conviction;
 use super::stats::Stats;
 use super::trace::Trace;
 use super::work::Verdicts;
 use crate::crypto::{SigningKey, public_key, signing_key_from_seed};
 use crate::node::Input;
-use crate::types::{AccountNumber, Genesis, Key, Rules, SeatInfo};
+use crate::types::{AccountNumber, Genesis, Key, Rules, Seat, SeatInfo};
 use crate::wire::chain_id;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +40,10 @@ pub struct World {
     pub(super) plan: Plan,
     pub(super) genesis: Arc<Genesis>,
     pub(super) keys: Vec<SigningKey>,
+    /// Those of the seats in order, then those of twins' copies.
     pub(super) places: Vec<Place>,
+    /// The layers of those who lie, by place.
+    pub(super) liars: BTreeMap<u16, Liar>,
     pub(super) network: Network,
     pub(super) clients: Clients,
     pub(super) queue: EventQueue,
@@ -49,6 +55,8 @@ pub struct World {
     pub(super) violation: Option<(Nanos, Violation)>,
     pub(super) trace: Trace,
     pub(super) stats: Stats,
+    /// Who was convicted first by whom.
+    pub(super) convictions: Vec<Conviction>,
 }
 
 /// Why a run was left before its end.
@@ -63,7 +71,8 @@ impl World {
     pub fn new(plan: Plan) -> Result<World, SimError> {
         plan.check()?;
         let config = &plan.config;
-        let network = Network::new(config)?;
+        let copies: Vec<u16> = lies::copies(&plan).into_iter().map(|(_, seat)| seat).collect();
+        let network = Network::new(config, &copies)?;
         let account_keys = clients::keys(config);
         let keys: Vec<_> = (0..config.nodes)
             .map(|seat| signing_key_from_seed(bytes(config.seed, SEAT_KEY, seat.into())))
@@ -71,15 +80,27 @@ impl World {
         let genesis = genesis(config, &network, &keys, &account_keys);
         genesis.check().map_err(|error| SimError::Genesis(error.to_string()))?;
         let chain = chain_id(&genesis);
-        let silent = plan.silent();
-        let places =
-            (0..config.nodes).map(|seat| Place::new(config, chain.0, silent.contains(&seat))).collect();
+        let seats: Vec<u16> = (0..config.nodes).chain(copies).collect();
+        let (silent, liars) = (plan.silent(), plan.liars());
+        let place = |&seat: &u16| Place {
+            silent: silent.contains(&seat),
+            lies: liars.contains(&seat),
+            ..Place::new(config, chain.0, seat, seats.len())
+        };
+        let places: Vec<Place> = seats.iter().map(place).collect();
+        let genesis = Arc::new(genesis);
+        let layer = |(place, &seat): (u16, &u16)| {
+            let key = keys[usize::from(seat)].clone();
+            let hand = Hand { seat: Seat(seat), key, chain, genesis: genesis.clone(), seed: config.seed };
+            liars.contains(&seat).then(|| (place, Liar::new(hand)))
+        };
         let mut world = World {
-            clients: Clients::new(config, chain, &genesis.rules, account_keys),
-            checks: Checks::new(&genesis),
+            clients: Clients::new(config, chain, &genesis.rules, account_keys, !liars.is_empty()),
+            checks: Checks::new(&genesis, &liars),
+            liars: (0..).zip(&seats).filter_map(layer).collect(),
             verdicts: Verdicts::new(config.crypto),
             stats: Stats::new(config, plan.healed()),
-            genesis: Arc::new(genesis),
+            genesis,
             keys,
             places,
             network,
@@ -88,8 +109,11 @@ impl World {
             active: Vec::new(),
             violation: None,
             trace: Trace::default(),
+            convictions: Vec::new(),
             plan,
         };
+        let nodes = usize::from(world.plan.config.nodes);
+        world.places[nodes..].iter_mut().for_each(|copy| copy.down_until = Nanos::MAX);
         world.begin();
         Ok(world)
     }
@@ -169,6 +193,11 @@ impl World {
                     self.crash_by(seat, fault);
                 }
             }
+            Event::Late { seat, life, letter } => {
+                if self.places[usize::from(seat)].life == life {
+                    self.post(seat, letter, now);
+                }
+            }
             Event::Copy { fault } => self.copy_directory(fault),
             Event::Sample => self.sample(),
         }
@@ -204,7 +233,7 @@ impl World {
 
     /// The nodes that run, ascending.
     pub(super) fn running(&self) -> Vec<u16> {
-        let places = self.places.iter().zip(0..);
+        let places = self.places.iter().zip(0..self.plan.config.nodes);
         places.filter_map(|(place, seat)| place.machine.as_ref().map(|_| seat)).collect()
     }
 
@@ -235,7 +264,7 @@ impl World {
 
     fn check_memory(&mut self, seat: u16) -> Result<(), String> {
         let place = &mut self.places[usize::from(seat)];
-        let Some((node, shared)) = &place.machine else { return Ok(()) };
+        let Some((node, shared)) = place.machine.as_ref().filter(|_| !place.lies) else { return Ok(()) };
         place.progress = node.progress();
         let waiting = shared.mempool.len();
         let holds = super::check::memory::Holds {

@@ -62,6 +62,40 @@ fn junk(consensus: &mut Consensus, rounds: std::ops::Range<u64>, author: u16, fa
 }
 
 #[test]
+fn what_would_be_dropped_is_known_beforehand() {
+    let (mut consensus, all) = grown(6);
+    let nobody = |round| VertexRef { round: Round(round), author: Seat(0), id: VertexId([0xee; 32]) };
+    let orphan = |round| {
+        vertex(
+            (round, 3, 8),
+            &[0, 1, 2].map(|a| VertexRef { author: Seat(a), ..nobody(round - 1) }),
+            &[],
+            Vec::new(),
+        )
+    };
+    assert!(consensus.dag().would_keep(&orphan(60)));
+    junk(&mut consensus, 8..8 + SPACE, 3, 9);
+    // The space is full: what lies above is dropped, and what lies below takes the place of the highest.
+    for (round, kept) in [(60, false), (7, true)] {
+        assert_eq!(consensus.dag().would_keep(&orphan(round)), kept);
+        assert_eq!(consensus.insert(orphan(round)) != Insert::Dropped, kept);
+    }
+    // What need not wait needs no room, and what an honest vertex needs has that one's.
+    let next = vertex((7, 3, 0), &refs(&all[5]), &[], Vec::new());
+    assert!(consensus.dag().would_keep(&next));
+    let demanded = orphan(60);
+    let child = vertex(
+        (61, 1, 0),
+        &[0, 1, 3]
+            .map(|a| if a == 3 { demanded.reference() } else { VertexRef { author: Seat(a), ..nobody(60) } }),
+        &[],
+        Vec::new(),
+    );
+    assert!(matches!(consensus.insert(child), Insert::Waiting { .. }));
+    assert!(consensus.dag().would_keep(&demanded));
+}
+
+#[test]
 fn what_an_honest_vertex_needs_is_taken_though_its_author_filled_its_own_space() {
     let (mut consensus, all) = grown(6);
     junk(&mut consensus, 7..40, 3, 9);

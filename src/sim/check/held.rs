@@ -73,6 +73,19 @@ impl HeldCheck {
         Ok(())
     }
 
+    /// An honest node took a vertex of a liar into its log: what it says may count.
+    pub fn liar(&mut self, vertex: &SignedVertex) {
+        for ack in vertex.vertex.acks.iter().filter(|ack| !self.settled.contains(&ack.batch.id)) {
+            let known = self.batches.entry(ack.batch.id).or_default();
+            if ack.verdict != Verdict::Invalid {
+                known.held.insert(vertex.vertex.author);
+            }
+            if ack.verdict == Verdict::Valid {
+                known.valid.insert(vertex.vertex.author);
+            }
+        }
+    }
+
     /// The first node wrote this block.
     ///
     /// # Errors

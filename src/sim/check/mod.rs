@@ -8,12 +8,17 @@
 //! | [`rows`] | every block's rows replayed on a plain model: each nonce once, the outcome codes, the root of the table at checkpoints, constant supply |
 //! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants; nobody acks what its disk may lose |
 //! | [`slots`] | never two vertices of one author and round, or two batches of one author and number |
+//! | [`faces`] | evidence names liars only; whoever showed two faces is named; who is proven to lie is not helped any more |
 //! | [`memory`] | whatever waits stays under its bound |
+//!
+//! They look at honest nodes only: what a liar has or says proves nothing. Of its acks they count whatever honest nodes took
+//! into their logs, once for each vertex; a settled batch is wanted on as many honest disks as if it had acked for nothing.
 //!
 //! Progress after the faults is judged at the end of a run ([`super::verdict`]).
 
 pub mod certified;
 pub mod chain;
+pub mod faces;
 pub mod held;
 pub mod memory;
 pub mod rows;
@@ -23,8 +28,8 @@ pub mod slots;
 mod tests;
 
 use crate::store::RecordKind;
-use crate::types::{Block, Genesis};
-use crate::wire::{Batch, SignedVertex};
+use crate::types::{Block, Genesis, Seat};
+use crate::wire::{Batch, Evidence, SignedVertex};
 use bytes::Bytes;
 
 /// A rule that was broken.
@@ -43,6 +48,8 @@ pub struct Checks {
     rows: rows::RowsCheck,
     held: held::HeldCheck,
     slots: slots::SlotsCheck,
+    nodes: usize,
+    faces: faces::FacesCheck,
 }
 
 /// A block that no node had before, and what its rows used.
@@ -56,19 +63,29 @@ pub struct NewBlock {
 }
 
 impl Checks {
-    /// Checkers at the genesis.
-    pub fn new(genesis: &Genesis) -> Checks {
+    /// Checkers at the genesis of a world with these liars.
+    pub fn new(genesis: &Genesis, liars: &[u16]) -> Checks {
         Checks {
             chain: chain::ChainCheck::new(genesis),
             certified: certified::CertifiedCheck::new(genesis),
-            rows: rows::RowsCheck::new(genesis),
+            rows: rows::RowsCheck::new(genesis, liars),
             held: held::HeldCheck::new(genesis),
             slots: slots::SlotsCheck::default(),
+            nodes: genesis.seats.len(),
+            faces: faces::FacesCheck::new(genesis, liars),
         }
+    }
+
+    /// Whether what stands or happens at a place counts: it is one of an honest seat.
+    fn counts(&self, place: u16) -> bool {
+        usize::from(place) < self.nodes && !self.faces.lies(Seat(place))
     }
 
     /// A node sends a vertex, its own or another's.
     pub fn vertex_sent(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), Violation> {
+        if !self.counts(node) || self.faces.lies(vertex.vertex.author) {
+            return Ok(());
+        }
         if self.slots.vertex(node, vertex).map_err(as_violation("slots"))? {
             self.held.vertex(vertex).map_err(as_violation("held"))?;
             self.certified.vertex(vertex, &self.chain).map_err(as_violation("certified"))?;
@@ -78,6 +95,9 @@ impl Checks {
 
     /// A node sends a batch, its own or another's.
     pub fn batch_sent(&mut self, node: u16, batch: &Batch) -> Result<(), Violation> {
+        if !self.counts(node) || self.faces.lies(batch.header.author) {
+            return Ok(());
+        }
         self.slots.batch(node, batch).map_err(as_violation("slots"))
     }
 
@@ -88,12 +108,20 @@ impl Checks {
         kind: RecordKind,
         bytes: &Bytes,
     ) -> Result<Option<NewBlock>, Violation> {
+        if !self.counts(node) {
+            return Ok(None);
+        }
         match kind {
             RecordKind::Batch => {
-                self.rows.batch(bytes);
+                if let Some(batch) = self.rows.batch(bytes)
+                    && self.faces.lies(batch.header.author)
+                {
+                    self.faces.batch(node, &batch).map_err(as_violation("faces"))?;
+                }
                 Ok(None)
             }
-            RecordKind::Vertex | RecordKind::Evidence | RecordKind::Settlement => Ok(None),
+            RecordKind::Vertex => self.vertex_written(node, bytes).map(|()| None),
+            RecordKind::Evidence | RecordKind::Settlement => Ok(None),
             RecordKind::Certificate => {
                 let checked = self.certified.certificate(node, bytes, &self.chain);
                 checked.map(|()| None).map_err(as_violation("certified"))
@@ -109,6 +137,45 @@ impl Checks {
         }
     }
 
+    fn vertex_written(&mut self, node: u16, bytes: &Bytes) -> Result<(), Violation> {
+        let author = vertex_author(bytes);
+        let (own, lies) = (author == Some(Seat(node)), author.is_some_and(|author| self.faces.lies(author)));
+        if !own && !lies {
+            return Ok(());
+        }
+        let Ok(vertex) = SignedVertex::decode(bytes.clone()) else { return Ok(()) };
+        if lies {
+            self.held.liar(&vertex);
+            return self.faces.vertex(node, &vertex).map_err(as_violation("faces"));
+        }
+        // One that was said before is not made now: peers gave it back.
+        if self.slots.has(&vertex) {
+            Ok(())
+        } else {
+            self.faces.made(node, &vertex).map_err(as_violation("faces"))
+        }
+    }
+
+    /// A node starts, and its log holds proofs against these.
+    pub fn starts(&mut self, node: u16, known: impl Iterator<Item = Seat>) {
+        self.faces.starts(node, known);
+    }
+
+    /// A node has proof against a seat.
+    pub fn convicted(&mut self, node: u16, evidence: &Evidence) -> Result<(), Violation> {
+        self.faces.convicted(node, evidence).map_err(as_violation("honesty"))
+    }
+
+    /// See [`faces::FacesCheck::unnamed`].
+    pub fn unnamed(&self, honest: &[u16]) -> Option<(u16, u16)> {
+        self.faces.unnamed(honest)
+    }
+
+    /// See [`faces::FacesCheck::proven`].
+    pub fn proven(&self) -> Vec<(u16, &'static str)> {
+        self.faces.proven()
+    }
+
     /// A node's disk lost what was durable on it, or a part.
     pub fn disk_lost(&mut self, node: u16) {
         self.held.disk_lost(node);
@@ -116,6 +183,9 @@ impl Checks {
 
     /// A record is durable on a node's disk. An own vertex binds its author from then on, though it may never be sent.
     pub fn durable(&mut self, node: u16, kind: RecordKind, bytes: &Bytes) -> Result<(), Violation> {
+        if !self.counts(node) {
+            return Ok(());
+        }
         match kind {
             RecordKind::Batch => self.held.durable(node, bytes),
             RecordKind::Vertex => {
@@ -135,6 +205,12 @@ impl Checks {
     pub fn certified(&self) -> u64 {
         self.certified.certified
     }
+}
+
+/// Whose vertex some bytes are: what stands where its format says, without decoding the rest.
+fn vertex_author(bytes: &[u8]) -> Option<Seat> {
+    let author = bytes.get(13..15)?;
+    Some(Seat(u16::from_le_bytes([author[0], author[1]])))
 }
 
 fn as_violation(checker: &'static str) -> impl Fn(String) -> Violation {

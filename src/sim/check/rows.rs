@@ -1,7 +1,9 @@
-//! The rules of execution once more, as plainly as they can be written: a map of balances, a set of used nonces.
+//! The rules of execution once more, as plainly as they can be written: a map of balances, a set of used nonces. And no
+//! batch of a liar settles with a row whose signature does not hold, checked one by one.
 
-use crate::types::{BatchId, Block, Effect, Genesis, Kind, Outcome, RootKind};
-use crate::wire::{Batch, outcomes_hash};
+use crate::crypto::{PreparedKey, verify};
+use crate::types::{BatchId, Block, ChainId, Effect, Genesis, Kind, Outcome, RootKind};
+use crate::wire::{Batch, chain_id, outcomes_hash, transaction_digest};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -26,11 +28,15 @@ pub struct RowsCheck {
     batches: BTreeMap<BatchId, Bytes>,
     order: VecDeque<BatchId>,
     settled: BTreeSet<(u16, u64)>,
+    chain: ChainId,
+    /// The keys of the accounts, by number.
+    keys: BTreeMap<u32, [u8; 32]>,
+    liars: BTreeSet<u16>,
 }
 
 impl RowsCheck {
-    /// The model at the genesis.
-    pub fn new(genesis: &Genesis) -> RowsCheck {
+    /// The model at the genesis of a world with these liars.
+    pub fn new(genesis: &Genesis, liars: &[u16]) -> RowsCheck {
         let mut accounts = BTreeMap::new();
         let mut numbers = BTreeMap::new();
         for (account, number) in genesis.accounts.iter().zip(1..) {
@@ -39,6 +45,9 @@ impl RowsCheck {
         }
         RowsCheck {
             supply: genesis.accounts.iter().map(|account| u128::from(account.balance)).sum(),
+            chain: chain_id(genesis),
+            keys: numbers.iter().map(|(key, number)| (*number, *key)).collect(),
+            liars: liars.iter().copied().collect(),
             accounts,
             numbers,
             fee_accounts: genesis.seats.iter().map(|seat| seat.fee_account.0).collect(),
@@ -48,10 +57,10 @@ impl RowsCheck {
         }
     }
 
-    /// Some node wrote a batch.
-    pub fn batch(&mut self, bytes: &Bytes) {
-        if let Ok(batch) = Batch::decode(bytes.clone())
-            && !self.settled.contains(&(batch.header.author.0, batch.header.sequence.0))
+    /// An honest node wrote a batch; returns it.
+    pub fn batch(&mut self, bytes: &Bytes) -> Option<Batch> {
+        let batch = Batch::decode(bytes.clone()).ok()?;
+        if !self.settled.contains(&(batch.header.author.0, batch.header.sequence.0))
             && self.batches.insert(batch.id, bytes.clone()).is_none()
         {
             self.order.push_back(batch.id);
@@ -61,6 +70,26 @@ impl RowsCheck {
                 self.batches.remove(&oldest);
             }
         }
+        Some(batch)
+    }
+
+    /// Every signature in a batch holds.
+    fn is_signed(&self, height: u64, batch: &Batch) -> Result<(), String> {
+        for (row, number) in batch.rows().iter().zip(0..) {
+            let from = self.keys.get(&row.effect.from.get());
+            let to = row.key.or_else(|| self.keys.get(&row.effect.to.get()));
+            let holds = from.zip(to).is_some_and(|(from, to)| {
+                let digest = transaction_digest(&self.chain, row.effect, from, to);
+                PreparedKey::new(from).is_some_and(|key| verify(&key, &digest, &row.witness.0))
+            });
+            if !holds {
+                let (author, sequence) = (batch.header.author, batch.header.sequence);
+                return Err(format!(
+                    "block {height} settles batch {sequence} of node {author}, whose row {number} has a forged signature"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Executes the next block; account and nonce of every row that used one, and how many rows moved something.
@@ -84,6 +113,9 @@ impl RowsCheck {
                 format!("block {height} settles batch {sequence} of node {author}, which nobody wrote")
             })?;
             let batch = Batch::decode(bytes).map_err(|error| format!("a batch that was written: {error}"))?;
+            if self.liars.contains(&settled.author.0) {
+                self.is_signed(height, &batch)?;
+            }
             let mut fees = 0;
             for row in batch.rows().iter() {
                 let to = row.effect.to.get();
@@ -109,6 +141,7 @@ impl RowsCheck {
             let number = self.accounts.len() as u32 + 1;
             self.accounts.insert(number, Account::default());
             self.numbers.insert(key, number);
+            self.keys.insert(number, key);
         }
         for (to, amount) in credits {
             let account = self.accounts.get_mut(&to).ok_or("a credit to no account")?;

@@ -32,6 +32,12 @@ impl SlotsCheck {
         }
     }
 
+    /// Whether this vertex was seen.
+    pub fn has(&self, vertex: &SignedVertex) -> bool {
+        let slot = (vertex.vertex.author.0, vertex.vertex.round.0);
+        self.vertices.get(&slot) == Some(&vertex.id)
+    }
+
     /// A node sends a batch.
     ///
     /// # Errors

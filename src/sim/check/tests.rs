@@ -120,7 +120,7 @@ fn outcomes_that_the_plain_model_does_not_give_are_caught() {
     let known: Vec<Outcome> = outcomes[..effects.len()].to_vec();
     let start = BlockHash(chain_id(&genesis()).0);
     let run = |block: &Block| {
-        let mut check = rows::RowsCheck::new(&genesis());
+        let mut check = rows::RowsCheck::new(&genesis(), &[]);
         check.batch(batch.bytes());
         check.block(block)
     };
@@ -140,7 +140,7 @@ fn outcomes_that_the_plain_model_does_not_give_are_caught() {
     let mut table = ledger.read(<[_]>::to_vec);
     table[4].balance += 1;
     assert!(run(&with(Ledger::new(table).root())).unwrap_err().contains("another root"));
-    let unseen = rows::RowsCheck::new(&genesis()).block(&good).unwrap_err();
+    let unseen = rows::RowsCheck::new(&genesis(), &[]).block(&good).unwrap_err();
     assert!(unseen.contains("which nobody wrote"), "{unseen}");
 }
 
@@ -208,7 +208,7 @@ fn what_an_author_wrote_and_never_sent_counts_as_said() {
     let acked = batch(0, 1, &[Effect::transfer(2, 3, 1, 1, 1)]);
     let ack = Ack { batch: acked.reference(), verdict: Verdict::Held };
     let (first, second) = (vertex(1, 7, vec![]), vertex(1, 7, vec![ack]));
-    let mut checks = Checks::new(&genesis());
+    let mut checks = Checks::new(&genesis(), &[]);
     assert_eq!(checks.durable(1, RecordKind::Batch, acked.bytes()), Ok(()));
     assert_eq!(checks.durable(1, RecordKind::Vertex, &first.bytes), Ok(()));
     assert_eq!(

@@ -1,0 +1,147 @@
+//! Whoever lies and can be caught is named, and nobody else.
+//!
+//! - Evidence names liars of the plan only. An honest node's key is safe even where the node forgets: as long as at most `f`
+//!   forget or lie, a start signs nothing twice ([`crate::node`]). Beyond that bound, or where nobody heard what was signed
+//!   since a copy was made, it may sign twice, and the checker of slots says so before any evidence does.
+//! - A liar of which honest nodes took two vertices of one round into their logs, or two batches of one sequence, showed two
+//!   faces to those who can compare: in the end every honest node that runs has proof against it.
+//! - Who has proof against a seat makes no vertex any more that acks a batch of it.
+
+use crate::crypto::{PreparedKey, verify};
+use crate::types::{BatchId, Genesis, Round, Seat, Sequence, Verdict, VertexId};
+use crate::wire::{Batch, Evidence, SignedVertex, chain_id};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is proven of a liar with two vertices.
+const TWO_VERTICES: &str = "two vertices of one round";
+/// The same with two batches.
+const TWO_BATCHES: &str = "two batches of one sequence";
+
+/// Who showed what, and who knows it.
+pub struct FacesCheck {
+    chain: crate::types::ChainId,
+    keys: Vec<Option<PreparedKey>>,
+    liars: BTreeSet<u16>,
+    vertices: BTreeMap<(u16, Round), VertexId>,
+    batches: BTreeMap<(u16, Sequence), BatchId>,
+    /// Who is two-faced, by what honest nodes took.
+    two_faced: BTreeMap<u16, &'static str>,
+    /// By node: against whom it has proof.
+    proofs: BTreeMap<u16, BTreeSet<u16>>,
+}
+
+impl FacesCheck {
+    /// Nobody has lied yet.
+    pub fn new(genesis: &Genesis, liars: &[u16]) -> FacesCheck {
+        let (vertices, batches, two_faced, proofs) = Default::default();
+        FacesCheck {
+            chain: chain_id(genesis),
+            keys: genesis.seats.iter().map(|seat| PreparedKey::new(&seat.key.0)).collect(),
+            liars: liars.iter().copied().collect(),
+            vertices,
+            batches,
+            two_faced,
+            proofs,
+        }
+    }
+
+    /// Whether a seat lies at some time.
+    pub fn lies(&self, seat: Seat) -> bool {
+        self.liars.contains(&seat.0)
+    }
+
+    /// An honest node took a vertex of a liar into its log.
+    ///
+    /// # Errors
+    /// The liar did not sign it.
+    pub fn vertex(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), String> {
+        let (author, round) = (vertex.vertex.author, vertex.vertex.round);
+        match self.vertices.entry((author.0, round)) {
+            Entry::Occupied(first) if *first.get() == vertex.id => return Ok(()),
+            Entry::Occupied(_) => _ = self.two_faced.entry(author.0).or_insert(TWO_VERTICES),
+            Entry::Vacant(entry) => _ = entry.insert(vertex.id),
+        }
+        self.signed(author, &vertex.digest(&self.chain), &vertex.signature, || {
+            format!("node {node} takes a vertex of round {round} that node {author} did not sign")
+        })
+    }
+
+    /// An honest node took a batch of a liar into its log.
+    ///
+    /// # Errors
+    /// The liar did not sign it.
+    pub fn batch(&mut self, node: u16, batch: &Batch) -> Result<(), String> {
+        let (author, sequence) = (batch.header.author, batch.header.sequence);
+        match self.batches.entry((author.0, sequence)) {
+            Entry::Occupied(first) if *first.get() == batch.id => return Ok(()),
+            Entry::Occupied(_) => _ = self.two_faced.entry(author.0).or_insert(TWO_BATCHES),
+            Entry::Vacant(entry) => _ = entry.insert(batch.id),
+        }
+        self.signed(author, &batch.digest(&self.chain), &batch.header.signature, || {
+            format!("node {node} takes a batch {sequence} that node {author} did not sign")
+        })
+    }
+
+    fn signed(
+        &self,
+        seat: Seat,
+        digest: &[u8; 32],
+        signature: &[u8; 64],
+        words: impl FnOnce() -> String,
+    ) -> Result<(), String> {
+        let key = self.keys.get(seat.index()).and_then(Option::as_ref);
+        if key.is_some_and(|key| verify(key, digest, signature)) { Ok(()) } else { Err(words()) }
+    }
+
+    /// A node starts with proofs from its log.
+    pub fn starts(&mut self, node: u16, known: impl Iterator<Item = Seat>) {
+        self.proofs.insert(node, known.map(|seat| seat.0).collect());
+    }
+
+    /// A node has proof against a seat.
+    ///
+    /// # Errors
+    /// The seat is honest.
+    pub fn convicted(&mut self, node: u16, evidence: &Evidence) -> Result<(), String> {
+        let accused = evidence.accused();
+        self.proofs.entry(node).or_default().insert(accused.0);
+        match self.lies(accused) {
+            true => Ok(()),
+            false => {
+                Err(format!("node {node} convicts node {accused} of {}, but it is honest", evidence.words()))
+            }
+        }
+    }
+
+    /// A node makes a vertex.
+    ///
+    /// # Errors
+    /// It acks a batch of a seat against which it has proof.
+    pub fn made(&self, node: u16, vertex: &SignedVertex) -> Result<(), String> {
+        let Some(proofs) = self.proofs.get(&node) else { return Ok(()) };
+        let helps = |ack: &&crate::types::Ack| {
+            ack.verdict != Verdict::Invalid && proofs.contains(&ack.batch.author.0)
+        };
+        match vertex.vertex.acks.iter().find(helps) {
+            None => Ok(()),
+            Some(ack) => {
+                let (author, sequence) = (ack.batch.author, ack.batch.sequence);
+                Err(format!("node {node} acks batch {sequence} of node {author}, against which it has proof"))
+            }
+        }
+    }
+
+    /// A liar that honest nodes took two faces of, and one of these nodes without proof of it.
+    pub fn unnamed(&self, honest: &[u16]) -> Option<(u16, u16)> {
+        let lacks =
+            |node: &u16, liar: u16| self.proofs.get(node).is_none_or(|proofs| !proofs.contains(&liar));
+        let mut liars = self.two_faced.keys();
+        liars.find_map(|&liar| honest.iter().find(|node| lacks(node, liar)).map(|&node| (liar, node)))
+    }
+
+    /// Who is proven to lie by all that honest nodes have on disk, and how.
+    pub fn proven(&self) -> Vec<(u16, &'static str)> {
+        self.two_faced.iter().map(|(seat, kind)| (*seat, *kind)).collect()
+    }
+}

@@ -1,0 +1,200 @@
+//! Each lie in a short world of four, whose last node tells it for the first two seconds. Each test says which line of
+//! defence it would find missing; that the lie was told at all, the report shows.
+
+use super::*;
+use crate::sim::world::World;
+use crate::sim::{Crypto, Fault, PLAN_VERSION, Plan, RunReport, SimConfig, Verdict, What, run};
+
+const LIAR: u16 = 3;
+
+fn world(nodes: u16, seed: u64) -> SimConfig {
+    let crypto = Crypto::Cached;
+    SimConfig { nodes, seed, duration_ms: 4_000, load: 100, accounts: 40, crypto, ..SimConfig::default() }
+}
+
+fn lying(lie: Lie) -> Fault {
+    Fault { at_us: 0, for_us: 2_000_000, what: What::Liar { node: LIAR, lie } }
+}
+
+fn plan(faults: Vec<Fault>) -> Plan {
+    let plan = Plan { version: PLAN_VERSION, config: world(4, 7), faults };
+    plan.check().expect("it can be played");
+    plan
+}
+
+/// Plays it; the others agree and go on, and the liar is convicted of this, or of nothing.
+fn play(faults: Vec<Fault>, of: Option<&str>) -> RunReport {
+    let story = format!("{faults:?}");
+    let report = run(plan(faults), &|_| false).expect("it is played to its end");
+    assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "{story}");
+    let convicted: Vec<_> = report.convicted.iter().map(|c| (c.node, c.kind)).collect();
+    assert_eq!(convicted, of.map(|kind| (LIAR, kind)).into_iter().collect::<Vec<_>>(), "{story}");
+    assert_eq!((&report.liars[..], report.beyond), (&[LIAR][..], false));
+    assert!(report.settled > 200 && report.height > 60, "{story}: {report:?}");
+    report
+}
+
+/// Plays two seconds of it, for a look at the world as it is then.
+fn stop(faults: Vec<Fault>) -> World {
+    let mut world = World::new(plan(faults)).expect("it can be played");
+    world.run(&|now| now.as_millis() >= 1_900).expect_err("it was stopped");
+    world
+}
+
+const TWO_VERTICES: Option<&str> = Some("two vertices of one round");
+
+#[test]
+fn twins_are_named() {
+    // Evidence of two vertices, spread to all; and a decision rule that bears one seat that votes for two leaders.
+    play(vec![lying(Lie::Twins { peers: vec![] })], TWO_VERTICES);
+}
+
+#[test]
+fn two_vertices_are_named_wherever_the_second_is_shown() {
+    // The twin that an honest vertex names is fetched by who was shown the other; both are compared; of twins one is output.
+    for to in [vec![0], vec![0, 1]] {
+        play(vec![lying(Lie::TwoVertices { to, chain: false })], TWO_VERTICES);
+    }
+}
+
+#[test]
+fn a_second_chain_that_nobody_serves_is_fetched_from_who_was_shown_it() {
+    // A demand goes on from what an honest vertex names to all that lies below it.
+    for to in [vec![0], vec![1, 2]] {
+        play(vec![lying(Lie::TwoVertices { to, chain: true })], TWO_VERTICES);
+    }
+}
+
+#[test]
+fn two_batches_of_one_sequence_are_named_and_one_of_them_settles_at_most() {
+    // The first id that a validator acks in a slot is the only one that counts; the other one is fetched, and compared.
+    for to in [vec![0], vec![0, 1]] {
+        play(vec![lying(Lie::TwoBatches { to })], Some("two batches of one sequence"));
+    }
+}
+
+#[test]
+fn two_votes_on_a_checkpoint_are_named_and_certify_nothing_false() {
+    // The first vote of a seat counts; f + 1 others have to contradict a node before it stops.
+    play(vec![lying(Lie::TwoVotes)], Some("two votes for one checkpoint"));
+}
+
+#[test]
+fn a_batch_that_few_were_sent_is_fetched_or_dies_and_its_rows_travel_through_others() {
+    // What f + 1 ack is fetched from them. What nobody but its author has cannot settle, and blocks nothing.
+    let shown_to_two = play(vec![lying(Lie::Withhold { from: vec![0] })], None);
+    assert_eq!(shown_to_two.repeated, 0, "all settle");
+    let shown_to_nobody = play(vec![lying(Lie::Withhold { from: vec![0, 1, 2] })], None);
+    assert!(shown_to_nobody.repeated > 0, "what was kept back is sent again");
+}
+
+#[test]
+fn acks_of_what_was_never_held_do_not_keep_others_from_getting_it() {
+    // A node that nothing reaches of what another writes fetches from all who ack, not from one of them.
+    let lost = What::Loss { from: Some(1), to: Some(0), per_mille: 1000 };
+    let lost = Fault { at_us: 0, for_us: 2_000_000, what: lost };
+    let mut world = stop(vec![lying(Lie::BlindAcks), lost.clone()]);
+    let behind = world.places[1].told - world.places[0].told;
+    assert!(world.places[0].told > 10, "{} and {behind} behind", world.places[0].told);
+    assert_eq!(world.report_now().convicted, []);
+    play(vec![lying(Lie::BlindAcks), lost], None);
+}
+
+#[test]
+fn forged_rows_never_settle_and_convict_who_sealed_them() {
+    // f + 1 check every row: two of four, of whom the author is one.
+    play(vec![lying(Lie::ForgedRows)], Some("a batch with a bad row"));
+    // Nor where the liar says of everything that it is valid.
+    play(vec![lying(Lie::ForgedRows), lying(Lie::BlindAcks)], Some("a batch with a bad row"));
+}
+
+#[test]
+fn a_false_accusation_convicts_the_accuser_and_a_bare_one_is_nothing() {
+    // Whoever reads an accusation checks the one row; Invalid neither counts nor bars.
+    play(vec![lying(Lie::FalseAccusation { proof: true })], Some("a false accusation"));
+    play(vec![lying(Lie::FalseAccusation { proof: false })], None);
+}
+
+#[test]
+fn bad_vertices_of_every_kind_are_refused_and_do_not_keep_the_good_ones_out() {
+    // Form before anything else; a parent that does not exist keeps only its own author's vertex waiting.
+    for instead in [false, true] {
+        let report = play(vec![lying(Lie::BadVertices { instead })], TWO_VERTICES);
+        assert!(report.places[usize::from(LIAR)].round > 100, "it took part: {report:?}");
+    }
+    let world = stop(vec![lying(Lie::BadVertices { instead: false })]);
+    let refused: u64 = world.places[..3].iter().map(|place| place.tally.accusations).sum();
+    assert!(refused > 10, "{refused} refused");
+}
+
+#[test]
+fn a_leader_that_keeps_its_vertex_back_is_skipped_and_gives_way() {
+    // The wait for a leader ends, and who was skipped leads less and less often.
+    for (from, late_us) in [(vec![0, 1, 2], 0), (vec![0, 1, 2], 150_000), (vec![0, 1], 0)] {
+        let calm = play(vec![lying(Lie::Withhold { from: vec![] })], None);
+        let report = play(vec![lying(Lie::SilentLeader { from, late_us })], None);
+        assert!(report.height * 2 > calm.height, "{} of {} blocks", report.height, calm.height);
+    }
+}
+
+#[test]
+fn a_flood_waits_in_its_author_s_space_only() {
+    // What waits is bounded for each author, and what would be dropped is not checked: else a flood of a liar's good
+    // signatures takes all the time of the others' loops. The checker of memory looks ten times a second.
+    let world = stop(vec![lying(Lie::Flood { each: 400 })]);
+    let waiting = |seat: usize| world.places[seat].progress.waiting_vertices;
+    assert!((0..3).all(|seat| waiting(seat) >= 50), "it came: {}", waiting(0));
+    let rounds = (0..3).map(|seat| world.places[seat].progress.round).min();
+    assert!(rounds > Some(40), "the others go on: {rounds:?}");
+    play(vec![lying(Lie::Flood { each: 20 })], TWO_VERTICES);
+}
+
+#[test]
+fn what_is_replayed_is_held_against_nobody_but_who_sent_it() {
+    // Signatures and roots cover every byte: a changed one is nobody's word, and ids make a repeated one no news.
+    let world = stop(vec![lying(Lie::Replay { each: 6 })]);
+    let refused: u64 = world.places[..3].iter().map(|place| place.tally.accusations).sum();
+    assert!(refused > 5, "{refused} refused");
+    play(vec![lying(Lie::Replay { each: 6 })], None);
+}
+
+#[test]
+fn a_lie_to_the_end_of_the_run_is_gone_on_beside() {
+    for kind in LIES {
+        let config = SimConfig { duration_ms: 3_000, ..world(4, 5) };
+        let plan = Plan { version: PLAN_VERSION, config, faults: Vec::new() }.with_liars(kind).unwrap();
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+        assert_eq!(plan.healed(), 0, "{kind}");
+        let report = run(plan, &|_| false).unwrap();
+        assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "{kind}");
+        assert!(report.settled > 100, "{kind}: {} settled", report.settled);
+    }
+    let calm = Plan { version: PLAN_VERSION, config: world(4, 5), faults: Vec::new() };
+    let error = calm.with_liars("white-lie").unwrap_err().to_string();
+    assert!(error.contains("white-lie") && error.contains("two-vertices"), "{error}");
+}
+
+#[test]
+fn drawn_liars_and_forgetful_ones_are_f_together() {
+    let kinds = crate::sim::Kinds::read(&["all".into()]).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..100 {
+        for nodes in [1, 4, 7, 10] {
+            let plan = Plan::draw(world(nodes, seed), &kinds);
+            plan.check().unwrap();
+            let f = (usize::from(nodes) - 1) / 3;
+            assert!(plan.faulty().len() <= f, "n={nodes} seed {seed}");
+            let lies = plan.liars();
+            assert!(plan.faulty().iter().all(|node| usize::from(*node) >= usize::from(nodes) - f));
+            for fault in &plan.faults {
+                if let What::Liar { lie, .. } = &fault.what {
+                    seen.insert(serde_json::to_value(lie).unwrap()["tells"].to_string());
+                }
+                let forgets = matches!(&fault.what, What::Amnesia { node, .. } if lies.contains(node));
+                assert!(!forgets, "n={nodes} seed {seed}: one cause for each seat");
+            }
+        }
+    }
+    assert_eq!(seen.len(), LIES.len(), "{seen:?}");
+}
