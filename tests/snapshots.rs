@@ -5,12 +5,19 @@ mod common;
 use bytes::Bytes;
 use common::{Pump, genesis, transfers};
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
-use throng::node::{Base, Node, NodeConfig, Shared};
-use throng::store::{Guard, RecordKind};
+use throng::audit::{AuditError, Fault, Options, Question, Shown, Verified, export_state, inspect, verify};
+use throng::node::snapshots::fate;
+use throng::node::{Base, Node, NodeConfig, Shared, Snapshots, TABLE_BYTES_MAX};
+use throng::store::{
+    Append, Errand, Guard, GuardState, Kept, Opened, RecordKind, Store, StoreConfig, StoreError,
+};
 use throng::types::{Account, Block, Height, Policy, Root, RootKind};
-use throng::wire::{decode_block, record_root};
+use throng::wire::{decode_block, encode_genesis, record_root};
 use zerocopy::IntoBytes;
 
 type Log = Vec<(RecordKind, Bytes)>;
@@ -71,7 +78,7 @@ fn state(node: &Node, shared: &Shared, checkpoint: u64) -> String {
 }
 
 fn replayed(pump: &Pump, seat: usize, log: &[(RecordKind, Bytes)], guard: Guard) -> (Node, Arc<Shared>) {
-    let guard = throng::store::GuardState::Intact(guard);
+    let guard = GuardState::Intact(guard);
     Node::open(pump.setup(seat), log.iter().cloned(), guard, pump.now).expect("the log replays")
 }
 
@@ -107,7 +114,7 @@ fn from_a_snapshot_at_any_checkpoint_the_rest_of_the_log_leads_to_the_same_state
                 };
                 let base = Base { block: bytes.clone(), record: record.clone(), table: table.clone() };
                 let state_of = |from: usize| {
-                    let guard = throng::store::GuardState::Intact(guard);
+                    let guard = GuardState::Intact(guard);
                     let rest = log[from..end].iter().cloned();
                     let opened = Node::open_on(pump.setup(0), base.clone(), rest, guard, pump.now);
                     let (node, shared) = opened.unwrap_or_else(|error| panic!("{height} to {end}: {error}"));
@@ -152,4 +159,227 @@ fn nodes_that_start_from_snapshots_and_prune_stay_with_the_others() {
         pump.assert_agreed();
         assert!(pump.misbehaved.is_empty() && pump.diverged.is_empty());
     }
+}
+
+/// A directory as the store writes it: small segments, the log of a node, its snapshots; pruned as far as these allow.
+fn written(pump: &mut Pump, seat: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = encode_genesis(&pump.genesis);
+    let mut store = Store::open(dir.path(), &genesis, &small()).unwrap().store;
+    let ((sender, told), (keeper, kept)) = (channel(), channel());
+    store.start_keeper(Box::new(move |done| keeper.send(done).unwrap_or_default())).unwrap();
+    store.start(Box::new(move |result| sender.send(result).unwrap_or_default())).unwrap();
+    let log = pump.log(seat).to_vec();
+    for (kind, bytes) in &log {
+        store
+            .append(vec![Append {
+                number: 0,
+                kind: *kind,
+                bytes: bytes.clone(),
+                guard: Some(pump_guard(pump, seat)),
+            }])
+            .unwrap();
+        told.recv().unwrap().unwrap();
+    }
+    let mut older = None;
+    for (height, bytes) in pump.snapshots(seat).clone() {
+        let (height, bytes) = (height.0, bytes.clone());
+        assert!(store.errand(Errand::Snapshot { height, bytes, kept: older }));
+        assert!(matches!(kept.recv().unwrap(), Kept::Snapshot { written: Ok(()), .. }));
+        older = Some(height);
+    }
+    let first = pump.snapshots(seat).keys().next().unwrap().0;
+    let leader = blocks(&log)[&first].1.leader.round;
+    assert!(store.errand(Errand::Prune(Box::new(fate(leader.back(pump.genesis.rules.depth))))));
+    let Kept::Pruned(pruned) = kept.recv().unwrap() else { panic!("a pruning") };
+    assert!(pruned.unwrap().segments > 3);
+    store.close().unwrap();
+    dir
+}
+
+fn pump_guard(pump: &Pump, seat: usize) -> Guard {
+    match pump.guard(seat, usize::MAX) {
+        GuardState::Intact(guard) => guard,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn small() -> StoreConfig {
+    StoreConfig { segment_bytes: 16 << 10, payload_bytes_max: 8 << 10, ..StoreConfig::default() }
+}
+
+/// What a start makes of a directory: the state, and the snapshots that it passed over.
+fn opened(pump: &Pump, dir: &Path) -> Result<(String, Vec<Height>), String> {
+    let Opened { records, guard, snapshots, store, .. } =
+        Store::open(dir, &encode_genesis(&pump.genesis), &small()).map_err(|error| error.to_string())?;
+    let read = |height: Height| Store::snapshot(dir, height.0, TABLE_BYTES_MAX).map_err(|e| e.to_string());
+    let newest = *snapshots.iter().rfind(|height| height.is_multiple_of(EVERY)).unwrap();
+    let snapshots = Snapshots { heights: snapshots.into_iter().map(Height).collect(), read: &read };
+    let opened = Node::open_newest(pump.setup(0), snapshots, records, guard, pump.now);
+    drop(store);
+    let (node, shared, refused) = opened.map_err(|error| error.to_string())?;
+    Ok((state(&node, &shared, newest), refused.into_iter().map(|refused| refused.height).collect()))
+}
+
+fn verified(dir: &Path) -> Verified {
+    verify(dir, &Options { from_height: 1, signatures: true, threads: 2 }, &|_, _| false).unwrap()
+}
+
+fn fault(dir: &Path) -> Fault {
+    verified(dir).fault.expect("something is wrong")
+}
+
+/// A pruned directory of a chain of four and the chain that it is of.
+fn pruned() -> (Pump, tempfile::TempDir) {
+    let mut pump = played(4, OFTEN, 200);
+    let dir = written(&mut pump, 0);
+    (pump, dir)
+}
+
+#[test]
+fn a_pruned_directory_is_good_shows_what_it_keeps_and_gives_the_same_state() {
+    let (mut pump, dir) = pruned();
+    let chain = pump.blocks(0);
+    let heights: Vec<u64> = pump.snapshots(0).keys().map(|height| height.0).collect();
+    let Verified { report, fault } = verified(dir.path());
+    assert_eq!(fault, None);
+    assert_eq!((report.height, report.began, report.snapshots), (chain.len() as u64, heights[0], 2));
+    assert_eq!(report.hash, chain.last().unwrap().to_string());
+    let (node, shared) = pump.open(0).unwrap();
+    assert_eq!(report.root, shared.ledger.root().to_string());
+    assert!(report.certified >= heights[0] && report.signatures.vertices == report.vertices, "{report:?}");
+    let (state_there, refused) = opened(&pump, dir.path()).unwrap();
+    assert_eq!((state_there, refused), (state(&node, &shared, heights[1]), Vec::new()));
+    let whole = pump.log(0).to_vec();
+    let (node, shared) = replayed(&pump, 0, &whole, pump_guard(&pump, 0));
+    assert_eq!(report.root, shared.ledger.root().to_string());
+    assert_eq!(node.tip().1, *chain.last().unwrap());
+
+    let ask = |question: Question| inspect(dir.path(), &question, &|_, _| false);
+    let Shown::Overview(overview) = ask(Question::Overview).unwrap() else { panic!("an overview") };
+    assert_eq!((overview.height, &overview.snapshots), (report.height, &heights));
+    assert!(overview.pruned > 50 && overview.segments[0].segment > 1);
+    // A block of a removed segment, one that is passed over, one that is replayed.
+    for height in [1, overview.pruned, overview.pruned + 1, heights[0], heights[0] + 1, report.height] {
+        let Shown::Block(block) = ask(Question::Height(height)).unwrap() else { panic!("a block") };
+        assert_eq!((block.height, block.hash), (height, chain[height as usize - 1].to_string()));
+        assert_eq!(block.at.file.to_str().unwrap().contains("pruned-"), height <= overview.pruned);
+        assert!(block.settled.iter().all(|batch| batch.rows.is_some() == (height > heights[0])));
+    }
+    assert!(matches!(ask(Question::Height(report.height + 1)), Err(AuditError::NotFound(_))));
+    let Shown::Segment(segment) = ask(Question::Segment(1)).unwrap() else { panic!("a segment") };
+    assert!(segment.records.iter().all(|record| record.kind == "block") && !segment.records.is_empty());
+    let Shown::Account(account) = ask(Question::Account(3)).unwrap() else { panic!("an account") };
+    assert_eq!((account.height, account.root), (report.height, report.root.clone()));
+    let old =
+        decode_block(&blocks(&whole).values().find(|(_, block, _)| !block.settled.is_empty()).unwrap().2)
+            .unwrap();
+    let gone = ask(Question::Batch(old.settled[0].id.to_string()));
+    assert!(gone.is_err_and(|error| error.to_string().contains("was removed")));
+    let file = dir.path().parent().unwrap().join(format!("state-{}", std::process::id()));
+    let exported = export_state(dir.path(), &file, &|_, _| false).unwrap();
+    assert_eq!(exported.root, report.root);
+    assert_eq!(blake3::hash(&fs::read(&file).unwrap()).to_hex().to_string(), report.root);
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_damaged_snapshot_is_named_and_the_one_before_it_does() {
+    let (mut pump, dir) = pruned();
+    let heights: Vec<u64> = pump.snapshots(0).keys().map(|height| height.0).collect();
+    let (sound, _) = opened(&pump, dir.path()).unwrap();
+    let path = |height: u64| Store::snapshot_path(dir.path(), height);
+    let whole: Vec<Vec<u8>> = heights.iter().map(|height| fs::read(path(*height)).unwrap()).collect();
+    let damaged: [&dyn Fn(&[u8]) -> Vec<u8>; 6] = [
+        &|whole| [&whole[..whole.len() - 1], &[whole[whole.len() - 1] ^ 1]].concat(),
+        &|whole| [&[whole[0] ^ 128], &whole[1..]].concat(),
+        &|whole| whole[..whole.len() / 2].to_vec(),
+        &|whole| whole[..64].to_vec(),
+        &|whole| [whole, &[0; 64]].concat(),
+        &|_| Vec::new(),
+    ];
+    for damage in damaged {
+        for (at, height) in heights.iter().enumerate() {
+            fs::write(path(*height), damage(&whole[at])).unwrap();
+            let found = fault(dir.path());
+            assert_eq!((&found.file, found.offset, found.height), (&path(*height), 0, *height), "{found}");
+            assert!(found.expected.contains("account root") && found.found.contains("root"), "{found}");
+            let refused = if at == 1 { vec![Height(*height)] } else { Vec::new() };
+            assert_eq!(opened(&pump, dir.path()).unwrap(), (sound.clone(), refused));
+            fs::write(path(*height), &whole[at]).unwrap();
+        }
+        heights
+            .iter()
+            .zip(&whole)
+            .for_each(|(height, whole)| fs::write(path(*height), damage(whole)).unwrap());
+        let none = opened(&pump, dir.path()).unwrap_err();
+        assert!(none.contains("no snapshot is good") && none.contains(&heights[0].to_string()), "{none}");
+        assert_eq!(fault(dir.path()).file, path(heights[0]));
+        heights.iter().zip(&whole).for_each(|(height, whole)| fs::write(path(*height), whole).unwrap());
+    }
+    // One of another height than it is of, one of no checkpoint, and none at all.
+    fs::write(path(heights[1]), &whole[0]).unwrap();
+    assert_eq!(fault(dir.path()).file, path(heights[1]));
+    assert_eq!(opened(&pump, dir.path()).unwrap().0, sound);
+    fs::write(path(heights[1]), &whole[1]).unwrap();
+    fs::write(path(heights[1] + 1), &whole[1]).unwrap();
+    assert_eq!(fault(dir.path()).file, path(heights[1] + 1));
+    assert_eq!(opened(&pump, dir.path()).unwrap(), (sound, vec![Height(heights[1] + 1)]));
+    for height in [heights[0], heights[1], heights[1] + 1] {
+        fs::remove_file(path(height)).unwrap();
+    }
+    let found = fault(dir.path());
+    assert!(found.found.contains("begins after block") && found.expected.contains("snapshot"), "{found}");
+}
+
+#[test]
+fn what_is_missing_or_changed_around_a_pruned_log_is_named() {
+    let (pump, dir) = pruned();
+    let part = |name: &str, number: usize| dir.path().join(format!("{name}-{number:06}.blk"));
+    let first = (1..).find(|number| part("segment", *number).exists()).unwrap();
+    let last = (first..).take_while(|number| part("segment", *number).exists()).last().unwrap();
+    assert!(first > 3 && last > first + 1, "{first} to {last}");
+    let missing =
+        [part("pruned", 2), part("pruned", first - 1), part("segment", first), part("segment", first + 1)];
+    for path in missing {
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        // What should stand at that place is a segment, or what is left of it.
+        let number = path.file_name().unwrap().to_str().unwrap()[7..].trim_start_matches('-').to_owned();
+        let found = fault(dir.path());
+        assert!(
+            found.file.to_str().unwrap().ends_with(&number) && found.found.contains("missing"),
+            "{found}"
+        );
+        assert!(opened(&pump, dir.path()).is_err());
+        fs::write(&path, &whole).unwrap();
+    }
+    for number in [1, first - 1] {
+        let path = part("pruned", number);
+        let whole = fs::read(&path).unwrap();
+        for at in (0..whole.len()).step_by(61) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 4;
+            fs::write(&path, &bytes).unwrap();
+            match verify(dir.path(), &Options { from_height: 1, signatures: false, threads: 1 }, &|_, _| {
+                false
+            }) {
+                Ok(Verified { fault, .. }) => assert_eq!(fault.expect("a flip is found").file, path),
+                Err(AuditError::Store(StoreError::NewerFormat { file, .. })) => assert_eq!(file, path),
+                Err(error) => panic!("{at}: {error}"),
+            }
+        }
+        // A block changed behind a check that fits is no link of the chain.
+        let mut bytes = whole.clone();
+        let end = bytes.len() - 32;
+        bytes[end - 6] ^= 1; // in its last root, or in the hash of its outcomes
+        let check = blake3::derive_key("throng store remains v1", &bytes[..end]);
+        bytes[end..].copy_from_slice(&check);
+        fs::write(&path, &bytes).unwrap();
+        let found = fault(dir.path());
+        assert!(found.expected.len() == 64 && found.found.contains("hash of the block before"), "{found}");
+        assert!(found.height > 1);
+        fs::write(&path, &whole).unwrap();
+    }
+    assert_eq!(verified(dir.path()).fault, None);
 }

@@ -56,7 +56,7 @@ pub fn export_state(
         return Err(ExportError::Exists(file.to_owned()));
     }
     let mut directory = Directory::open(dir).map_err(AuditError::from)?;
-    let mut replay = Replay::new(&directory);
+    let mut replay = Replay::begin(&directory)?;
     replay_all(&mut directory, &mut replay, watch, &mut |_, _, _| true)?;
     let root = replay.ledger.root();
     let failed = |source| ExportError::Write { file: file.to_owned(), source };

@@ -2,14 +2,16 @@
 
 use super::AuditError;
 use super::fault;
+use super::kept;
 use super::open::Directory;
 use super::replay::{Read, Replay, Step};
 use super::shown::*;
 use super::verify::replay_all;
 use crate::ledger::Ledger;
-use crate::store::{Place, RecordKind};
+use crate::store::{Place, RecordKind, Store};
 use crate::types::{
-    Account, AccountNumber, Block, BlockHash, Certificate, ChainId, Height, Kind, Outcome, SettlementRecord,
+    Account, AccountNumber, BatchRef, Block, BlockHash, Certificate, ChainId, Height, Kind, Outcome,
+    SettlementRecord,
 };
 use crate::wire::{
     Batch, Evidence, Row, SignedVertex, decode_block, decode_certificate, decode_record, transaction_digest,
@@ -79,6 +81,8 @@ fn scan(
 
 fn overview(directory: &mut Directory, watch: &dyn Fn(u64, u64) -> bool) -> Result<Overview, AuditError> {
     let (mut segments, mut rows, mut height) = (Vec::<SegmentCounts>::new(), 0, 0);
+    let pruned = kept::blocks(directory, |_, _, _| ())?.tip.0.0;
+    let snapshots = kept::snapshots(&directory.dir)?.into_iter().map(|height| height.0).collect();
     scan(directory, watch, &mut |place, kind, bytes| {
         if segments.last().is_none_or(|last| last.segment != place.segment) {
             segments.push(SegmentCounts { segment: place.segment, ..SegmentCounts::default() });
@@ -114,6 +118,8 @@ fn overview(directory: &mut Directory, watch: &dyn Fn(u64, u64) -> bool) -> Resu
         policy: format!("{:?}", genesis.rules.policy).to_lowercase(),
         content: genesis.rules.content,
         checkpoint_blocks: genesis.rules.checkpoint_blocks,
+        pruned,
+        snapshots,
         segments,
         height,
         rows,
@@ -126,6 +132,9 @@ fn segment(
     number: u32,
     watch: &dyn Fn(u64, u64) -> bool,
 ) -> Result<SegmentShown, AuditError> {
+    if let Some(shown) = removed_segment(directory, number)? {
+        return Ok(shown);
+    }
     let mut records = Vec::new();
     let mut last = 0;
     scan(directory, watch, &mut |place, kind, bytes| {
@@ -141,6 +150,20 @@ fn segment(
     }
     let file = Place { segment: number, offset: 0 }.file(&directory.dir);
     Ok(SegmentShown { file, records })
+}
+
+/// What is left of a segment, if it was removed.
+fn removed_segment(directory: &Directory, number: u32) -> Result<Option<SegmentShown>, AuditError> {
+    let mut shown: Option<SegmentShown> = None;
+    for remain in Store::remaining(&directory.dir, Some(&directory.chain.0))? {
+        let remain = remain?;
+        if remain.segment == number {
+            let shown = shown.get_or_insert_with(|| SegmentShown { file: remain.file, records: Vec::new() });
+            let (kind, name) = name_of(remain.kind, &remain.bytes);
+            shown.records.push(RecordShown { offset: remain.offset, kind, bytes: remain.bytes.len(), name });
+        }
+    }
+    Ok(shown)
 }
 
 /// A record's kind, and which one of these it is.
@@ -189,7 +212,7 @@ fn account(
     number: u32,
     watch: &dyn Fn(u64, u64) -> bool,
 ) -> Result<AccountShown, AuditError> {
-    let mut replay = Replay::new(directory);
+    let mut replay = Replay::begin(directory)?;
     replay_all(directory, &mut replay, watch, &mut |_, _, _| true)?;
     let found = replay.ledger.account(AccountNumber(number));
     let Account { key, balance, nonce_high, nonce_window, .. } = found.ok_or_else(|| {
@@ -212,13 +235,26 @@ fn block(
     watch: &dyn Fn(u64, u64) -> bool,
 ) -> Result<Shown, AuditError> {
     let dir = directory.dir.clone();
-    let mut replay = Replay::new(directory);
     let mut shown = None;
+    kept::blocks(directory, |remain, block, hash| {
+        if block.height.0 == height {
+            let at = At { file: remain.file.clone(), offset: remain.offset };
+            shown = Some(show_link(at, block, hash));
+        }
+    })?;
+    if let Some(shown) = shown {
+        return Ok(Shown::Block(shown));
+    }
+    let mut replay = Replay::begin(directory)?;
     replay_all(directory, &mut replay, watch, &mut |_, place, step| {
-        if let Step::Block { block, hash, settled, outcomes } = &step
-            && block.height.0 == height
-        {
-            shown = Some(show_block(At::of(place, &dir), block, hash, settled, outcomes));
+        match &step {
+            Step::Block { block, hash, settled, outcomes } if block.height.0 == height => {
+                shown = Some(show_block(At::of(place, &dir), block, hash, settled, outcomes));
+            }
+            Step::Passed { block, hash } if block.height.0 == height => {
+                shown = Some(show_link(At::of(place, &dir), block, hash));
+            }
+            _ => {}
         }
         shown.is_none()
     })?;
@@ -233,7 +269,7 @@ fn batch(
     watch: &dyn Fn(u64, u64) -> bool,
 ) -> Result<Shown, AuditError> {
     let (dir, chain) = (directory.dir.clone(), directory.chain);
-    let mut replay = Replay::new(directory);
+    let mut replay = Replay::begin(directory)?;
     let mut shown: Option<BatchShown> = None;
     replay_all(directory, &mut replay, watch, &mut |replay, place, step| {
         let ledger = &replay.ledger;
@@ -241,6 +277,14 @@ fn batch(
             Step::Batch(batch) if shown.is_none() && batch.id.to_string().starts_with(digits) => {
                 let transactions = transactions(&chain, ledger, batch, None);
                 shown = Some(show_batch(At::of(place, &dir), batch, None, transactions));
+            }
+            Step::Passed { block, .. } => {
+                let named = |batch: &BatchRef| batch.id.to_string().starts_with(digits);
+                if let Some(shown) = shown.as_mut().filter(|_| block.settled.iter().any(named)) {
+                    shown.height = Some(block.height.0);
+                    shown.transactions.iter_mut().for_each(|row| row.height = Some(block.height.0));
+                    return false;
+                }
             }
             Step::Block { block, settled, outcomes, .. } => {
                 if let Some((read, codes)) =
@@ -256,7 +300,8 @@ fn batch(
         }
         true
     })?;
-    shown.map(Shown::Batch).ok_or_else(|| AuditError::NotFound(format!("batch {digits}")))
+    let removed = removed(&replay);
+    shown.map(Shown::Batch).ok_or_else(|| AuditError::NotFound(format!("batch {digits}{removed}")))
 }
 
 fn transaction(
@@ -265,7 +310,7 @@ fn transaction(
     watch: &dyn Fn(u64, u64) -> bool,
 ) -> Result<Shown, AuditError> {
     let chain = directory.chain;
-    let mut replay = Replay::new(directory);
+    let mut replay = Replay::begin(directory)?;
     let mut shown = None;
     replay_all(directory, &mut replay, watch, &mut |replay, _, step| {
         let Step::Block { block, settled, outcomes, .. } = &step else { return true };
@@ -286,8 +331,17 @@ fn transaction(
         }
         true
     })?;
-    let missing = || AuditError::NotFound(format!("settled transaction {digits}"));
+    let removed = removed(&replay);
+    let missing = || AuditError::NotFound(format!("settled transaction {digits}{removed}"));
     shown.map(Shown::Transaction).ok_or_else(missing)
+}
+
+/// What a search cannot have found.
+fn removed(replay: &Replay) -> String {
+    match replay.began().0 {
+        0 => String::new(),
+        began => format!(" (what blocks up to {began} settled was removed, or cannot be replayed)"),
+    }
 }
 
 impl At {
@@ -389,7 +443,22 @@ fn show_block(at: At, block: &Block, hash: &BlockHash, settled: &[Read], outcome
         seat: read.batch.header.author.0,
         sequence: read.batch.header.sequence.0,
         id: read.batch.id.to_string(),
-        rows: read.batch.header.rows,
+        rows: Some(read.batch.header.rows),
+    };
+    BlockShown {
+        settled: settled.iter().map(batch).collect(),
+        outcomes: counts,
+        ..show_link(at, block, hash)
+    }
+}
+
+/// A block by itself: what it settled may be gone.
+fn show_link(at: At, block: &Block, hash: &BlockHash) -> BlockShown {
+    let batch = |batch: &BatchRef| SettledShown {
+        seat: batch.author.0,
+        sequence: batch.sequence.0,
+        id: batch.id.to_string(),
+        rows: None,
     };
     BlockShown {
         at,
@@ -402,8 +471,8 @@ fn show_block(at: At, block: &Block, hash: &BlockHash, settled: &[Read], outcome
         leader_id: block.leader.id.to_string(),
         time_us: block.time.0,
         accounts: block.accounts,
-        settled: settled.iter().map(batch).collect(),
-        outcomes: counts,
+        settled: block.settled.iter().map(batch).collect(),
+        outcomes: Vec::new(),
         outcomes_hash: hex::encode(block.outcomes),
         roots: block
             .roots

@@ -13,6 +13,9 @@
 //!   settles must be signed by its sender. A *certificate* must be of the block of its height, and signed by a quorum.
 //!   *Evidence* must prove what it says. A *settlement record* must be the one that the vertices before it give, and that
 //!   the next block names. (`replay.rs`)
+//! - Upon a directory of which segments were removed: what is left of them must be a chain of blocks from the genesis on;
+//!   the replay begins at the oldest snapshot that has the account root of its checkpoint. Upon any *snapshot*: it must have
+//!   that root. (`kept.rs`)
 //! - Upon what is wrong: name the file, the offset of the record, the height and what was expected. Of several faults the
 //!   first in the order of the log counts, however the threads ran.
 //!
@@ -28,6 +31,7 @@ mod checks;
 mod export;
 mod fault;
 mod inspect;
+mod kept;
 mod open;
 mod replay;
 mod shown;

@@ -73,6 +73,13 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Whether the block of a height is a checkpoint.
+    pub(super) fn is_checkpoint(&self, height: Height) -> bool {
+        height.0.is_multiple_of(self.genesis.rules.checkpoint_blocks)
+    }
+}
+
 /// Whether a directory that is no node's holds some that are.
 fn several(dir: &Path) -> Option<AuditError> {
     let below = |dir: &Path| -> Vec<PathBuf> {

@@ -1,5 +1,7 @@
 //! The chain once more, from its records: the order from the vertices, the blocks from the order and the batches.
 
+mod passed;
+
 use super::Fault;
 use super::fault::fault;
 use super::open::Directory;
@@ -17,6 +19,7 @@ use crate::wire::{
     encode_record, outcomes_hash, record_root,
 };
 use bytes::Bytes;
+use passed::Passing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +56,11 @@ pub(super) enum Step {
     Evidence,
     /// The settlement record that the next block names.
     Settlement,
+    /// A block before the snapshot at which the replay began: a link of the chain and no more.
+    Passed {
+        block: Block,
+        hash: BlockHash,
+    },
     /// A block that is as it must be, and what it settled, in order, with the outcome of each row.
     Block {
         block: Block,
@@ -90,17 +98,18 @@ pub(super) struct Replay {
     /// The height of the last of them.
     last_ordered: Height,
     waiting: BTreeMap<BatchId, Read>,
-    /// The hash of every checkpoint block.
-    checkpoints: BTreeMap<Height, BlockHash>,
+    /// Hash and account root of every checkpoint block.
+    checkpoints: BTreeMap<Height, (BlockHash, Option<Root>)>,
     /// Certificates of checkpoints that are still to come.
     promised: BTreeMap<Height, (Place, BlockHash)>,
     pub ledger: Arc<Ledger>,
     pub tip: (Height, BlockHash),
     pub totals: Totals,
+    passing: Passing,
 }
 
 impl Replay {
-    pub(super) fn new(directory: &Directory) -> Replay {
+    fn new(directory: &Directory) -> Replay {
         let (genesis, chain) = (directory.genesis.clone(), directory.chain);
         Replay {
             dir: directory.dir.clone(),
@@ -114,6 +123,7 @@ impl Replay {
             ledger: Arc::new(Ledger::new(genesis.table())),
             tip: (Height(0), BlockHash(chain.0)),
             totals: Totals::default(),
+            passing: Passing::none(&chain),
             genesis,
             chain,
         }
@@ -121,7 +131,12 @@ impl Replay {
 
     /// The height of the block that is not there yet.
     pub(super) fn next(&self) -> Height {
-        self.tip.0.next()
+        if self.passing.goes_on() { self.passing.last.0.next() } else { self.tip.0.next() }
+    }
+
+    /// The height of the snapshot at which the replay began; 0 stands for the genesis.
+    pub(super) fn began(&self) -> Height {
+        self.passing.height
     }
 
     /// Takes the next record of the log. Everything is checked but signatures and the roots of columns. After a fault
@@ -135,6 +150,7 @@ impl Replay {
         match kind {
             RecordKind::Vertex => self.vertex(place, bytes),
             RecordKind::Batch => self.batch(place, bytes),
+            RecordKind::Block if self.passing.goes_on() => self.pass_block(place, &bytes),
             RecordKind::Block => self.block(place, &bytes),
             RecordKind::Certificate => self.certificate(place, &bytes),
             RecordKind::Evidence => self.evidence(place, &bytes),
@@ -166,6 +182,9 @@ impl Replay {
         }
         self.totals.vertices += 1;
         let vertex = Arc::new(vertex);
+        if vertex.vertex.round <= self.passing.floor {
+            return Ok(Step::Vertex(vertex));
+        }
         self.consensus.restore(vertex.clone());
         while let Some(emitted) = self.consensus.next_emitted() {
             let (leader, time, settled) = (emitted.leader, emitted.time, emitted.settled);
@@ -194,6 +213,9 @@ impl Replay {
         }
         self.totals.batches += 1;
         self.forget_dead();
+        if !self.may_settle(&batch) {
+            return Ok(Step::Batch(batch));
+        }
         self.waiting.entry(batch.id).or_insert(Read { place, batch: batch.clone(), checked: false });
         Ok(Step::Batch(batch))
     }
@@ -227,7 +249,7 @@ impl Replay {
             ));
         }
         match self.checkpoints.get(&height) {
-            Some(own) => self.certified(place, height, (hash, *own))?,
+            Some((own, _)) => self.certified(place, height, (hash, *own))?,
             None => _ = self.promised.insert(height, (place, hash)),
         }
         self.totals.certificates += 1;
@@ -254,8 +276,12 @@ impl Replay {
     }
 
     /// A settlement record stands before the block that names it; twice, if a crash came between the two.
-    fn settlement(&self, place: Place, bytes: &[u8]) -> Result<Step, Box<Fault>> {
+    fn settlement(&mut self, place: Place, bytes: &[u8]) -> Result<Step, Box<Fault>> {
         let (root, next) = (record_root(bytes), self.ordered.front());
+        if self.passing.goes_on() {
+            self.passing.settlement = Some((place, root));
+            return Ok(Step::Settlement);
+        }
         match next.and_then(|next| next.settlement) {
             Some(named) if named == root => Ok(Step::Settlement),
             Some(named) => {
@@ -315,7 +341,7 @@ impl Replay {
         let outcomes = self.execute(place, &block, &settled, settlement)?;
         let hash = block_hash(bytes);
         if self.is_checkpoint(height) {
-            self.checkpoints.insert(height, hash);
+            self.checkpoints.insert(height, (hash, super::kept::account_root(&block)));
             if let Some((place, signed)) = self.promised.remove(&height) {
                 self.certified(place, height, (signed, hash))?;
             }

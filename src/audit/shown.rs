@@ -43,6 +43,10 @@ pub struct Overview {
     pub content: Content,
     /// Blocks from checkpoint to checkpoint.
     pub checkpoint_blocks: u64,
+    /// The last block of which only the block itself is kept, beside the segments; 0 if no segment was removed.
+    pub pruned: u64,
+    /// The heights of its snapshots.
+    pub snapshots: Vec<u64>,
     /// Its segments.
     pub segments: Vec<SegmentCounts>,
     /// The last block.
@@ -104,7 +108,8 @@ pub struct SettledShown {
     pub seat: u16,
     pub sequence: u64,
     pub id: String,
-    pub rows: u32,
+    /// `None` where the batch may have been removed.
+    pub rows: Option<u32>,
 }
 
 /// A batch.

@@ -80,6 +80,11 @@ pub struct Report {
     pub root: String,
     /// Bytes of block files read.
     pub bytes: u64,
+    /// The height of the snapshot at which the replay began, since what lies before was removed; 0 if it began at the
+    /// genesis. The blocks up to there were checked as links of the chain.
+    pub began: u64,
+    /// Snapshots that have the account root of their checkpoint.
+    pub snapshots: u64,
 }
 
 /// The verdict on a directory.
@@ -118,7 +123,13 @@ pub fn verify(
             return Ok(Verified { report: Report::nothing(), fault: Some(*fault) });
         }
     };
-    let mut replay = Replay::new(&directory);
+    let mut replay = match Replay::begin(&directory) {
+        Ok(replay) => replay,
+        Err(AuditError::Fault(fault)) => {
+            return Ok(Verified { report: Report::nothing(), fault: Some(*fault) });
+        }
+        Err(error) => return Err(error),
+    };
     let mut checks = Checks::new(&replay, dir.to_owned(), options.threads)?;
     let (sender, receiver) = bounded(READ_AHEAD);
     let (ended, bytes) = std::thread::scope(|scope| {
@@ -137,13 +148,20 @@ pub fn verify(
     // A signature may be bad in a record before the one where the replay stopped.
     let first = bad.into_iter().chain(ended).min_by_key(|(place, _)| *place);
     let mut fault = first.map(|(_, fault)| *fault);
+    let mut snapshots = 0;
+    if fault.is_none() {
+        match replay.check_snapshots()? {
+            Ok(count) => snapshots = count,
+            Err(wrong) => fault = Some(*wrong),
+        }
+    }
     if fault.is_none() {
         // Last, for nothing of the chain depends on it.
         let guard = Store::check_guard(dir, &replay.chain.0);
         let found = guard.map_or_else(|error| fault::of_store(error, replay.next()).map(Some), |()| Ok(None));
         fault = found.map_err(AuditError::Store)?.map(|fault| *fault);
     }
-    Ok(Verified { report: Report::of(&replay, counts, bytes), fault })
+    Ok(Verified { report: Report { snapshots, ..Report::of(&replay, counts, bytes) }, fault })
 }
 
 /// Replays a whole directory without checking signatures or column roots, and tells `see` of every record
@@ -260,7 +278,8 @@ impl Run<'_> {
         match self.replay.record(place, kind, bytes)? {
             Step::Vertex(vertex) if signed => self.checks.vertex(place, height, vertex),
             Step::Certificate(certificate) if signed => self.checks.certificate(place, height, certificate),
-            Step::Vertex(_) | Step::Certificate(_) | Step::Evidence | Step::Settlement => {}
+            Step::Vertex(_) | Step::Certificate(_) | Step::Evidence => {}
+            Step::Settlement | Step::Passed { .. } => {}
             Step::Batch(batch) => {
                 if signed {
                     self.replay.mark_checked(&batch.id);
@@ -310,6 +329,8 @@ impl Report {
             accounts: 0,
             root: String::new(),
             bytes: 0,
+            began: 0,
+            snapshots: 0,
         }
     }
 
@@ -333,6 +354,8 @@ impl Report {
             accounts: replay.ledger.len(),
             root: replay.ledger.root().to_string(),
             bytes,
+            began: replay.began().0,
+            snapshots: 0,
         }
     }
 }

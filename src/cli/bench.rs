@@ -40,6 +40,10 @@ pub struct Args {
     /// Who checks a transaction's signature
     #[arg(long, value_enum, default_value_t = Verify::Quorum)]
     verify: Verify,
+    /// Of how many of the newest blocks nodes keep everything; of older ones, once two snapshots lie above them, only the
+    /// block. Latencies are then those of rows whose batches are kept
+    #[arg(long, value_name = "N|all", value_parser = value::keep_blocks, allow_negative_numbers = true, default_value = "all")]
+    keep_blocks: value::KeepBlocks,
     /// From which keys and receivers are drawn
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 1)]
     seed: u64,
@@ -82,6 +86,7 @@ impl Args {
             rate,
             in_flight,
             verify: Verify::Quorum,
+            keep_blocks: value::KeepBlocks(None),
             seed,
             dir: None,
             json: false,
@@ -99,6 +104,7 @@ impl Args {
             rate: self.rate,
             in_flight: self.in_flight,
             verify: self.verify.policy(),
+            keep_blocks: self.keep_blocks.0,
             seed: self.seed,
             dir: self.dir.clone(),
         }

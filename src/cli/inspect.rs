@@ -179,6 +179,14 @@ fn overview_words(overview: &Overview) -> String {
         grouped(*height),
         grouped(*rows),
     );
+    if !overview.snapshots.is_empty() {
+        let heights: Vec<String> = overview.snapshots.iter().map(|height| grouped(*height)).collect();
+        let _ = writeln!(out, "snapshots {}", heights.join(" and ")); // a String takes all
+    }
+    if overview.pruned > 0 {
+        let last = grouped(overview.pruned);
+        let _ = writeln!(out, "pruned    blocks 1 to {last}: of these only the blocks are kept"); // likewise
+    }
     let _ = write!(out, "{}", frame(&header, header.len(), overview.segments.iter().map(row))); // a String takes all
     if let Some((at, bytes)) = &overview.torn {
         let (file, offset) = (at.file.display(), at.offset);
@@ -202,6 +210,8 @@ fn block_words(block: &BlockShown) -> String {
         block.time_us,
         grouped(block.accounts.into()),
         match block.outcomes.as_slice() {
+            [] if !block.settled.is_empty() =>
+                "not known: its batches were removed, or come before the oldest snapshot".to_owned(),
             [] => "no rows".to_owned(),
             outcomes => outcomes
                 .iter()
@@ -214,8 +224,9 @@ fn block_words(block: &BlockShown) -> String {
         let _ = write!(out, "\nroot      {root} ({kind})"); // a String takes all
     }
     for batch in &block.settled {
-        let (seat, sequence, rows, id) = (batch.seat, batch.sequence, grouped(batch.rows.into()), &batch.id);
-        let _ = write!(out, "\nsettles   {sequence} of seat {seat}, {rows} rows, {id}"); // likewise
+        let rows = batch.rows.map_or(String::new(), |rows| format!("{} rows, ", grouped(rows.into())));
+        let (seat, sequence, id) = (batch.seat, batch.sequence, &batch.id);
+        let _ = write!(out, "\nsettles   {sequence} of seat {seat}, {rows}{id}"); // likewise
     }
     out
 }

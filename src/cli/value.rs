@@ -30,6 +30,21 @@ pub fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("`{text}` is not a whole number, such as 1000"))
 }
 
+/// `all`, or how many of the newest blocks are kept.
+pub fn keep_blocks(text: &str) -> Result<KeepBlocks, String> {
+    match (text, text.parse()) {
+        ("all", _) => Ok(KeepBlocks(None)),
+        (_, Ok(count)) if count > 0 => Ok(KeepBlocks(Some(count))),
+        _ => Err(format!(
+            "`{text}` is not a number of blocks: write all, or a number from 1 on, such as 10000"
+        )),
+    }
+}
+
+/// How many of the newest blocks are kept, `None` for all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeepBlocks(pub Option<u64>);
+
 /// A number of 32 bits.
 pub fn number(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number from 0 to 4294967295"))
@@ -118,6 +133,15 @@ mod tests {
         assert_eq!(payload("opaque:512"), Ok(Payload::Opaque(512)));
         for text in ["", "opaque", "opaque:", "opaque:big", "opaque:-1", "opaque:5000000000", "blobs:5"] {
             assert!(payload(text).is_err_and(|words| words.contains("opaque:512")), "{text}");
+        }
+    }
+
+    #[test]
+    fn blocks_to_keep_are_all_or_a_number_above_zero() {
+        assert_eq!(keep_blocks("all"), Ok(KeepBlocks(None)));
+        assert_eq!(keep_blocks("1"), Ok(KeepBlocks(Some(1))));
+        for text in ["", "0", "-1", "some", "1.5", "99999999999999999999", "ALL"] {
+            assert!(keep_blocks(text).is_err_and(|words| words.contains("write all")), "{text}");
         }
     }
 

@@ -123,6 +123,18 @@ fn words(args: &Args, verified: &Verified, elapsed: Duration) -> String {
         let liars = count(&verified.report.liars);
         lines.insert(lines.len() - 2, format!("evidence      {liars} validators are proven to have lied"));
     }
+    let Report { began, snapshots, .. } = &verified.report;
+    if *snapshots > 0 {
+        let words = format!("snapshots     {snapshots} with the account root of their checkpoint");
+        lines.insert(lines.len() - 2, words);
+    }
+    if *began > 0 {
+        let words = format!(
+            "pruned        replayed from the snapshot of block {}; what comes before is checked as a chain of blocks",
+            count(began)
+        );
+        lines.insert(2, words);
+    }
     match &verified.fault {
         // A directory whose genesis is faulty has nothing to show.
         Some(fault) if chain.is_empty() => lines = vec![format!("fault: {fault}")],

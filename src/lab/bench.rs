@@ -12,7 +12,7 @@ use super::session::{Ended, Session, SessionError, Woke};
 use super::verdict::{self, Verdict};
 use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
-use crate::node::Progress;
+use crate::node::{NodeConfig, Progress};
 use crate::types::params::BLOB_BYTES_MAX;
 use crate::types::{Content, Policy, Time};
 use parking_lot::Mutex;
@@ -48,6 +48,8 @@ pub struct BenchConfig {
     pub in_flight: Option<u64>,
     /// Who verifies.
     pub verify: Policy,
+    /// Of how many of the newest blocks nodes keep everything, at least; all if `None`.
+    pub keep_blocks: Option<u64>,
     /// From which everything is drawn.
     pub seed: u64,
     /// Where to keep the data; a temporary directory that goes away if `None`.
@@ -65,6 +67,7 @@ impl Default for BenchConfig {
             rate: Rate::Max,
             in_flight: None,
             verify: Policy::Quorum,
+            keep_blocks: None,
             seed: 1,
             dir: None,
         }
@@ -167,6 +170,7 @@ impl BenchConfig {
                 Rate::PerSecond(rate) => rate.to_string(),
             },
             verify: self.verify,
+            keep_blocks: self.keep_blocks,
             seed: self.seed,
             dir: self.dir.clone(),
             frame_rows: generator::frame_rows(self.payload),
@@ -294,7 +298,9 @@ fn run_one(
     machine::reset_memory_peak();
     step(Step::Starting);
     let dir = DataDir::of(config.dir.as_deref(), &format!("n{nodes}"))?;
-    let mut session = Session::start(wallet, (nodes, config.verify, config.seed), dir.path(), interrupt)?;
+    let conduct = NodeConfig { keep_blocks: config.keep_blocks, ..NodeConfig::default() };
+    let mut session =
+        Session::start(wallet, (nodes, config.verify, config.seed), conduct, dir.path(), interrupt)?;
     prepare(config, &mut session, interrupt, watch)?;
     let window = measure(config, &mut session, interrupt, watch)?;
     step(Step::Draining);

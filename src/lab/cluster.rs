@@ -55,10 +55,11 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts a node per seat, with `verify_threads` each, in `dir/node-0`, `dir/node-1` and so on.
+    /// Starts a node per seat, with this conduct and `verify_threads` each, in `dir/node-0`, `dir/node-1` and so on.
     pub fn start(
         genesis: &Arc<Genesis>,
         keys: Vec<SigningKey>,
+        config: NodeConfig,
         dir: &Path,
         verify_threads: usize,
         seed: u64,
@@ -83,7 +84,7 @@ impl Local {
                 genesis: genesis.clone(),
                 seat: Seat(node as u16),
                 key,
-                config: NodeConfig::default(),
+                config,
                 seed: seed.wrapping_add(node as u64),
             };
             let started = RunningNode::start(NodeSetup {

@@ -82,6 +82,8 @@ pub struct Config {
     pub rate: String,
     /// Who verifies.
     pub verify: Policy,
+    /// Of how many of the newest blocks nodes kept everything; all if absent.
+    pub keep_blocks: Option<u64>,
     /// From which keys, receivers and nodes draw.
     pub seed: u64,
     /// Where the data was kept, if it was.

@@ -13,7 +13,7 @@ use super::workload::{Order, Partition, Wallet};
 use super::{BadInput, Interrupt};
 use crate::metrics::{Metrics, process_cpu};
 use crate::net::Stopped;
-use crate::node::Progress;
+use crate::node::{NodeConfig, Progress};
 use crate::types::{ChainId, Genesis, GenesisError, Policy, Rules, Time};
 use crate::wire::chain_id;
 use std::io;
@@ -103,6 +103,7 @@ impl<'a> Session<'a> {
     pub fn start(
         wallet: &'a Wallet,
         (nodes, policy, seed): (usize, Policy, u64),
+        conduct: NodeConfig,
         dir: &Path,
         interrupt: &Interrupt,
     ) -> Result<Session<'a>, SessionError> {
@@ -111,7 +112,7 @@ impl<'a> Session<'a> {
         genesis.check()?;
         let (chain, genesis) = (chain_id(&genesis), Arc::new(genesis));
         let verify_threads = (machine::cores() / nodes).max(1);
-        let cluster = Local::start(&genesis, keys, dir, verify_threads, seed)?;
+        let cluster = Local::start(&genesis, keys, conduct, dir, verify_threads, seed)?;
         await_peers(&cluster, interrupt)?;
         let flow = Arc::new(Flow::default());
         let addresses: Vec<_> = (0..nodes).map(|node| cluster.client_address(node)).collect();
