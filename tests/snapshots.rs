@@ -3,7 +3,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Pump, genesis, transfers};
+use common::{Pump, genesis, seat_key, transfers};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -16,8 +16,8 @@ use throng::node::{Base, Node, NodeConfig, Shared, Snapshots, TABLE_BYTES_MAX};
 use throng::store::{
     Append, Errand, Guard, GuardState, Kept, Opened, RecordKind, Store, StoreConfig, StoreError,
 };
-use throng::types::{Account, Block, Height, Policy, Root, RootKind};
-use throng::wire::{decode_block, encode_genesis, record_root};
+use throng::types::{Account, Block, Epoch, Height, Policy, Root, RootKind, Round, Seat, Time, Vertex};
+use throng::wire::{Evidence, Message, chain_id, decode_block, encode_genesis, record_root, sign_vertex};
 use zerocopy::IntoBytes;
 
 type Log = Vec<(RecordKind, Bytes)>;
@@ -382,4 +382,53 @@ fn what_is_missing_or_changed_around_a_pruned_log_is_named() {
         fs::write(&path, &whole).unwrap();
     }
     assert_eq!(verified(dir.path()).fault, None);
+}
+
+#[test]
+fn what_lay_open_and_what_was_proven_before_all_that_is_kept_survives_pruning() {
+    let mut pump = Pump::with(genesis(4, 8, Policy::Quorum), 5, OFTEN);
+    assert!(pump.run(Duration::from_secs(10), |pump| pump.height(0) >= 10));
+    // The last validator seals a batch, of which the first one alone hears, and falls silent; another has
+    // shown two faces.
+    pump.cut.extend([(3, 1), (3, 2)]);
+    let rows = transfers(&pump.genesis, 3, 1, 4);
+    assert_eq!(pump.submit(3, &rows), 4);
+    let batch = |pump: &Pump| pump.log(0).iter().rposition(|(kind, _)| *kind == RecordKind::Batch);
+    assert!(pump.run(Duration::from_secs(10), |pump| batch(pump).is_some()));
+    let at = batch(&pump).unwrap();
+    pump.crash(3, 0);
+    pump.cut.clear();
+    let faces = [1, 2].map(|time| {
+        let vertex = Vertex {
+            epoch: Epoch(0),
+            round: Round(1),
+            author: Seat(2),
+            time: Time(time),
+            strong: Vec::new(),
+            weak: Vec::new(),
+            acks: Vec::new(),
+            parts: Vec::new(),
+        };
+        Arc::new(sign_vertex(&seat_key(2), &chain_id(&pump.genesis), vertex))
+    });
+    let proof = Evidence::of_vertices(&faces[0], &faces[1]).expect("two faces");
+    pump.inject(1, 0, Message::Evidence(Arc::new(proof)));
+    assert!(pump.run(Duration::from_secs(5), |pump| !pump.convicted.is_empty()));
+    let proven = pump.log(0).iter().position(|(kind, _)| *kind == RecordKind::Evidence).unwrap();
+    let enough = |pump: &Pump| pump.pruned(0) > at.max(proven) + 1_000;
+    for turn in 0..200 {
+        let rows = transfers(&pump.genesis, turn % 2 + 1, u64::from(turn / 2 + 1), 1);
+        pump.submit(0, &rows);
+        pump.run(Duration::from_secs(2), enough);
+    }
+    assert!(enough(&pump), "{}", pump.pruned(0));
+    pump.crash(0, 0);
+    let (node, _) = pump.open(0).unwrap();
+    assert_eq!((node.holdings().unsettled_batches, node.evidence().count()), (1, 1));
+    pump.start(0);
+    // It comes back, and what it had sealed settles.
+    let before = pump.settled_ok(0);
+    pump.start(3);
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.settled_ok(0) >= before + 4));
+    pump.assert_agreed();
 }
