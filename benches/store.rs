@@ -2,7 +2,9 @@
 //!
 //! `append/bytes=…/together=…` appends records of one size, so many for each wait, and counts what is durable.
 //! `open/transactions=…` opens a directory and checks every record; `recover/transactions=…` also replays it: the order
-//! from its vertices, every block executed again and compared. Its one node has settled unsigned transfers among 100,000
+//! from its vertices, every block executed again and compared; `restart/transactions=…` does so from the newest snapshot of
+//! the account table on. `copy/accounts=…` is what the executor stops for at a snapshot, `snapshot/accounts=…` writes one
+//! durably, beside a log that is idle. The directory's one node has settled unsigned transfers among 100,000
 //! accounts, since opening checks no signatures. Files are warm; what a cold disk adds is not measured, nor are peers'
 //! engines (`perf/`).
 
@@ -10,14 +12,15 @@ use bytes::Bytes;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use throng::crypto::{Domain, hash, public_key, signing_key_from_seed};
+use throng::ledger::Ledger;
 use throng::mempool::Entry;
-use throng::node::{Input, Node, NodeConfig, Output, Setup};
-use throng::store::{Append, Guard, GuardState, Opened, RecordKind, Store, StoreConfig};
+use throng::node::{Input, Node, NodeConfig, Output, Setup, Snapshots, TABLE_BYTES_MAX};
+use throng::store::{Append, Errand, Guard, GuardState, Kept, Opened, RecordKind, Store, StoreConfig};
 use throng::types::{
-    AccountNumber, Effect, Genesis, GenesisAccount, Key, Rules, Seat, SeatInfo, Time, Witness,
+    AccountNumber, Effect, Genesis, GenesisAccount, Height, Key, Rules, Seat, SeatInfo, Time, Witness,
 };
 use throng::wire::encode_genesis;
 
@@ -51,14 +54,21 @@ fn setup(genesis: &Arc<Genesis>) -> Setup {
 }
 
 /// Lets a node without peers settle so many transfers, and keeps what it writes.
-fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64) {
+fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64, after_bytes: u64) {
     let mut store =
         Store::open(dir, &encode_genesis(genesis), &StoreConfig::default()).expect("a new one").store;
     let (sender, synced) = channel();
+    let (keeper, kept) = channel();
+    store.start_keeper(Box::new(move |done| keeper.send(done).unwrap_or_default())).expect("it starts");
     store.start(Box::new(move |result| sender.send(result).unwrap_or_default())).expect("it starts");
-    let (mut node, shared) =
-        Node::open(setup(genesis), std::iter::empty(), GuardState::Intact(Guard::default()), Time(1))
-            .expect("nothing to recover");
+    let config = NodeConfig { snapshot_after_bytes: after_bytes, ..NodeConfig::default() };
+    let (mut node, shared) = Node::open(
+        Setup { config, ..setup(genesis) },
+        std::iter::empty(),
+        GuardState::Intact(Guard::default()),
+        Time(1),
+    )
+    .expect("nothing to recover");
     let accounts = genesis.accounts.len() as u64;
     let (mut now, mut offered, mut settled) = (Time(1), 0, 0);
     while settled < transactions {
@@ -94,7 +104,11 @@ fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64) {
                         };
                         inputs.extend(views.into_iter().map(persisted).rev());
                     }
-                    Output::Snapshot { .. } | Output::Prune { .. } => panic!("nobody asked for snapshots"),
+                    Output::Snapshot { height, table, kept: older } => {
+                        let kept = write_snapshot(&store, &kept, height, table, older);
+                        inputs.push(Input::Snapshotted { height, written: kept });
+                    }
+                    Output::Prune { .. } => panic!("all blocks are kept"),
                     Output::Durable(notice) => settled += u64::from(notice.ok),
                     Output::Send { .. } | Output::Broadcast(_) | Output::Misbehaved { .. } => {}
                     Output::Convicted(_) => panic!("a chain of one that is honest"),
@@ -106,11 +120,43 @@ fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64) {
     store.close().expect("all is durable");
 }
 
+fn write_snapshot(
+    store: &Store,
+    kept: &Receiver<Kept>,
+    height: Height,
+    bytes: Bytes,
+    older: Option<Height>,
+) -> bool {
+    let kept_height = older.map(|height| height.0);
+    assert!(store.errand(Errand::Snapshot { height: height.0, bytes, kept: kept_height }));
+    matches!(kept.recv(), Ok(Kept::Snapshot { written: Ok(()), .. }))
+}
+
+fn bench_snapshot(criterion: &mut Criterion) {
+    let accounts = if tiny() { 1_000 } else { 1_000_000 };
+    let genesis = genesis(accounts);
+    let ledger = Ledger::new(genesis.table());
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store =
+        Store::open(dir.path(), &encode_genesis(&genesis), &StoreConfig::default()).expect("a new one").store;
+    let (keeper, kept) = channel();
+    store.start_keeper(Box::new(move |done| keeper.send(done).unwrap_or_default())).expect("it starts");
+    let mut group = criterion.benchmark_group("store");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10).nresamples(1_000);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    group.throughput(Throughput::Bytes(u64::from(accounts) * 64));
+    group.bench_function(format!("copy/accounts={accounts}"), |bench| bench.iter(|| ledger.copy()));
+    let table = ledger.copy();
+    group.bench_function(format!("snapshot/accounts={accounts}"), |bench| {
+        bench.iter(|| assert!(write_snapshot(&store, &kept, Height(64), table.clone(), None)));
+    });
+}
+
 fn bench_open(criterion: &mut Criterion) {
     let (transactions, accounts) = if tiny() { (20_000, 1_000) } else { (10_000_000, 100_000) };
     let dir = tempfile::tempdir().expect("a directory");
     let genesis = genesis(accounts);
-    fill(dir.path(), &genesis, transactions);
+    fill(dir.path(), &genesis, transactions, if tiny() { 1 << 20 } else { 256 << 20 });
     let bytes = encode_genesis(&genesis);
     let open = || Store::open(dir.path(), &bytes, &StoreConfig::default()).expect("it is sound");
     let mut group = criterion.benchmark_group("store");
@@ -124,6 +170,21 @@ fn bench_open(criterion: &mut Criterion) {
         bench.iter(|| {
             let Opened { records, store, guard, .. } = open();
             let (node, shared) = Node::open(setup(&genesis), records, guard, Time(2)).expect("it replays");
+            drop(store);
+            (node.tip(), shared)
+        });
+    });
+    group.bench_function(format!("restart/transactions={transactions}"), |bench| {
+        bench.iter(|| {
+            let Opened { records, store, guard, snapshots, .. } = open();
+            assert!(!snapshots.is_empty());
+            let read = |height: Height| {
+                Store::snapshot(dir.path(), height.0, TABLE_BYTES_MAX).map_err(|error| error.to_string())
+            };
+            let snapshots = Snapshots { heights: snapshots.into_iter().map(Height).collect(), read: &read };
+            let opened = Node::open_newest(setup(&genesis), snapshots, records, guard, Time(2));
+            let (node, shared, refused) = opened.expect("it goes on");
+            assert!(refused.is_empty());
             drop(store);
             (node.tip(), shared)
         });
@@ -168,6 +229,6 @@ fn bench_append(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().without_plots();
-    targets = bench_append, bench_open
+    targets = bench_append, bench_snapshot, bench_open
 }
 criterion_main!(benches);

@@ -386,3 +386,18 @@ fn readers_see_whole_blocks_only() {
     });
     assert_eq!(balance(&ledger, 2), 1_300);
 }
+
+#[test]
+fn a_copy_is_the_table_of_its_moment_and_its_memory_serves_the_next_one() {
+    let ledger = Ledger::new(table(&[10, 20, 30]));
+    let first = ledger.copy();
+    assert_eq!(Root(*blake3::hash(&first).as_bytes()), ledger.root());
+    let (before, place) = (first.to_vec(), first.as_ptr());
+    let second = ledger.copy();
+    assert_ne!(second.as_ptr(), place, "the first is still held");
+    drop(first);
+    drop(second);
+    let third = ledger.copy();
+    assert_eq!(third, before);
+    ledger.read(|accounts| assert_eq!(third, accounts.as_bytes()));
+}

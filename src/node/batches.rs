@@ -1,7 +1,7 @@
 //! Batches from arrival to execution: what is held, what is checked, what is to be acked.
 
 use crate::types::params::ACKS_MAX;
-use crate::types::{Ack, BatchId, BatchRef, Content, Round, Seat, SeatSet, Sequence, Time, Verdict};
+use crate::types::{Ack, BatchId, BatchRef, Content, Height, Round, Seat, SeatSet, Sequence, Time, Verdict};
 use crate::wire::Batch;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -66,9 +66,9 @@ pub(super) struct Batches {
     /// Who acked which batch of a slot whose bytes are not here: the first id of each validator, as in settling. So a
     /// liar takes no more room than an honest one: three windows of slots per author, a name per validator in each.
     named: BTreeMap<(Seat, Sequence), BTreeMap<Seat, (BatchId, Verdict)>>,
-    /// Executed batches, and in which order.
+    /// Executed batches, and in which order, with the height of the block; 0 where that is not known.
     executed: BTreeMap<BatchId, Batch>,
-    oldest: VecDeque<BatchId>,
+    oldest: VecDeque<(Height, BatchId)>,
     /// Settled batches whose bytes are not here; bounded by the blocks that wait for execution.
     absent: BTreeSet<BatchId>,
     /// Whose ack may have something new to say.
@@ -253,23 +253,34 @@ impl Batches {
     }
 
     /// It is executed and its block durable: it stays only for peers that are behind.
-    pub(super) fn executed(&mut self, batch: &BatchRef) {
+    pub(super) fn executed(&mut self, batch: &BatchRef, height: Height) {
         self.slots.remove(&(batch.author, batch.sequence));
         let Some(held) = self.held.remove(&batch.id) else { return };
         self.to_ack.remove(batch);
-        self.recall(held.batch);
+        self.recall(held.batch, height);
     }
 
     /// Keeps an executed batch for peers that are behind.
-    pub(super) fn recall(&mut self, batch: Batch) {
+    pub(super) fn recall(&mut self, batch: Batch, height: Height) {
         let id = batch.id;
         if self.executed.insert(id, batch).is_none() {
-            self.oldest.push_back(id);
+            self.oldest.push_back((height, id));
         }
         while self.oldest.len() > EXECUTED_MAX {
-            if let Some(oldest) = self.oldest.pop_front() {
-                self.executed.remove(&oldest);
-            }
+            self.let_go_oldest();
+        }
+    }
+
+    fn let_go_oldest(&mut self) {
+        if let Some((_, oldest)) = self.oldest.pop_front() {
+            self.executed.remove(&oldest);
+        }
+    }
+
+    /// Lets go of batches executed up to a height: what is removed from disk takes room there as long as it is held here.
+    pub(super) fn let_go(&mut self, last: Height) {
+        while self.oldest.front().is_some_and(|(height, _)| *height <= last) {
+            self.let_go_oldest();
         }
     }
 

@@ -92,7 +92,7 @@ impl Node {
                 Some((round, author)) if round <= self.passing.floor => {
                     let kept = round >= self.consensus.dag().recalled_from(self.passing.floor);
                     if kept || author == self.shared.seat {
-                        self.recall_vertex(bytes.clone())?;
+                        self.recall_vertex(bytes)?;
                     }
                     Ok(true)
                 }
@@ -110,8 +110,10 @@ impl Node {
         }
     }
 
-    fn recall_vertex(&mut self, bytes: Bytes) -> Result<(), OpenError> {
-        let vertex = SignedVertex::decode(bytes).map_err(|error| unreadable("vertex", error))?;
+    fn recall_vertex(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
+        // A copy: it is kept for long, and shall not keep its segment on disk.
+        let vertex = SignedVertex::decode(Bytes::copy_from_slice(bytes));
+        let vertex = vertex.map_err(|error| unreadable("vertex", error))?;
         if vertex.vertex.author == self.shared.seat {
             self.pace.found(vertex.vertex.round);
             self.guard_vertex(&vertex);
@@ -151,7 +153,7 @@ impl Node {
             self.next_sequence = self.next_sequence.max(Sequence(reference.sequence.0.saturating_add(1)));
         }
         if !self.may_settle(&batch) {
-            return self.batches.recall(batch);
+            return self.batches.recall(batch, Height(0));
         }
         // The acks before it in the log made it wanted.
         self.want_batches.got(&reference);
@@ -216,7 +218,7 @@ impl Node {
             return Err(OpenError::Replay { height: height.0, stored, replayed });
         }
         for batch in &built.settled {
-            self.batches.executed(batch);
+            self.batches.executed(batch, built.height);
         }
         self.chain.durable = (built.height, built.hash);
         self.note_checkpoint(built.height, built.hash);

@@ -175,6 +175,7 @@ impl Node {
         keeping.leaders = keeping.leaders.split_off(&first);
         if last > keeping.pruned && !keeping.pruning {
             (keeping.pruned, keeping.pruning) = (last, true);
+            self.batches.let_go(first);
             self.outputs.push_back(Output::Prune { last });
         }
     }

@@ -235,7 +235,7 @@ impl Node {
 
     pub(super) fn on_block_durable(&mut self, built: super::Built) {
         for batch in &built.settled {
-            self.batches.executed(batch);
+            self.batches.executed(batch, built.height);
         }
         self.chain.durable = (built.height, built.hash);
         self.note_checkpoint(built.height, built.hash);
