@@ -71,6 +71,7 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["sim", "--accounts", "3"], "--accounts 3"),
         (&["sim", "--faults", "comet"], "no fault `comet`"),
         (&["sim", "--faults", "none,crash"], "no fault `none`"),
+        (&["sim", "--liars", "white"], "no lie `white`"),
         (&["sim", "--regions", "tokyo,atlantis"], "no region `atlantis`"),
         (&["sim", "--bandwidth", "fast"], "100mbit"),
         (&["sim", "--cores", "0"], "--cores"),
