@@ -102,9 +102,12 @@ pub enum SimError {
     /// No such region.
     #[error("there is no region `{0}`: name some of {list}, or all", list = regions::NAMES.join(", "))]
     Region(String),
+    /// No such lie.
+    #[error("there is no lie `{0}`: name one of {list}", list = super::lies::LIES.join(", "))]
+    Lie(String),
     /// No such kind of fault or lie.
     #[error(
-        "there is no fault or lie `{0}`: name none, or some of all, honest, {faults}, and lies, {lies}",
+        "there is no fault `{0}`: name none, or some of all, honest, {faults}, and lies, {lies}",
         faults = super::plan::KINDS.join(", "),
         lies = super::lies::LIES.join(", ")
     )]

@@ -348,11 +348,11 @@ impl Plan {
     /// The same world, in which the last `f` nodes tell this lie all the time.
     ///
     /// # Errors
-    /// [`SimError::Fault`] for a name that is none.
+    /// [`SimError::Lie`] for a name that is none.
     pub fn with_liars(self, kind: &str) -> Result<Plan, SimError> {
         let known = LIES.contains(&kind);
         let liars = known.then(|| lies::for_ever(&self.config, kind));
-        let liars = liars.ok_or_else(|| SimError::Fault(kind.to_owned()))?;
+        let liars = liars.ok_or_else(|| SimError::Lie(kind.to_owned()))?;
         let faults = [self.faults, liars].concat();
         Ok(Plan { faults, ..self })
     }

@@ -257,3 +257,72 @@ fn whatever_is_above_its_bound_is_caught() {
     assert!(with(|h| h.mempool.0 = 6).contains("mempool"));
     assert!(with(|h| h.inbox_bytes = usize::MAX).contains("unread"));
 }
+
+#[test]
+fn evidence_against_the_honest_help_for_the_convicted_and_a_liar_that_nobody_names_are_caught() {
+    use crate::wire::Evidence;
+    let mut checks = Checks::new(&genesis(), &[3]);
+    let acked = batch(3, 1, &[Effect::transfer(2, 3, 1, 1, 1)]);
+    let ack = Ack { batch: acked.reference(), verdict: Verdict::Held };
+    let evidence = |author| {
+        let pair = [vertex(author, 7, vec![]), vertex(author, 7, vec![ack])].map(std::sync::Arc::new);
+        Evidence::of_vertices(&pair[0], &pair[1]).unwrap()
+    };
+    let mut written =
+        |node, vertex: &SignedVertex| checks.written(node, RecordKind::Vertex, &vertex.bytes).map(drop);
+    // Two faces of node 3 in the logs of two honest nodes; what is in its own log proves nothing.
+    assert_eq!(written(3, &vertex(3, 7, vec![ack])), Ok(()));
+    assert_eq!(written(0, &vertex(3, 7, vec![])), Ok(()));
+    let forged = SignedVertex { signature: [1; 64], ..vertex(3, 8, vec![]) };
+    let forged = [&forged.bytes[..forged.bytes.len() - 64], &[1; 64]].concat();
+    let forged = SignedVertex::decode(forged.into()).unwrap();
+    assert!(written(0, &forged).unwrap_err().words.contains("did not sign"));
+    assert_eq!(checks.unnamed(&[0, 1]), None);
+    assert_eq!(checks.written(1, RecordKind::Vertex, &vertex(3, 7, vec![ack]).bytes).map(drop), Ok(()));
+    assert_eq!(
+        (checks.unnamed(&[0, 1]), checks.proven()),
+        (Some((3, 0)), vec![(3, "two vertices of one round")])
+    );
+    // Both name it; then one of them helps it all the same.
+    assert_eq!([0, 1].map(|node| checks.convicted(node, &evidence(3))), [Ok(()), Ok(())]);
+    assert_eq!((checks.unnamed(&[0, 1]), checks.unnamed(&[0, 1, 2])), (None, Some((3, 2))));
+    let helps = checks.written(1, RecordKind::Vertex, &vertex(1, 9, vec![ack]).bytes).map(drop).unwrap_err();
+    assert!(helps.words.contains("node 1 acks batch 1 of node 3, against which it has proof"), "{helps:?}");
+    let invalid = Ack { verdict: Verdict::Invalid, ..ack };
+    assert_eq!(checks.written(1, RecordKind::Vertex, &vertex(1, 9, vec![invalid]).bytes).map(drop), Ok(()));
+    // A restart forgets what is not in the log.
+    checks.starts(1, std::iter::empty());
+    assert_eq!(checks.unnamed(&[0, 1]), Some((3, 1)));
+    let wrong = checks.convicted(0, &evidence(2)).unwrap_err();
+    assert_eq!((wrong.checker, wrong.words.contains("convicts node 2 of two vertices")), ("honesty", true));
+}
+
+#[test]
+fn a_settled_batch_with_a_forged_row_is_caught_and_one_that_liars_ack_needs_honest_disks() {
+    let effects = [Effect::transfer(2, 3, 1, 1, 1), Effect::transfer(3, 2, 1, 1, 1)];
+    let good = batch(3, 1, &effects);
+    let mut witnesses = good.rows().witnesses.to_vec();
+    witnesses[1].0[7] ^= 1;
+    let rows = Rows { witnesses: &witnesses, ..good.rows() };
+    let forged = seal(&key(103), &chain_id(&genesis()), (Epoch(0), Seat(3), Sequence(1)), 5, rows);
+    for (batch, holds) in [(&good, true), (&forged, false)] {
+        let mut check = rows::RowsCheck::new(&genesis(), &[3]);
+        check.batch(batch.bytes());
+        let executed = check.block(&block(1, BlockHash([0; 32]), &[batch], &[Outcome::Ok; 2]));
+        assert_eq!(executed.is_ok(), holds);
+        let forged = |words: String| words.contains("whose row 1 has a forged signature");
+        assert!(holds || executed.is_err_and(forged));
+    }
+    // Three acks, one of them a liar's; the policy of a quorum wants two that checked it.
+    let block = block(1, BlockHash([0; 32]), &[&good], &[Outcome::Ok; 2]);
+    let ack = Ack { batch: good.reference(), verdict: Verdict::Valid };
+    for (honest, holds) in [(2, true), (1, false)] {
+        let mut check = held::HeldCheck::new(&genesis());
+        for author in 0..honest {
+            check.durable(author, good.bytes());
+            check.vertex(&vertex(author, 1, vec![ack])).unwrap();
+        }
+        check.liar(&vertex(3, 1, vec![ack]));
+        assert_eq!(check.block(&block).is_ok(), holds);
+    }
+}

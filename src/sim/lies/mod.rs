@@ -407,8 +407,9 @@ impl Liar {
                 heard.besides = vec![Message::Frontier(rounds)];
             }
             Message::WantVertices(wanted) => {
-                let found = wanted.iter().filter_map(|wanted| self.serve_vertex(wanted));
-                heard.answers = found.map(|v| Letter::new(from, &Message::Vertex(v))).collect();
+                let found: Vec<_> = wanted.iter().filter_map(|wanted| self.serve_vertex(wanted)).collect();
+                let found = found.into_iter().map(Message::Vertex);
+                heard.answers = found.flat_map(|message| self.say(&[from], &message, false)).collect();
             }
             Message::WantBatches(wanted) => {
                 let found = wanted.iter().filter_map(|wanted| self.shown_batches.get(&wanted.id).cloned());

@@ -74,6 +74,14 @@ fn two_batches_of_one_sequence_are_named_and_one_of_them_settles_at_most() {
 }
 
 #[test]
+fn who_was_cut_off_without_a_sign_when_a_liar_was_convicted_finds_out_by_itself() {
+    // What is told once can be lost; but the acks that it catches up on name both batches.
+    let cut = What::Partition { side: vec![2], one_way: false, reconnect: false };
+    let cut = Fault { at_us: 0, for_us: 2_500_000, what: cut };
+    play(vec![lying(Lie::TwoBatches { to: vec![0] }), cut], Some("two batches of one sequence"));
+}
+
+#[test]
 fn two_votes_on_a_checkpoint_are_named_and_certify_nothing_false() {
     // The first vote of a seat counts; f + 1 others have to contradict a node before it stops.
     play(vec![lying(Lie::TwoVotes)], Some("two votes for one checkpoint"));
