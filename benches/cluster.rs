@@ -14,6 +14,7 @@ use throng::lab::Interrupt;
 use throng::lab::generator::Pace;
 use throng::lab::session::Session;
 use throng::lab::workload::Wallet;
+use throng::node::NodeConfig;
 use throng::types::Policy;
 
 /// Transfers per iteration.
@@ -46,8 +47,9 @@ fn cluster(criterion: &mut Criterion) {
     for nodes in [1usize, 2, 4] {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let interrupt = Interrupt::never();
-        let mut session = Session::start(&wallet, (nodes, Policy::Quorum, 1), dir.path(), &interrupt)
-            .expect("the chain starts");
+        let (chain, conduct) = ((nodes, Policy::Quorum, 1), NodeConfig::default());
+        let mut session =
+            Session::start(&wallet, chain, conduct, dir.path(), &interrupt).expect("the chain starts");
         group.bench_function(BenchmarkId::from_parameter(format!("nodes={nodes}")), |bencher| {
             bencher.iter_custom(|iterations| settle(&mut session, iterations));
         });
