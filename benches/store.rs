@@ -111,6 +111,7 @@ fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64, after_bytes: u64)
                     Output::Prune { .. } => panic!("all blocks are kept"),
                     Output::Durable(notice) => settled += u64::from(notice.ok),
                     Output::Send { .. } | Output::Broadcast(_) | Output::Misbehaved { .. } => {}
+                    Output::Serve { .. } => panic!("nobody asks"),
                     Output::Convicted(_) => panic!("a chain of one that is honest"),
                     Output::Diverged(divergence) => panic!("{divergence}"),
                 }

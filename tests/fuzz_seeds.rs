@@ -10,8 +10,8 @@ use throng::crypto::signing_key_from_seed;
 use throng::types::*;
 use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
 use throng::wire::{
-    Batch, Blobs, Gathered, Message, Rows, SignedVertex, encode_block, encode_record, frame_header, seal,
-    seal_blobs, sign_checkpoint, sign_vertex,
+    Batch, Blobs, Gathered, HashedBlock, Message, Rows, SignedVertex, encode_block, encode_record,
+    frame_header, seal, seal_blobs, sign_checkpoint, sign_vertex,
 };
 
 /// What a target does with bytes: whether they decoded.
@@ -145,6 +145,7 @@ fn stream(cut: u8, frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
 fn streams() -> Vec<(&'static str, Vec<u8>)> {
     let reference = |tag| VertexRef { round: Round(3), author: Seat(tag), id: VertexId([5; 32]) };
     let of = |message: &Message| (message.kind(), message.payload().to_vec());
+    let given = HashedBlock::decode(block(2, true).into()).expect("a block");
     let peers = [
         Message::Vertex(Arc::new(vertex(4, 2))),
         Message::Batch(batch(1, 1)),
@@ -153,6 +154,10 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::Frontier(vec![Round(4), Round(3)]),
         Message::WantCertificate(Height(64)),
         Message::Certificate(certificate()),
+        Message::WantBlocks { first: Height(9), count: 3 },
+        Message::Blocks { first: Height(9), blocks: Arc::new(vec![given]) },
+        Message::WantRecord(Height(64)),
+        Message::Record { height: Height(64), bytes: record(1).into() },
     ];
     let rows = rows(2, 1, Submission::pack).expect("three rows");
     let requests = [

@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use throng::consensus::verify_certificate;
+use std::time::Instant;
+use throng::audit::{Options, verify};
+use throng::consensus::{Retention, verify_certificate};
 use throng::crypto::{KeySet, SigningKey, public_key, sign, signing_key_from_seed};
 use throng::net::{NetConfig, NodeSetup, RunningNode, StartError, Stopped};
 use throng::node::{NodeConfig, Setup};
@@ -51,14 +53,20 @@ struct Chain {
     genesis: Arc<Genesis>,
     dir: tempfile::TempDir,
     peers: Vec<SocketAddr>,
+    config: NodeConfig,
 }
 
 impl Chain {
     /// Starts all nodes of a new chain.
     fn start(nodes: u16, policy: Policy) -> (Chain, Vec<RunningNode>) {
+        Chain::start_with(nodes, policy, NodeConfig::default())
+    }
+
+    fn start_with(nodes: u16, policy: Policy, config: NodeConfig) -> (Chain, Vec<RunningNode>) {
         let bound: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let peers = bound.iter().map(|listener| listener.local_addr().unwrap()).collect();
-        let chain = Chain { genesis: genesis(nodes, policy), dir: tempfile::tempdir().unwrap(), peers };
+        let dir = tempfile::tempdir().unwrap();
+        let chain = Chain { genesis: genesis(nodes, policy), dir, peers, config };
         let start = |(seat, listener)| chain.node(seat, listener).unwrap();
         let running = (0..nodes).zip(bound).map(start).collect();
         (chain, running)
@@ -70,7 +78,7 @@ impl Chain {
                 genesis: self.genesis.clone(),
                 seat: Seat(seat),
                 key: key_of(1, seat.into()),
-                config: NodeConfig::default(),
+                config: self.config,
                 seed: seat.into(),
             },
             dir: self.path(seat),
@@ -364,6 +372,81 @@ fn one_of_four_returns_on_its_directory_and_catches_up() {
     let mut told: Vec<_> = clients.into_iter().map(|client| client.notices).collect();
     told.extend([before, returned.notices]);
     assert_agreed(&told, &stopped);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "it tells how fast it was")]
+fn one_of_four_whose_directory_is_gone_catches_up_by_blocks_and_signs_again() {
+    // Little is kept in memory, so that it lacks more than the others have there.
+    let vertices_kept = Retention { depths: 3, bytes: 0 };
+    let config = NodeConfig { vertices_kept, batches_kept: 16, ..NodeConfig::default() };
+    let (chain, running) = Chain::start_with(4, Policy::Quorum, config);
+    let mut running: Vec<_> = running.into_iter().map(Some).collect();
+    let mut clients: Vec<_> = running[..3].iter().flatten().map(Client::connect).collect();
+    let (mut sent, mut turn) = (0, 0);
+    let mut pay = |clients: &mut [Client]| {
+        sent += clients[0].submit(chain.transfers(turn % 20 + 1, 1 + u64::from(turn) / 20 * 3, 3));
+        turn += 1;
+        clients.iter_mut().for_each(|client| client.until_settled(sent));
+    };
+    pay(&mut clients);
+    running[3].take().unwrap().stop().unwrap();
+    std::fs::remove_dir_all(chain.path(3)).unwrap();
+    // More on demand, to measure: THRONG_ROUNDS=5000.
+    let rounds = std::env::var("THRONG_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(400);
+    let begun = Instant::now();
+    while running[0].as_ref().unwrap().progress().emitted < rounds {
+        pay(&mut clients);
+    }
+    let away = running[0].as_ref().unwrap().progress().durable;
+    assert!(away > 300, "{away}");
+    let lived = away as f64 / begun.elapsed().as_secs_f64();
+    let node = chain.restart(3);
+    let returned_at = Instant::now();
+    let mut first = None;
+    while node.progress().durable < away {
+        let durable = node.progress().durable;
+        if durable > 0 && first.is_none() {
+            first = Some((durable, Instant::now()));
+        }
+        pay(&mut clients);
+        assert_eq!(node.failure(), None);
+    }
+    let (before, since) = first.unwrap_or((0, returned_at));
+    let caught_up = (away - before) as f64 / since.elapsed().as_secs_f64();
+    println!(
+        "the chain made {lived:.0} blocks/s; of {away} blocks the first came {:.2} s after the start, the others at \
+         {caught_up:.0} blocks/s",
+        since.duration_since(returned_at).as_secs_f64()
+    );
+    let mut returned = Client::connect(&node);
+    loop {
+        pay(&mut clients);
+        let (mine, theirs) = (node.progress(), running[0].as_ref().unwrap().progress());
+        assert_eq!(node.failure(), None);
+        // It signs what the others name, and has what they have.
+        if !mine.catching_up && mine.durable > away && mine.round + 10 > theirs.round {
+            break;
+        }
+    }
+    let last = clients[0].notices.iter().rfind(|notice| notice.ok > 0).unwrap().height;
+    while returned.notices.last().is_none_or(|notice| notice.height < last) {
+        match returned.next() {
+            Reply::Block(notice) => returned.notices.push(notice),
+            other => panic!("{other:?}"),
+        }
+    }
+    running[3] = Some(node);
+    let stopped: Vec<_> = running.into_iter().flatten().map(|node| node.stop().unwrap()).collect();
+    let mut told: Vec<_> = clients.into_iter().map(|client| client.notices).collect();
+    told.push(returned.notices);
+    assert_agreed(&told, &stopped);
+    // What it wrote is whole, and it starts on it.
+    let options = Options { from_height: 1, signatures: true, threads: 1 };
+    let verified = verify(&chain.path(3), &options, &|_, _| false).unwrap();
+    assert_eq!(verified.fault, None);
+    assert_eq!(verified.report.root, stopped[3].root.to_string());
+    assert_eq!(chain.restart(3).stop().unwrap().root, stopped[3].root);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use throng::audit::{AuditError, Fault, Options, Question, Shown, Verified, export_state, inspect, verify};
+use throng::consensus::Retention;
 use throng::node::snapshots::fate;
 use throng::node::{Base, Node, NodeConfig, Shared, Snapshots, TABLE_BYTES_MAX};
 use throng::store::{
@@ -129,8 +130,13 @@ fn from_a_snapshot_at_any_checkpoint_the_rest_of_the_log_leads_to_the_same_state
 }
 
 /// Snapshots as often as can be, and of blocks only the newest few kept.
-const OFTEN: NodeConfig =
-    NodeConfig { mempool_rows_max: 32_768, snapshot_after_bytes: 1, keep_blocks: Some(20) };
+const OFTEN: NodeConfig = NodeConfig {
+    mempool_rows_max: 32_768,
+    snapshot_after_bytes: 1,
+    keep_blocks: Some(20),
+    vertices_kept: Retention { depths: 10, bytes: 64 << 20 },
+    batches_kept: 1 << 15,
+};
 
 #[test]
 fn nodes_that_start_from_snapshots_and_prune_stay_with_the_others() {

@@ -25,8 +25,8 @@ use throng::types::{
 };
 use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use throng::wire::{
-    Accusation, Batch, CERTIFICATE_BYTES_MAX, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX, REFS_MAX,
-    SignedVertex, WireError, decode_block, decode_certificate, decode_record, encode_block,
+    Accusation, BLOCKS_MAX, Batch, CERTIFICATE_BYTES_MAX, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX,
+    REFS_MAX, SignedVertex, WireError, decode_block, decode_certificate, decode_record, encode_block,
     encode_certificate, encode_record, frame_header, sign_vertex, vertex_bytes_max,
 };
 
@@ -237,6 +237,11 @@ fn messages(frame: Frame) -> bool {
             Message::Frontier(rounds) => assert!(rounds.len() <= SEATS_MAX),
             Message::Certificate(found) => certificate(&found),
             Message::WantFrontier => {}
+            Message::WantBlocks { count, .. } => assert!((1..=BLOCKS_MAX as u32).contains(&count)),
+            Message::Blocks { blocks, .. } => {
+                assert!(blocks.len() <= BLOCKS_MAX && blocks.iter().all(|given| block(&given.bytes)));
+            }
+            Message::Record { bytes, .. } => assert!(bytes.is_empty() || record(&bytes)),
             #[allow(unreachable_patterns, reason = "a kind that is added later")]
             _ => {}
         }

@@ -130,6 +130,7 @@ impl World {
                 assert_eq!(notice.height.0, self.durable + 1, "blocks become durable one after the other");
                 self.durable += 1;
             }
+            Output::Serve { .. } => {}
             Output::Convicted(evidence) => assert!(evidence.accused() != Seat(0), "it is honest"),
             Output::Diverged(divergence) => panic!("nobody signs another chain: {divergence}"),
             Output::Misbehaved { peer, .. } => assert!(peer != Seat(0), "a node does not accuse itself"),
@@ -393,7 +394,7 @@ pub fn node_input(bytes: &[u8]) -> bool {
                 // Raw bytes as a frame.
                 let (raw, after) = rest.split_at(rest.len().min(usize::from(second)));
                 rest = after;
-                let frame = Frame { kind: first % 10, payload: Bytes::copy_from_slice(raw) };
+                let frame = Frame { kind: first % 14, payload: Bytes::copy_from_slice(raw) };
                 if let Ok(message) = Message::decode(frame) {
                     world.receive(first >> 4, message);
                 }

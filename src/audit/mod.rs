@@ -11,7 +11,8 @@
 //!   names and be signed by its author. A *block* must be the one that the vertices before it commit, settle batches
 //!   that are there, and name the outcomes, accounts and roots that executing them gives here; every row that it
 //!   settles must be signed by its sender. A *certificate* must be of the block of its height, and signed by a quorum.
-//!   *Evidence* must prove what it says. A *settlement record* must be the one that the vertices before it give, and that
+//!   A block that no vertices commit must be one that a certificate above it proves: so a node writes that was away for
+//!   too long. *Evidence* must prove what it says. A *settlement record* must be the one that the vertices before it give, and that
 //!   the next block names. (`replay.rs`)
 //! - Upon a directory of which segments were removed: what is left of them must be a chain of blocks from the genesis on;
 //!   the replay begins at the oldest snapshot that has the account root of its checkpoint. Upon any *snapshot*: it must have

@@ -16,7 +16,7 @@ use crate::types::{
 };
 use crate::wire::{
     Batch, Evidence, Rows, SignedVertex, block_hash, committee_root, decode_block, decode_certificate,
-    encode_record, outcomes_hash, record_root,
+    decode_record, encode_record, outcomes_hash, record_root,
 };
 use bytes::Bytes;
 use passed::Passing;
@@ -43,6 +43,8 @@ struct Ordered {
     settled: Vec<BatchRef>,
     /// At a checkpoint, the root of the settlement record.
     settlement: Option<Root>,
+    /// No vertices order it; a certificate above it is to prove it.
+    adopted: bool,
 }
 
 /// What a record was.
@@ -100,6 +102,8 @@ pub(super) struct Replay {
     waiting: BTreeMap<BatchId, Read>,
     /// Hash and account root of every checkpoint block.
     checkpoints: BTreeMap<Height, (BlockHash, Option<Root>)>,
+    /// The settlement record that was met last, if no vertices order the block that is to name it.
+    record: Option<Bytes>,
     /// Certificates of checkpoints that are still to come.
     promised: BTreeMap<Height, (Place, BlockHash)>,
     pub ledger: Arc<Ledger>,
@@ -119,6 +123,7 @@ impl Replay {
             last_ordered: Height(0),
             waiting: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            record: None,
             promised: BTreeMap::new(),
             ledger: Arc::new(Ledger::new(genesis.table())),
             tip: (Height(0), BlockHash(chain.0)),
@@ -154,7 +159,7 @@ impl Replay {
             RecordKind::Block => self.block(place, &bytes),
             RecordKind::Certificate => self.certificate(place, &bytes),
             RecordKind::Evidence => self.evidence(place, &bytes),
-            RecordKind::Settlement => self.settlement(place, &bytes),
+            RecordKind::Settlement => self.settlement(place, bytes),
         }
     }
 
@@ -191,7 +196,7 @@ impl Replay {
             self.last_ordered = self.last_ordered.next();
             let record = self.is_checkpoint(self.last_ordered).then(|| self.consensus.record()).flatten();
             let settlement = record.map(|record| record_root(&encode_record(&record)));
-            self.ordered.push_back(Ordered { leader, time, settled, settlement });
+            self.ordered.push_back(Ordered { leader, time, settled, settlement, adopted: false });
         }
         Ok(Step::Vertex(vertex))
     }
@@ -276,13 +281,18 @@ impl Replay {
     }
 
     /// A settlement record stands before the block that names it; twice, if a crash came between the two.
-    fn settlement(&mut self, place: Place, bytes: &[u8]) -> Result<Step, Box<Fault>> {
-        let (root, next) = (record_root(bytes), self.ordered.front());
+    /// The one from which agreement goes on after adopted blocks is held against the last of these.
+    fn settlement(&mut self, place: Place, bytes: Bytes) -> Result<Step, Box<Fault>> {
+        let root = record_root(&bytes);
         if self.passing.goes_on() {
             self.passing.settlement = Some((place, root));
             return Ok(Step::Settlement);
         }
-        match next.and_then(|next| next.settlement) {
+        let Some(next) = self.ordered.front() else {
+            self.record = Some(bytes);
+            return Ok(Step::Settlement);
+        };
+        match next.settlement {
             Some(named) if named == root => Ok(Step::Settlement),
             Some(named) => {
                 let found = format!("a settlement record with the root {root}");
@@ -313,14 +323,14 @@ impl Replay {
         let decoded = decode_block(bytes);
         let block = decoded.map_err(|error| self.fault(place, error.to_string(), "the bytes of a block"))?;
         let (height, previous) = (self.next(), self.tip.1);
-        let Some(ordered) = self.ordered.pop_front() else {
+        let Some(ordered) = self.ordered.pop_front().or_else(|| self.adopted(&block)) else {
             return Err(self.fault(
                 place,
                 format!("block {}", block.height),
-                "vertices before it that commit its leader",
+                "vertices before it that commit its leader, or a certificate that proves it",
             ));
         };
-        let Ordered { leader, time, settled, settlement } = ordered;
+        let Ordered { leader, time, settled, settlement, adopted } = ordered;
         let epoch = self.committee.epoch;
         let say = |block: &dyn std::fmt::Debug| format!("{block:?}");
         let fields = [
@@ -346,8 +356,37 @@ impl Replay {
                 self.certified(place, height, (signed, hash))?;
             }
         }
+        if adopted {
+            self.go_on(place, settlement)?;
+        }
         self.tip = (height, hash);
         Ok(Step::Block { block, hash, settled, outcomes })
+    }
+
+    /// A block that no vertices order, if a certificate of a later block stands before it: then that proves it, once it is
+    /// reached.
+    fn adopted(&mut self, block: &Block) -> Option<Ordered> {
+        self.promised.range(block.height..).next()?;
+        self.last_ordered = block.height;
+        let root = block.roots.iter().find(|(kind, _)| *kind == RootKind::Settlement);
+        Some(Ordered {
+            leader: block.leader,
+            time: block.time,
+            settled: block.settled.clone(),
+            settlement: root.map(|(_, root)| *root),
+            adopted: true,
+        })
+    }
+
+    /// After an adopted block agreement goes on from its settlement record, if that stands before it.
+    fn go_on(&mut self, place: Place, settlement: Option<Root>) -> Result<(), Box<Fault>> {
+        let named = |bytes: &Bytes| settlement == Some(record_root(bytes));
+        let Some(bytes) = self.record.take().filter(named) else { return Ok(()) };
+        let gone_on = decode_record(&bytes).map_err(|error| error.to_string()).and_then(|record| {
+            self.consensus.go_on_from(&self.genesis, &record, None).map_err(|error| error.to_string())
+        });
+        gone_on
+            .map_err(|reason| self.fault(place, reason, "a settlement record that agreement can go on from"))
     }
 
     /// A batch that a block settles.

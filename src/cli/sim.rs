@@ -44,16 +44,17 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Verify::Quorum)]
     verify: Verify,
     /// none, or some of: all, which is honest and lies; honest, which is crash, partition, loss, duplicate, reorder, reset,
-    /// slow, skew, slow-disk, full-disk, amnesia (a guard or a directory is lost, damaged or an old copy); lies, which is
-    /// twins, two-vertices, two-batches, two-votes, withhold, blind-acks, forged-rows, false-accusation, bad-vertices,
-    /// silent-leader, flood, replay (by the last f nodes); and silent: f nodes never start
+    /// slow, skew, slow-disk, full-disk, amnesia (a guard or a directory is lost, damaged or an old copy), late (a node
+    /// starts when the chain is far ahead); lies, which is twins, two-vertices, two-batches, two-votes, withhold,
+    /// blind-acks, forged-rows, false-accusation, bad-vertices, silent-leader, flood, replay (by the last f nodes); and
+    /// silent: f nodes never start
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
     /// The last f nodes tell this lie from the beginning to the end, besides the faults
     #[arg(long, value_name = "LIE")]
     liars: Option<String>,
     /// Play this plan instead: its world, its faults
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "seed", "seeds", "duration", "load", "accounts", "verify", "faults", "liars", "regions", "bandwidth", "cores", "calibration", "crypto"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "seed", "seeds", "duration", "load", "accounts", "verify", "faults", "liars", "regions", "bandwidth", "cores", "calibration", "forgetful", "crypto"])]
     plan: Option<PathBuf>,
     /// Regions of the world to which the nodes belong in turn, such as virginia,frankfurt,tokyo; or all
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -67,6 +68,9 @@ pub struct Args {
     /// What work costs there (JSON; the figures built in are those of one server of 2021)
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
+    /// Nodes keep little in memory for peers that are behind, so that these catch up by blocks
+    #[arg(long)]
+    forgetful: bool,
     /// Whether every node checks signatures itself; cached above 16 nodes unless said
     #[arg(long, value_enum)]
     crypto: Option<CryptoArg>,
@@ -121,6 +125,7 @@ impl Args {
             regions: self.regions.clone(),
             bandwidth: self.bandwidth,
             cores: small("--cores", self.cores, 256)?,
+            forgetful: self.forgetful,
             crypto,
             calibration,
         };

@@ -3,9 +3,9 @@
 mod recall;
 
 use super::ballot::Ballot;
+use super::retention::Retention;
 use super::schedule::Schedule;
 use super::waiting::{Waiting, WaitingFull};
-use crate::types::params::{KEPT_BYTES, KEPT_DEPTHS};
 use crate::types::{Committee, Round, Seat, SeatSet, SettlementRecord, Standing, VertexRef};
 use crate::wire::SignedVertex;
 use std::collections::VecDeque;
@@ -100,6 +100,7 @@ pub struct Dag {
     schedule: Schedule,
     depth: u64,
     me: Option<Seat>,
+    kept: Retention,
     /// The round of `rows[0]`.
     base: Round,
     rows: VecDeque<Row>,
@@ -127,6 +128,7 @@ impl Dag {
             schedule: Schedule::new(committee),
             depth,
             me,
+            kept: Retention::default(),
             base,
             rows,
             latest,
@@ -157,6 +159,15 @@ impl Dag {
             dag.add_row().output = authors.clone();
         }
         dag
+    }
+
+    /// How much is kept for peers that are behind.
+    pub(super) fn keep(&mut self, kept: Retention) {
+        self.kept = kept;
+    }
+
+    pub(super) fn kept(&self) -> Retention {
+        self.kept
     }
 
     /// For each round above the floor up to this one: of whom a vertex was output.
@@ -350,8 +361,9 @@ impl Dag {
     /// Lets go of the lowest rounds: of those that must be kept for peers that are behind none, of those below them what
     /// takes too much memory.
     fn let_go(&mut self) {
-        let kept_from = self.floor.back(self.depth * (KEPT_DEPTHS - 1)).next();
-        while self.base < kept_from && self.rows.len() > 1 && self.bytes > KEPT_BYTES {
+        let Retention { depths, bytes } = self.kept;
+        let kept_from = self.floor.back(self.depth * depths.saturating_sub(1)).next();
+        while self.base < kept_from && self.rows.len() > 1 && self.bytes > bytes {
             self.bytes -= self.rows.pop_front().map_or(0, |row| row.bytes);
             self.base = self.base.next();
         }

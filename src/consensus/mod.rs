@@ -33,6 +33,7 @@ mod order;
 mod pace;
 mod parents;
 mod record;
+mod retention;
 mod schedule;
 mod settle;
 mod waiting;
@@ -45,6 +46,7 @@ pub use dag::{Dag, Insert, Spot};
 pub use draw::{epoch_seed, verify_before};
 pub use pace::{Load, Pace};
 pub use record::RecordError;
+pub use retention::Retention;
 pub use settle::Settlement;
 
 use crate::types::{BatchRef, Genesis, LeaderRef, Seat, Time, VertexRef};
@@ -97,6 +99,16 @@ impl Consensus {
     /// The counted acks.
     pub fn settlement(&self) -> &Settlement {
         &self.settlement
+    }
+
+    /// From now on keeps so much for peers that are behind.
+    pub fn keep(&mut self, kept: Retention) {
+        self.dag.keep(kept);
+    }
+
+    /// How much is kept for peers that are behind.
+    pub fn kept(&self) -> Retention {
+        self.dag.kept()
     }
 
     /// Offers a well-formed vertex whose signature holds.

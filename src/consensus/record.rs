@@ -78,4 +78,25 @@ impl Consensus {
             leader: Some(record.leader),
         })
     }
+
+    /// Leaves all behind that lies below a record and goes on from it, with what is accepted here above its floor.
+    /// Whoever calls must know that the record is the chain's, and that its leader is not below the last emitted one.
+    ///
+    /// # Errors
+    /// [`RecordError`] if it cannot be a record of this chain; then nothing is changed.
+    pub fn go_on_from(
+        &mut self,
+        genesis: &Genesis,
+        record: &SettlementRecord,
+        me: Option<Seat>,
+    ) -> Result<(), RecordError> {
+        let mut next = Consensus::from_record(genesis, record, me)?;
+        next.dag.keep(self.dag.kept());
+        let floor = vec![next.dag.floor(); self.dag.committee().size()];
+        for vertex in self.dag.above(&floor, usize::MAX) {
+            next.dag.restore(vertex);
+        }
+        *self = next;
+        Ok(())
+    }
 }

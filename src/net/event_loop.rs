@@ -3,6 +3,7 @@
 use super::config::*;
 use super::disk::Disk;
 use super::listener::Listener;
+use super::serve::Server;
 use super::sockets::{Event, Gate, Sockets};
 use super::workers::{Executor, Mailbox, Report, Verifiers};
 use super::{State, Stopped};
@@ -48,6 +49,7 @@ pub struct EventLoop {
     pub(super) verifiers: Verifiers,
     pub(super) executor: Executor,
     pub(super) disk: Disk,
+    pub(super) server: Server,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) reports: Receiver<Report>,
     pub(super) metrics: Arc<Metrics>,
@@ -81,6 +83,7 @@ impl EventLoop {
         };
         drop(self.executor);
         drop(self.verifiers);
+        drop(self.server);
         let closed = self.disk.close();
         result.and_then(|stopped| closed.map(|()| stopped))
     }
@@ -187,6 +190,10 @@ impl EventLoop {
                     self.inputs.extend(records.into_iter().map(persisted));
                 }
                 Report::Kept(kept) => self.take_kept(kept)?,
+                Report::Served { to, messages } => {
+                    self.server.finished();
+                    messages.iter().for_each(|message| self.sockets.send(to, message));
+                }
                 Report::Died(reason) => return Err(End::Died(reason)),
                 Report::Stop if self.frozen.is_none() => return Err(End::Asked),
                 Report::Stop => {}
@@ -333,6 +340,11 @@ impl EventLoop {
             Output::Prune { last } => {
                 if !self.disk.errand(Errand::Prune(Box::new(fate(last)))) {
                     self.inputs.push_back(Input::Pruned);
+                }
+            }
+            Output::Serve { to, wanted } => {
+                if !self.server.push(to, wanted) {
+                    Metrics::add(&self.metrics.messages_dropped, 1);
                 }
             }
             Output::Durable(notice) => {

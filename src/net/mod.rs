@@ -21,6 +21,7 @@
 //!   either; a subscriber that does not read is dropped.
 //! - Upon a bad signature among a client's rows: what it brings is verified apart from everybody else's, in turns that
 //!   leave the others most of the time, until it has brought enough good ones (see `turns.rs`).
+//! - Upon a peer that wants what only the disk has: another thread reads it, one request at a time; it travels as bulk.
 //! - Upon a disk that is behind: nobody is read from until it has caught up.
 //! - Upon a failure of the disk, of the machine or of any thread: the node stops and says why; the process lives.
 //!
@@ -41,6 +42,7 @@ mod peer;
 mod queue;
 mod records;
 mod running;
+mod serve;
 mod slab;
 mod sockets;
 mod turns;

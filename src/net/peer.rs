@@ -1,8 +1,8 @@
 //! One connection to another validator, without its socket: bytes in, events and bytes out.
 //!
-//! Records carry a lane byte before their plaintext: votes and requests share the *small* lane, batches have the
-//! *bulk* lane, and each lane is a stream of frames of its own. So a vote is never stuck behind the rest of a batch
-//! that was begun: it waits at most for what is sealed already ([`SEALED_BYTES_MAX`]).
+//! Records carry a lane byte before their plaintext: votes and requests share the *small* lane; batches, and what a node
+//! that catches up is given, have the *bulk* lane; and each lane is a stream of frames of its own. So a vote is never
+//! stuck behind the rest of a batch that was begun: it waits at most for what is sealed already ([`SEALED_BYTES_MAX`]).
 
 use super::config::*;
 use super::noise::*;
@@ -242,14 +242,16 @@ impl PeerLink {
     pub fn send(&mut self, message: &Message, payload: Bytes) -> bool {
         let queue = match message {
             Message::Vertex(_) => &mut self.votes,
-            Message::Batch(_) => &mut self.bulk,
+            Message::Batch(_) | Message::Blocks { .. } | Message::Record { .. } => &mut self.bulk,
             Message::WantVertices(_)
             | Message::WantBatches(_)
             | Message::Frontier(_)
             | Message::WantFrontier
             | Message::WantCertificate(_)
             | Message::Certificate(_)
-            | Message::Evidence(_) => &mut self.requests,
+            | Message::Evidence(_)
+            | Message::WantBlocks { .. }
+            | Message::WantRecord(_) => &mut self.requests,
         };
         queue.push(message.kind(), payload)
     }
@@ -325,7 +327,7 @@ impl Outgoing {
 }
 
 fn lane_of(message: &Message) -> usize {
-    if matches!(message, Message::Batch(_)) { BULK } else { SMALL }
+    if message.is_bulk() { BULK } else { SMALL }
 }
 
 fn put_record(out: &mut Vec<u8>, record: &[u8]) {

@@ -7,6 +7,7 @@ use super::disk::Disk;
 use super::event_loop::{CLIENT_DOOR, EventLoop, PEER_DOOR, WAKER};
 use super::listener::{Door, Listener};
 use super::noise::Identity;
+use super::serve::Server;
 use super::sockets::Sockets;
 use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
@@ -170,6 +171,8 @@ impl RunningNode {
         let verifiers = verifiers.map_err(threads)?;
         let executor = Executor::start(shared.clone(), metrics.clone(), mailbox.clone());
         let executor = executor.map_err(StartError::system("start a thread"))?;
+        let server = Server::start(store.finder(), seat, metrics.clone(), mailbox.clone());
+        let server = server.map_err(StartError::system("start a thread"))?;
         let disk = Disk::start(store, metrics.clone(), mailbox.clone())?;
         *state.progress.lock() = node.progress();
         let event_loop = EventLoop {
@@ -182,6 +185,7 @@ impl RunningNode {
             verifiers,
             executor,
             disk,
+            server,
             mailbox: mailbox.clone(),
             reports,
             metrics: metrics.clone(),

@@ -7,6 +7,8 @@ use crate::node::Shared;
 use crate::node::ingress::{Admission, admit};
 use crate::node::jobs::{Done, ExecuteJob, Job};
 use crate::store::{Kept, Synced};
+use crate::types::Seat;
+use crate::wire::Message;
 use crate::wire::client::{Refusal, Submission};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use mio::Token;
@@ -33,6 +35,13 @@ pub enum Report {
     Synced(Vec<Synced>),
     /// An errand beside the log is done, or failed.
     Kept(Kept),
+    /// What a validator wanted was looked up on disk.
+    Served {
+        /// Who.
+        to: Seat,
+        /// The answer.
+        messages: Vec<Message>,
+    },
     /// A thread cannot go on; why.
     Died(String),
     /// Somebody wants the node to stop.

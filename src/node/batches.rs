@@ -6,11 +6,6 @@ use crate::wire::Batch;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Executed batches that stay at hand for peers that are behind: views on block files, no memory of their own but their
-/// headers and the map, about 400 bytes each. The oldest goes first. Ten validators with little to do seal 200 in a
-/// second; a validator that was away needs all of them.
-const EXECUTED_MAX: usize = 1 << 15;
-
 /// How far the own check of the signatures has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Check {
@@ -69,6 +64,8 @@ pub(super) struct Batches {
     /// Executed batches, and in which order, with the height of the block; 0 where that is not known.
     executed: BTreeMap<BatchId, Batch>,
     oldest: VecDeque<(Height, BatchId)>,
+    /// So many of them stay at hand.
+    kept: usize,
     /// Settled batches whose bytes are not here; bounded by the blocks that wait for execution.
     absent: BTreeSet<BatchId>,
     /// Whose ack may have something new to say.
@@ -83,6 +80,11 @@ pub(super) struct Counts {
 }
 
 impl Batches {
+    /// No batch yet; so many executed ones stay at hand.
+    pub(super) fn new(kept: usize) -> Batches {
+        Batches { kept, ..Batches::default() }
+    }
+
     pub(super) fn counts(&self) -> Counts {
         let named = self.named.values().map(BTreeMap::len).sum();
         Counts { held: self.held.len(), named, executed: self.executed.len() }
@@ -247,6 +249,11 @@ impl Batches {
         }
     }
 
+    /// How many batches blocks wait for.
+    pub(super) fn absent(&self) -> usize {
+        self.absent.len()
+    }
+
     /// Whether a block waits for its bytes.
     pub(super) fn is_absent(&self, id: &BatchId) -> bool {
         self.absent.contains(id)
@@ -266,7 +273,7 @@ impl Batches {
         if self.executed.insert(id, batch).is_none() {
             self.oldest.push_back((height, id));
         }
-        while self.oldest.len() > EXECUTED_MAX {
+        while self.oldest.len() > self.kept {
             self.let_go_oldest();
         }
     }

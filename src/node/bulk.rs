@@ -2,7 +2,8 @@
 
 use super::batches::{Check, Held};
 use super::jobs::Job;
-use super::{Node, OnDisk, Output};
+use super::serve::REPLY_BYTES_MAX;
+use super::{Node, OnDisk, Output, Wanted};
 use crate::consensus::verify_before;
 use crate::store::RecordKind;
 use crate::types::params::{
@@ -12,9 +13,6 @@ use crate::types::{Ack, BatchId, BatchRef, Content, Effect, Policy, Seat, SeatSe
 use crate::wire::{Accusation, Batch, Evidence, Message, SignedHeader};
 use bytes::Bytes;
 
-/// The most bytes of batches sent in answer to one request, beside the first: the rest is asked for again. By bytes and
-/// not by number: who was away lacks many small ones, and would get them more slowly than new ones come.
-const REPLY_BYTES_MAX: usize = 4 << 20;
 /// So many message delays after a quorum holds a batch that does not settle, the next validator in the draw verifies it
 /// too; doubling per step.
 const WIDEN_AFTER_DELAYS: u32 = 8;
@@ -37,6 +35,7 @@ impl Node {
         let highest = self.consensus.settlement().highest(self.shared.seat).0;
         !self.sealing
             && self.start.signs()
+            && !self.catch_up.is_behind()
             && (self.outstanding.len() as u64) < window
             && self.next_sequence.0 <= highest.saturating_add(2 * window)
             && self.consensus.dag().uncommitted_bytes() <= UNCOMMITTED_BYTES_MAX
@@ -123,7 +122,8 @@ impl Node {
         self.batches.durable(id, view);
         let Some(held) = self.batches.get_mut(id) else { return };
         held.pushed = self.now;
-        if held.batch.header.author == self.shared.seat {
+        // One that came back when it was settled is on everybody's disk.
+        if held.batch.header.author == self.shared.seat && !held.settled {
             let message = Message::Batch(held.batch.clone());
             self.outputs.push_back(Output::Broadcast(message));
         }
@@ -169,7 +169,8 @@ impl Node {
         }
         self.want_batches.got(&reference);
         self.stirred = self.now;
-        if author == self.shared.seat && open {
+        // While blocks are adopted, agreement does not know what they settled.
+        if author == self.shared.seat && open && !self.batches.is_absent(&reference.id) {
             self.outstanding.insert(sequence, reference.id);
         }
         self.keep(batch, Check::No);
@@ -279,6 +280,14 @@ impl Node {
         self.want_batches.want(batch, batch.author, batch.author, due);
     }
 
+    /// A batch of an adopted block that is not here: nobody pushes it any more.
+    pub(super) fn want_adopted(&mut self, batch: BatchRef) {
+        if batch.author == self.shared.seat && batch.sequence >= self.next_sequence {
+            self.lost_own();
+        }
+        self.want_batches.want(batch, batch.author, batch.author, self.now);
+    }
+
     /// Lets go of what can never settle. Rows of one's own go back to the mempool and are sealed again.
     pub(super) fn forget_dead(&mut self) {
         let settlement = self.consensus.settlement();
@@ -351,6 +360,13 @@ impl Node {
     }
 
     pub(super) fn serve_batches(&mut self, to: Seat, wanted: &[BatchRef]) {
+        // What is not at hand and cannot settle any more may be on disk.
+        let settlement = self.consensus.settlement();
+        let committee = &self.shared.committee;
+        let old = |b: &&BatchRef| {
+            committee.has(b.author) && !self.batches.has(&b.id) && !settlement.open(b.author, b.sequence)
+        };
+        let old: Vec<BatchRef> = wanted.iter().filter(old).copied().collect();
         let found = wanted.iter().filter_map(|b| self.batches.at_hand(&b.id)).cloned();
         let mut room = REPLY_BYTES_MAX;
         let fits = found.take_while(|batch| {
@@ -360,5 +376,13 @@ impl Node {
         });
         let batches: Vec<Batch> = fits.collect();
         batches.into_iter().for_each(|batch| self.send(to, Message::Batch(batch)));
+        if !old.is_empty() {
+            self.serve(to, Wanted::Batches(old));
+        }
+    }
+
+    /// What is not in memory is read from disk, and does not come back here.
+    pub(super) fn serve(&mut self, to: Seat, wanted: Wanted) {
+        self.outputs.push_back(Output::Serve { to, wanted });
     }
 }

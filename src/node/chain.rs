@@ -5,7 +5,7 @@ use crate::consensus::Emitted;
 use crate::types::{
     BatchRef, Block, BlockHash, Committee, Epoch, Height, LeaderRef, Root, RootKind, Round, Time,
 };
-use crate::wire::{block_hash, committee_root, encode_block};
+use crate::wire::{HashedBlock, block_hash, committee_root, encode_block};
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -22,9 +22,12 @@ pub(super) struct Ordered {
     pub leader: LeaderRef,
     pub time: Time,
     pub settled: Vec<BatchRef>,
-    /// At a checkpoint: the settlement record as of the leader and its root, taken when the leader was emitted, since
-    /// agreement goes on while the block waits for its execution.
-    pub settlement: Option<(Root, Bytes)>,
+    /// At a checkpoint: the root of the settlement record as of the leader, and the record, taken when the leader was
+    /// emitted, since agreement goes on while the block waits for its execution. Of blocks that were adopted only the
+    /// last has its record.
+    pub settlement: Option<(Root, Option<Bytes>)>,
+    /// The hash that a certificate proves, if the block was adopted by that.
+    pub certified: Option<BlockHash>,
 }
 
 /// A block that is executed and on its way to disk.
@@ -37,6 +40,8 @@ pub(super) struct Built {
     pub settled: Vec<BatchRef>,
     /// At a checkpoint: the settlement record that the block names.
     pub settlement: Option<Bytes>,
+    /// The hash that it must have, if it was adopted by a certificate.
+    pub certified: Option<BlockHash>,
     pub rows: u32,
     pub ok: u32,
 }
@@ -127,7 +132,23 @@ impl Chain {
             leader: emitted.leader,
             time: emitted.time,
             settled: emitted.settled.clone(),
+            settlement: settlement.map(|(root, record)| (root, Some(record))),
+            certified: None,
+        });
+    }
+
+    /// Appends a block that a certificate proves, though no leader brought it here; the one after the last ordered.
+    pub(super) fn adopt(&mut self, proved: &HashedBlock, settlement: Option<(Root, Option<Bytes>)>) {
+        let HashedBlock { block, hash, .. } = proved;
+        self.last_ordered = block.height;
+        self.last_round = block.leader.round;
+        self.ordered.push_back(Ordered {
+            height: block.height,
+            leader: block.leader,
+            time: block.time,
+            settled: block.settled.clone(),
             settlement,
+            certified: Some(*hash),
         });
     }
 
@@ -174,7 +195,8 @@ impl Chain {
             hash,
             round: block.leader.round,
             settled: block.settled,
-            settlement: record,
+            settlement: record.flatten(),
+            certified: ordered.certified,
             rows: executed.rows,
             ok: executed.ok,
         };

@@ -2,7 +2,7 @@
 //! chain. What is counted and how: [`crate::consensus::Checkpoints`].
 
 use super::jobs::Job;
-use super::{Node, Output};
+use super::{Node, Output, Wanted};
 use crate::consensus::{Counted, Emitted};
 use crate::store::RecordKind;
 use crate::types::params::{CHECKPOINT_VOTES_MAX, CHECKPOINTS_KEPT};
@@ -97,7 +97,9 @@ impl Node {
             return;
         }
         self.checkpoints.executed(height, hash);
-        if self.checkpoints.certificate(height).is_none() {
+        // A certificate above it certifies an adopted block too.
+        let behind = self.catch_up.is_behind() && height <= self.checkpoints.certified();
+        if self.checkpoints.certificate(height).is_none() && !behind {
             self.signing.say(height, hash);
         }
         self.signing.ask_at = self.now + self.shared.rules.delay() * ASK_AFTER_DELAYS;
@@ -140,6 +142,11 @@ impl Node {
         for signed in mine {
             self.signing.said.remove(&signed.vertex.round);
         }
+        self.repeat_votes_below_floor();
+    }
+
+    /// Votes in own vertices at or below the floor will never be output: they are said again, unless that is pointless.
+    pub(super) fn repeat_votes_below_floor(&mut self) {
         let live = self.signing.said.split_off(&self.consensus.dag().floor().next());
         let lost = std::mem::replace(&mut self.signing.said, live);
         for height in lost.into_values().flatten() {
@@ -189,15 +196,21 @@ impl Node {
     }
 
     pub(super) fn serve_certificate(&mut self, to: Seat, height: Height) {
-        if let Some(certificate) = self.checkpoints.certificate(height).cloned() {
-            self.send(to, Message::Certificate(certificate));
+        match self.checkpoints.certificate(height).cloned() {
+            Some(certificate) => self.send(to, Message::Certificate(certificate)),
+            // Older ones are on disk, not of every checkpoint.
+            None if height.0 > 0 && height <= self.checkpoints.certified() => {
+                self.serve(to, Wanted::Certificate(height));
+            }
+            None => {}
         }
     }
 
     /// Only what was asked for is looked at: nobody makes this node check signatures at will.
     pub(super) fn on_certificate(&mut self, from: Seat, certificate: Arc<Certificate>) {
-        if self.signing.asked.take_if(|asked| *asked == (from, certificate.height)).is_some() {
-            self.outputs.push_back(Output::Job(Job::CheckCertificate { from, certificate }));
+        match self.signing.asked.take_if(|asked| *asked == (from, certificate.height)) {
+            Some(_) => self.outputs.push_back(Output::Job(Job::CheckCertificate { from, certificate })),
+            None => self.on_asked_certificate(from, certificate),
         }
     }
 
@@ -206,10 +219,11 @@ impl Node {
             return self.misbehaved(from, "a certificate that does not hold");
         }
         let height = certificate.height;
-        if self.checkpoints.keep(certificate) {
+        if self.checkpoints.keep(certificate.clone()) {
             self.signing.unwritten.push(height);
             self.on_certified(height);
         }
+        self.note_certificate(&certificate);
     }
 
     /// Holds the own block of a height against what the others signed.

@@ -1,5 +1,6 @@
 //! A node's own conduct and identity.
 
+use crate::consensus::Retention;
 use crate::crypto::SigningKey;
 use crate::types::{Genesis, Seat};
 use serde::{Deserialize, Serialize};
@@ -18,11 +19,24 @@ pub struct NodeConfig {
     /// Of how many of the newest blocks at least everything is kept; of older ones only the block itself, once they lie
     /// below the older one of two snapshots. `None` stands for all.
     pub keep_blocks: Option<u64>,
+    /// How many vertices below the floor stay in memory for peers that are behind. Who lacks more than they hold catches
+    /// up by blocks.
+    pub vertices_kept: Retention,
+    /// Executed batches that stay at hand for peers that are behind: views on block files, no memory of their own but
+    /// their headers and the map, about 400 bytes each. The oldest goes first; older ones are read from disk. Ten
+    /// validators with little to do seal 200 in a second; a validator that was away needs all of them.
+    pub batches_kept: usize,
 }
 
 impl Default for NodeConfig {
     fn default() -> NodeConfig {
-        NodeConfig { mempool_rows_max: 32_768, snapshot_after_bytes: 256 << 20, keep_blocks: None }
+        NodeConfig {
+            mempool_rows_max: 32_768,
+            snapshot_after_bytes: 256 << 20,
+            keep_blocks: None,
+            vertices_kept: Retention::default(),
+            batches_kept: 1 << 15,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes into the machine and what comes out of it.
 
+use super::Wanted;
 use super::jobs::{Done, ExecuteJob, Job};
 use crate::consensus::Divergence;
 use crate::store::Append;
@@ -66,7 +67,7 @@ pub struct Holdings {
     pub batches: usize,
     /// Acks of batches that are not here: at most one of each validator for each of three windows of slots.
     pub named_batches: usize,
-    /// Executed batches at hand for peers that are behind: at most 32,768.
+    /// Executed batches at hand for peers that are behind: at most [`super::NodeConfig::batches_kept`].
     pub executed_batches: usize,
     /// Own batches sealed and not settled: at most a window; of an author that lost its records three.
     pub outstanding: usize,
@@ -74,6 +75,8 @@ pub struct Holdings {
     pub waiting_blocks: usize,
     /// Records whose writing the driver has not answered.
     pub unwritten: usize,
+    /// Blocks that are to be adopted: at most three legs of 512 blocks, or of a checkpoint interval if that is longer.
+    pub to_adopt: usize,
 }
 
 /// Something that the driver has to do. Order among outputs matters only within one kind.
@@ -121,6 +124,14 @@ pub enum Output {
         peer: Seat,
         /// Which rule.
         reason: &'static str,
+    },
+    /// Find in the store what a validator wants, and send it the answer ([`Wanted::answer`]). Nothing comes back to the
+    /// machine. May be dropped when too much of it waits: the peer asks again, or somebody else.
+    Serve {
+        /// To whom.
+        to: Seat,
+        /// What.
+        wanted: Wanted,
     },
     /// A validator is proven to have lied; told once for each.
     Convicted(Arc<Evidence>),
@@ -213,4 +224,6 @@ pub struct Progress {
     pub waiting_vertices: usize,
     /// Validators connected.
     pub peers: usize,
+    /// It adopts blocks that others certified, and neither orders nor signs meanwhile.
+    pub catching_up: bool,
 }

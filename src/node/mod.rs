@@ -13,6 +13,8 @@
 //! - **Upon a vertex**: check its signature, hand it to agreement, ask for parents that are missing.
 //! - **Upon a committed leader**: settle the batches that its output acks, execute them once their bytes are here, build
 //!   the block, make it durable, tell.
+//! - **Upon having been away for longer than others keep vertices**: adopt blocks that a quorum certified (`catch_up.rs`).
+//! - **Upon a peer that wants what is on disk**: name it to the driver ([`Output::Serve`]).
 //! - **Upon a lie that can be proven** ([`evidence`]): convict its author, tell all, ack nothing more of it.
 //! - **Upon a start**: begin at the newest good snapshot ([`Base`]), or at the genesis, and replay the rest of the log.
 //! - **Upon a checkpoint that is durable**: sign its hash in the next vertex. When `f + 1` others signed another one,
@@ -26,6 +28,7 @@
 mod base;
 mod batches;
 mod bulk;
+mod catch_up;
 mod chain;
 mod checkpoints;
 mod config;
@@ -34,7 +37,9 @@ mod fetch;
 pub mod ingress;
 mod io;
 pub mod jobs;
+mod leg;
 mod recover;
+mod serve;
 mod shared;
 pub mod snapshots;
 mod spread;
@@ -47,17 +52,20 @@ mod tests;
 pub use base::{Base, BaseError, Refused, Snapshots, TABLE_BYTES_MAX};
 pub use config::{NodeConfig, Setup};
 pub use io::{Holdings, Input, OpenError, Output, Progress};
+pub use serve::{Archive, LogArchive, LogNames, Wanted};
 pub use shared::Shared;
 
 use crate::consensus::{Checkpoints, Consensus, Divergence, Pace, epoch_seed};
 use crate::ledger::Ledger;
 use crate::store::{Append, Guard, GuardState, RecordKind};
 use crate::types::{
-    Ack, BatchId, BatchRef, BlockHash, Height, Round, Seat, SeatSet, Sequence, Time, VertexId, VertexRef,
+    Ack, BatchId, BatchRef, BlockHash, Genesis, Height, Round, Seat, SeatSet, Sequence, Time, VertexId,
+    VertexRef,
 };
 use crate::wire::{SignedVertex, block_hash, block_height};
 use batches::Batches;
 use bytes::Bytes;
+use catch_up::CatchUp;
 use chain::{Built, Chain};
 use checkpoints::Signing;
 use evidence::Court;
@@ -79,6 +87,7 @@ enum OnDisk {
 
 /// One validator's machine.
 pub struct Node {
+    genesis: Arc<Genesis>,
     shared: Arc<Shared>,
     draw_seed: [u8; 32],
     consensus: Consensus,
@@ -88,6 +97,7 @@ pub struct Node {
     checkpoints: Checkpoints,
     signing: Signing,
     court: Court,
+    catch_up: CatchUp,
     /// Once the others are known to hold another chain, nothing goes in or out any more.
     diverged: Option<Divergence>,
     now: Time,
@@ -215,15 +225,19 @@ impl Node {
         let (rules, committee) = (shared.rules, &shared.committee);
         let genesis_hash = BlockHash(shared.chain.0);
         let delay = rules.delay();
+        let mut consensus = Consensus::new(&setup.genesis, Some(setup.seat));
+        consensus.keep(setup.config.vertices_kept);
         Node {
+            genesis: setup.genesis.clone(),
             draw_seed: epoch_seed(&shared.chain, committee.epoch),
-            consensus: Consensus::new(&setup.genesis, Some(setup.seat)),
+            consensus,
             pace: Pace::new(setup.seat, committee.size(), &rules),
-            batches: Batches::default(),
+            batches: Batches::new(setup.config.batches_kept),
             chain: Chain::new(committee, genesis_hash, rules.checkpoint_blocks, shared.ledger.len()),
             checkpoints: Checkpoints::new(committee, rules.checkpoint_blocks, setup.seat),
             signing: Signing::new(now),
             court: Court::default(),
+            catch_up: CatchUp::new(now),
             diverged: None,
             now,
             dice: Dice(setup.seed),
@@ -319,6 +333,7 @@ impl Node {
             waiting_blocks: self.chain.waiting(),
             waiting_vertices: dag.waiting(),
             peers: self.connected.count(),
+            catching_up: self.catch_up.is_behind(),
         }
     }
 
@@ -337,6 +352,7 @@ impl Node {
             outstanding: self.outstanding.len(),
             waiting_blocks: self.chain.waiting(),
             unwritten: self.on_disk.len(),
+            to_adopt: self.catch_up.blocks(),
         }
     }
 
@@ -344,6 +360,7 @@ impl Node {
     fn advance(&mut self) {
         self.sweep();
         self.go_on_starting();
+        self.go_on_catching_up();
         self.seal_if_due();
         self.vote_if_due();
         self.execute_ready();

@@ -40,7 +40,9 @@ impl Node {
         let own = consensus.settlement().highest(shared.seat);
         self.passing = Passing { height: block.height, floor: consensus.dag().floor(), ..Passing::default() };
         self.chain = Chain::at(&shared.committee, block, hash, shared.rules.checkpoint_blocks);
+        let kept = self.consensus.kept();
         self.consensus = consensus;
+        self.consensus.keep(kept);
         self.next_sequence = Sequence(own.0.saturating_add(1));
         self.keeping.begun_at(block.height, block.leader.round);
         self.signing.begin_with(block.height, record);
@@ -70,7 +72,7 @@ impl Node {
                 }
                 self.recover_vertex(Arc::new(vertex));
             }
-            RecordKind::Block => self.recover_block(&bytes)?,
+            RecordKind::Block => self.recover_block(bytes)?,
             RecordKind::Certificate => {
                 let certificate =
                     decode_certificate(&bytes).map_err(|error| unreadable("certificate", error))?;
@@ -80,7 +82,7 @@ impl Node {
                 let evidence = Evidence::decode(&bytes).map_err(|error| unreadable("evidence", error))?;
                 self.court.recovered(evidence);
             }
-            RecordKind::Settlement => self.recover_settlement(&bytes)?,
+            RecordKind::Settlement => self.recover_settlement(bytes)?,
         }
         Ok(())
     }
@@ -192,19 +194,26 @@ impl Node {
     }
 
     /// A settlement record stands before the block that names it.
-    fn recover_settlement(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
-        let root = record_root(bytes);
-        let named = self.chain.next().and_then(|next| next.settlement.as_ref()).map(|(root, _)| *root);
-        if named == Some(root) {
+    fn recover_settlement(&mut self, bytes: Bytes) -> Result<(), OpenError> {
+        let root = record_root(&bytes);
+        let Some(next) = self.chain.next() else {
+            self.recover_record(bytes);
+            return Ok(());
+        };
+        if next.settlement.as_ref().is_some_and(|(named, _)| *named == root) {
             return Ok(());
         }
         let reason = format!("its root {root} is not the one that the next block names");
         Err(OpenError::Record { kind: "settlement", reason })
     }
 
-    fn recover_block(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
+    fn recover_block(&mut self, bytes: Bytes) -> Result<(), OpenError> {
+        if self.chain.next().is_none() {
+            self.recover_adopted(&bytes)?;
+        }
         let Some(next) = self.chain.next() else {
-            let reason = "no vertex on disk before it commits its leader".to_owned();
+            let reason =
+                "no vertex on disk before it commits its leader, and no certificate proves it".to_owned();
             return Err(OpenError::Record { kind: "block", reason });
         };
         let batches: Option<Vec<Batch>> =
@@ -214,7 +223,7 @@ impl Node {
         let executed = ExecuteJob { height, batches, checkpoint, snapshot: false }.run(&self.shared);
         let Some((built, replayed)) = self.chain.finish(&executed) else { return Ok(()) };
         if replayed != bytes {
-            let (stored, replayed) = (block_hash(bytes).to_string(), built.hash.to_string());
+            let (stored, replayed) = (block_hash(&bytes).to_string(), built.hash.to_string());
             return Err(OpenError::Replay { height: height.0, stored, replayed });
         }
         for batch in &built.settled {
@@ -225,7 +234,7 @@ impl Node {
         if checkpoint {
             self.keeping.found_block(built.height, built.round);
         }
-        Ok(())
+        self.recovered_adopted(&built)
     }
 
     /// Goes on where the log ends: what was sealed or held and not said yet is said, what was to be verified is

@@ -1,6 +1,6 @@
 //! Spreading what peers lack and asking for what is missing here.
 
-use super::Node;
+use super::{Node, Wanted};
 use crate::types::{Round, Seat, VertexRef};
 use crate::wire::{Message, REFS_MAX, SignedVertex};
 use std::collections::BTreeMap;
@@ -42,6 +42,10 @@ impl Node {
             Message::Certificate(certificate) => self.on_certificate(from, certificate),
             Message::WantFrontier => self.send_frontier(from),
             Message::Evidence(evidence) => self.on_evidence(from, evidence),
+            Message::WantBlocks { first, count } => self.serve(from, Wanted::Blocks { first, count }),
+            Message::Blocks { first, blocks } => self.on_blocks(from, first, &blocks),
+            Message::WantRecord(height) => self.serve(from, Wanted::Record(height)),
+            Message::Record { height, bytes } => self.on_record(from, height, bytes),
         }
     }
 
@@ -93,6 +97,7 @@ impl Node {
         }
         let delay = self.shared.rules.delay();
         self.next_sweep = self.now + delay / 2;
+        self.look_for_gap();
         self.want_absent_parents();
         self.ask();
         self.ask_what_is_known();
@@ -102,13 +107,13 @@ impl Node {
         let (dag, last_asked) = (self.consensus.dag(), self.asked_frontier);
         let behind = dag.waiting() > 0 && self.now >= last_asked + delay / 2;
         let stuck = self.now >= self.progressed.1 + delay * 2 && self.now >= last_asked + delay * 2;
-        if stuck || behind {
+        if (stuck || behind) && !self.catch_up.is_behind() {
             self.asked_frontier = self.now;
             self.show_frontier(stuck);
         }
     }
 
-    fn show_frontier(&mut self, to_all: bool) {
+    pub(super) fn show_frontier(&mut self, to_all: bool) {
         let peers: Vec<Seat> = self.connected.iter().collect();
         if to_all {
             peers.into_iter().for_each(|peer| self.send_frontier(peer));
@@ -120,6 +125,9 @@ impl Node {
 
     /// Parents whose request was forgotten for lack of space are noted again.
     fn want_absent_parents(&mut self) {
+        if self.catch_up.is_behind() {
+            return;
+        }
         let floor = self.consensus.dag().floor();
         self.want_vertices.retain(|vertex| vertex.round > floor);
         for (charged, parent) in self.consensus.dag().absent(ABSENT_EACH) {
@@ -127,7 +135,7 @@ impl Node {
         }
     }
 
-    fn ask(&mut self) {
+    pub(super) fn ask(&mut self) {
         let vertices = self.want_vertices.due(self.now, &self.connected, &mut self.dice);
         for (to, wanted) in by_peer(vertices) {
             wanted.chunks(REFS_MAX).for_each(|refs| self.send(to, Message::WantVertices(refs.to_vec())));

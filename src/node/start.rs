@@ -7,7 +7,8 @@
 //!   latest own vertex of its sender, and the latest of ours that it knows. With `2f` answers of others (`f = 0`: of all
 //!   others) that know nothing above the guard, go on after the guard. A chain of one asks nobody.
 //! - **Upon no valid guard, upon an own vertex above the guard that a peer shows, or upon a guard of round 0 while others
-//!   are past round 1**: the validator is *lost*. It waits until `2f` others have proved their own latest vertex: until it
+//!   are past round 1, or upon an answer that knows an own vertex above the guard at or below the floor, which nobody can show
+//!   any more**: the validator is *lost*. It waits until `2f` others have proved their own latest vertex: until it
 //!   is accepted here, with all that lies below. `M` is the highest round accepted then. Once the order has passed `M`, it
 //!   comes back in round `M + 2` or later, and its sequences go on a window above the highest settled one. With `f = 0` it
 //!   goes on after the highest own vertex that the others know.
@@ -16,6 +17,8 @@
 //!
 //! - The forgotten vertex of round `r` was made upon a quorum of `r - 1`. Of `2f` others at least one is honest, not lost
 //!   and among these, as long as at most `f` are lost or lie, the lost one included. So `M >= r - 1`, and `M + 2 > r`.
+//! - Whoever takes itself for lost without need comes back a few rounds later, and a single liar can bring that about only
+//!   where the guard lies below the floor, after an absence.
 //! - What is accepted has a quorum in each round below: nobody can make `M` large by words, and a claim to know a vertex of
 //!   ours counts for nothing until the vertex is shown, signed. Who claims and does not show is not counted.
 //! - A forgotten batch was sealed at most a window above what was settled then, by an order that had not passed `M`.
@@ -193,7 +196,8 @@ impl Node {
                 continue;
             };
             let dag = self.consensus.dag();
-            if answer.its > dag.latest(seat) || answer.ours > dag.latest(self.shared.seat) {
+            let lacks = answer.its > dag.latest(seat) || answer.ours > dag.latest(self.shared.seat);
+            if lacks && !self.catch_up.is_behind() {
                 self.send_frontier(seat);
             }
         }
@@ -209,6 +213,11 @@ impl Node {
             Stage::Signing => {}
             Stage::Asking => {
                 let guard = self.guard.round;
+                // Words: but of what lies below the floor nothing else is left.
+                let floor = self.consensus.dag().floor();
+                if self.start.answers.values().any(|a| a.ours > guard && a.ours <= floor) {
+                    return self.lose();
+                }
                 // Who is past round 1 proves that a validator without a vertex is lost, by its vertices.
                 let fits = |a: &Answer| a.ours <= guard && (guard.0 > 0 || a.its.0 <= 1);
                 if self.start.answers.values().filter(|answer| fits(answer)).count() >= self.start.needed {

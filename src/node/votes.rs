@@ -20,6 +20,10 @@ impl Node {
         if let Err(reason) = self.consensus.dag().well_formed(&vertex) {
             return self.misbehaved(from, reason);
         }
+        if self.catch_up.is_behind() {
+            // Pushed again when agreement has gone on from a record.
+            return;
+        }
         // What carries the own name and is not here was forgotten, and is taken back as everybody's. A second vertex of a
         // slot is looked at once, whether anybody needs it or not: it proves that its author lies.
         let (dag, reference) = (self.consensus.dag(), vertex.reference());
@@ -44,7 +48,9 @@ impl Node {
         if vertex.vertex.author == self.shared.seat {
             self.shown(&vertex);
         }
-        self.offer(from, vertex);
+        if !self.catch_up.is_behind() {
+            self.offer(from, vertex);
+        }
     }
 
     /// Hands a checked vertex to agreement.
@@ -83,7 +89,7 @@ impl Node {
 
     /// Follows the order as far as it is decided.
     pub(super) fn emit(&mut self) {
-        while !self.chain.full() {
+        while !self.chain.full() && !self.catch_up.is_behind() {
             let Some(emitted) = self.consensus.next_emitted() else { return };
             self.on_emitted(&emitted);
         }
@@ -113,15 +119,26 @@ impl Node {
         for signed in mine {
             self.own_acks.remove(&signed.vertex.round);
         }
-        let live = self.own_acks.split_off(&self.consensus.dag().floor().next());
-        for (_, acks) in std::mem::replace(&mut self.own_acks, live) {
-            self.batches.repeat(&acks);
-        }
+        self.repeat_acks_below_floor();
         self.repeat_lost_votes(emitted);
         if !emitted.settled.is_empty() {
             // Windows move only when something settles.
             self.forget_dead();
         }
+    }
+
+    /// Acks in own vertices at or below the floor will never be output: they are said again.
+    fn repeat_acks_below_floor(&mut self) {
+        let live = self.own_acks.split_off(&self.consensus.dag().floor().next());
+        for (_, acks) in std::mem::replace(&mut self.own_acks, live) {
+            self.batches.repeat(&acks);
+        }
+    }
+
+    /// Whatever own vertices at or below the floor said is said again.
+    pub(super) fn repeat_below_floor(&mut self) {
+        self.repeat_acks_below_floor();
+        self.repeat_votes_below_floor();
     }
 
     /// Whether there is something to settle.
@@ -136,7 +153,7 @@ impl Node {
     }
 
     pub(super) fn vote_due(&mut self) -> Option<Time> {
-        if self.voting || !self.start.signs() {
+        if self.voting || !self.start.signs() || self.catch_up.is_behind() {
             return None;
         }
         let load = self.load();
@@ -207,8 +224,9 @@ impl Node {
             let batches: Option<Vec<_>> =
                 next.settled.iter().map(|b| self.batches.get(&b.id).map(|held| held.batch.clone())).collect();
             let Some(batches) = batches else { return };
-            let has_record =
-                next.settlement.as_ref().is_some_and(|(_, record)| record.len() <= RECORD_BYTES_MAX);
+            // A block that was adopted has none, but for the last one.
+            let record = next.settlement.as_ref().and_then(|(_, record)| record.as_ref());
+            let has_record = record.is_some_and(|record| record.len() <= RECORD_BYTES_MAX);
             let Some((height, checkpoint)) = self.chain.start() else { return };
             let snapshot = self.takes_snapshot(height, has_record);
             self.outputs.push_back(Output::Execute(ExecuteJob { height, batches, checkpoint, snapshot }));
@@ -219,6 +237,11 @@ impl Node {
         let accounts = self.chain.accounts;
         self.keep_table(executed);
         if let Some((built, bytes)) = self.chain.finish(executed) {
+            self.adopted_wrongly(&built);
+            if self.diverged.is_some() {
+                return;
+            }
+            let height = built.height;
             if let Some(record) = &built.settlement
                 && record.len() <= RECORD_BYTES_MAX
             {
@@ -229,6 +252,7 @@ impl Node {
                 self.verify_deferred();
                 self.check_early();
             }
+            self.finish_catching_up(height);
         }
         self.emit();
     }

@@ -10,10 +10,10 @@ use super::world::World;
 use crate::store::RecordKind;
 use serde::{Deserialize, Serialize};
 
-/// A node whose log was lost, or is a copy, has to be back so soon after its beginning, or its copy, that the others still
-/// have in memory all that it lacks: vertices of 500 rounds and the bytes of 2,048 executed batches, that is at full pace
-/// some ten virtual seconds of four nodes. Beyond, it would need blocks and the tables of a checkpoint.
-pub const CATCH_UP_US: u64 = 4_000_000;
+/// A copy that is put back is no older than this when the node crashes; it may lack far more by its return.
+const AGE_MOST_US: u64 = 4_000_000;
+/// A run is at least so long that all of it has room before two thirds are over.
+const END_LEAST_US: u64 = 8_000_000;
 /// Between the copy and the crash the node signs something that others hear of: without, nobody can notice.
 const AGE_LEAST_US: u64 = 1_500_000;
 /// So long after its return nothing else befalls the node.
@@ -41,7 +41,7 @@ impl Amnesia {
         matches!(self, Amnesia::OldGuard | Amnesia::OldDirectory)
     }
 
-    fn loses_log(self) -> bool {
+    pub(super) fn loses_log(self) -> bool {
         matches!(self, Amnesia::Directory | Amnesia::OldDirectory)
     }
 }
@@ -91,18 +91,37 @@ impl World {
 pub(super) fn draw(config: &SimConfig, dice: &mut Dice) -> Option<Fault> {
     let end = config.duration_ms * 1000 * 2 / 3;
     let tolerated = config.faulty_max() as u64;
-    if tolerated == 0 || end < 2 * CATCH_UP_US {
+    if tolerated == 0 || end < END_LEAST_US {
         return None;
     }
     let node = config.nodes - 1 - dice.below(tolerated) as u16;
     let kinds = [Amnesia::Guard, Amnesia::OldGuard, Amnesia::Directory, Amnesia::OldDirectory];
     let loses = kinds[dice.below(kinds.len() as u64) as usize];
-    // All of it lies before the time by which the node must be back.
-    let latest = if loses == Amnesia::Directory { CATCH_UP_US } else { end };
     let for_us = dice.between(10_000, 1_000_000);
-    let age_us = if loses.is_old() { dice.between(AGE_LEAST_US, CATCH_UP_US - for_us) } else { 0 };
-    let at_us = dice.between(AGE_LEAST_US.max(age_us), latest - for_us);
+    let age_us = if loses.is_old() { dice.between(AGE_LEAST_US, AGE_MOST_US - for_us) } else { 0 };
+    let at_us = dice.between(AGE_LEAST_US.max(age_us), end - for_us);
     Some(Fault { at_us, for_us, what: What::Amnesia { node, loses, age_us } })
+}
+
+/// A node that starts late, of the same `f`. `None` where none may.
+pub(super) fn draw_late(config: &SimConfig, dice: &mut Dice) -> Option<Fault> {
+    let end = config.duration_ms * 1000 * 2 / 3;
+    let tolerated = config.faulty_max() as u64;
+    if tolerated == 0 {
+        return None;
+    }
+    let node = config.nodes - 1 - dice.below(tolerated) as u16;
+    Some(Fault { at_us: 0, for_us: dice.between(end / 10, end), what: What::Late { node } })
+}
+
+/// When nothing else may befall which node, if a fault is of this kind: from its copy to some time after its return.
+fn window(fault: &Fault) -> Option<(u16, u64, u64)> {
+    let until = fault.at_us + fault.for_us + RETURN_US;
+    match fault.what {
+        What::Amnesia { node, age_us, .. } => Some((node, fault.at_us - age_us, until)),
+        What::Late { node } => Some((node, 0, until)),
+        _ => None,
+    }
 }
 
 /// Leaves out what else would befall a node between its copy and its return: cut off, it would sign what nobody hears of, or
@@ -110,9 +129,7 @@ pub(super) fn draw(config: &SimConfig, dice: &mut Dice) -> Option<Fault> {
 pub(super) fn keep_apart(faults: &mut Vec<Fault>) {
     let mut windows: Vec<(u16, u64, u64)> = Vec::new();
     for fault in faults.iter() {
-        if let What::Amnesia { node, age_us, .. } = fault.what {
-            let from = fault.at_us - age_us;
-            let until = fault.at_us + fault.for_us + RETURN_US;
+        if let Some((node, from, until)) = window(fault) {
             let clashes =
                 |&(other, start, end): &(u16, u64, u64)| other == node && start < until && from < end;
             if !windows.iter().any(clashes) {
@@ -123,9 +140,7 @@ pub(super) fn keep_apart(faults: &mut Vec<Fault>) {
     let mut kept: Vec<(u16, u64, u64)> = Vec::new();
     faults.retain(|fault| {
         let (from, until) = (fault.at_us, fault.at_us + fault.for_us);
-        if let What::Amnesia { node, age_us, .. } = fault.what {
-            let from = fault.at_us - age_us;
-            let window = (node, from, until + RETURN_US);
+        if let Some(window) = window(fault) {
             let first = windows.contains(&window) && !kept.contains(&window);
             kept.extend(first.then_some(window));
             return first;

@@ -2,6 +2,8 @@
 
 use super::calibration::Calibration;
 use super::regions;
+use crate::consensus::Retention;
+use crate::node::NodeConfig;
 use crate::types::Policy;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -60,6 +62,10 @@ pub struct SimConfig {
     pub bandwidth: u64,
     /// Cores of each node.
     pub cores: u32,
+    /// Nodes keep little in memory for peers that are behind, so that a short absence is a long one: vertices of three
+    /// collection depths and 64 executed batches. Whoever lacks more catches up by blocks.
+    #[serde(default)]
+    pub forgetful: bool,
     /// How signatures are checked.
     pub crypto: Crypto,
     /// What work costs.
@@ -78,6 +84,7 @@ impl Default for SimConfig {
             regions: Vec::new(),
             bandwidth: 1_000_000_000,
             cores: 4,
+            forgetful: false,
             crypto: Crypto::Real,
             calibration: Calibration::default(),
         }
@@ -157,6 +164,20 @@ impl SimConfig {
     /// `Q` of the committee.
     pub fn quorum(&self) -> usize {
         usize::from(self.nodes) - self.faulty_max()
+    }
+
+    /// How its nodes conduct themselves, but that they remove nothing if they keep `all`.
+    pub(super) fn node(&self, all: bool) -> NodeConfig {
+        let node = super::snapshots::node_config();
+        let keep_blocks = if all { None } else { node.keep_blocks };
+        let node = NodeConfig { keep_blocks, ..node };
+        match self.forgetful {
+            true => {
+                let vertices_kept = Retention { depths: 3, bytes: 0 };
+                NodeConfig { vertices_kept, batches_kept: 64, ..node }
+            }
+            false => node,
+        }
     }
 
     /// The length of the run.

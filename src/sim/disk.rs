@@ -9,6 +9,7 @@ use super::calibration::Calibration;
 use super::queue::Nanos;
 use super::random::{below, draw};
 use super::snapshots::Shelf;
+use crate::node::{LogArchive, LogNames};
 use crate::store::guard::{self, NextSlot, SLOT_BYTES};
 use crate::store::{Append, Guard, GuardState, RecordKind, surviving};
 use crate::types::Round;
@@ -75,6 +76,7 @@ pub struct Disk {
     pub shelf: Shelf,
     /// Durable, in order, from the first record on that ever was.
     log: Vec<(RecordKind, Bytes)>,
+    names: LogNames,
     /// Being synced.
     group: Vec<Append>,
     waiting: VecDeque<Append>,
@@ -95,6 +97,7 @@ impl Disk {
             slot: None,
             shelf: Shelf::default(),
             log: Vec::new(),
+            names: Default::default(),
             group: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -147,6 +150,7 @@ impl Disk {
         self.log.truncate(copy.records);
         self.shelf = copy.shelf.clone();
         self.shelf.crash(Tail::Lost, 0);
+        self.names = Default::default();
         self.restore_guard(copy);
     }
 
@@ -227,6 +231,11 @@ impl Disk {
     /// Removes what the oldest records may be removed of.
     pub fn prune(&mut self, last: Round) {
         self.shelf.prune(&self.log, last);
+    }
+
+    /// What the disk has for peers, and the bytes that were read for it.
+    pub fn archive(&mut self) -> LogArchive<'_> {
+        LogArchive::new(&self.log, &mut self.names, self.shelf.pruned())
     }
 
     /// The node stopped in the middle: what was not written yet is lost, of the group that was being synced the disk

@@ -69,7 +69,7 @@ impl World {
                 place.crash_at_sync = place.crash_at_sync.filter(|fault| *fault != number);
                 self.start(node);
             }
-            What::Amnesia { node, .. } => self.start(node),
+            What::Amnesia { node, .. } | What::Late { node } => self.start(node),
             What::FullDisk { node } => {
                 self.places[usize::from(node)].disk_full = self.another_full(node);
                 self.start(node);
@@ -195,7 +195,7 @@ impl World {
             genesis: self.genesis.clone(),
             seat: Seat(place.seat),
             key: self.keys[usize::from(place.seat)].clone(),
-            config: super::snapshots::node_config(),
+            config: self.node_config(),
             seed: draw(self.plan.config.seed, &[NODE_SEED, seat.into(), place.life.into()]),
         };
         let log = place.disk.log();

@@ -15,6 +15,7 @@
 //! - Upon a lie: a layer between the machine of a seat and its peers rewrites, adds and keeps back what leaves ([`Lie`]); or
 //!   the seat has a twin. Of the last `f` nodes of a drawn plan each lies, or forgets, or neither: together they are `f` at
 //!   most, as agreement promises. A plan file may have more: then the checkers tell what came of it.
+//! - Upon a late node: it starts for the first time when the chain is far ahead, and has to come to the same blocks.
 //! - Upon a broken rule: stop, tell which, keep the plan.
 //!
 //! Why a trace can be trusted: one thread plays a world, nothing in it depends on addresses or on time outside, and each
@@ -53,7 +54,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use amnesia::{Amnesia, CATCH_UP_US};
+pub use amnesia::Amnesia;
 pub use calibration::Calibration;
 pub use config::{Crypto, REAL_CRYPTO_NODES, SimConfig, SimError};
 pub use disk::Tail;

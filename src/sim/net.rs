@@ -61,7 +61,7 @@ impl Parcel {
     }
 
     fn lane(&self) -> usize {
-        usize::from(self.kind == 2)
+        usize::from([2, 11, 13].contains(&self.kind))
     }
 }
 

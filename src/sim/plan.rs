@@ -15,7 +15,7 @@ pub const PLAN_VERSION: u32 = 1;
 /// Faults of a plan at most.
 pub const FAULTS_MAX: usize = 10_000;
 /// The kinds of faults by name, as the command line takes them.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "crash",
     "partition",
     "loss",
@@ -27,6 +27,7 @@ pub const KINDS: [&str; 12] = [
     "slow-disk",
     "full-disk",
     "amnesia",
+    "late",
     "silent",
 ];
 /// Drawn faults are mostly shorter than this, in microseconds.
@@ -132,6 +133,11 @@ pub enum What {
         loses: Amnesia,
         /// How much older than the crash the copy is that is put back, in microseconds; 0 where none is.
         age_us: u64,
+    },
+    /// A node starts at the end of the fault for the first time, with an empty directory.
+    Late {
+        /// Which.
+        node: u16,
     },
     /// A node never starts, whatever the times say.
     Silent {
@@ -300,6 +306,9 @@ impl Plan {
             What::Liar { lie, .. } if lie.each() > EACH_MAX => {
                 Err(format!("each is {}, but must not be more than {EACH_MAX}", lie.each()))
             }
+            What::Late { .. } if fault.at_us != 0 => {
+                Err("a node that starts late is not there from the beginning, at_us 0".to_owned())
+            }
             What::Reset { node, peer } if node == peer => {
                 Err("a node has no connection with itself".to_owned())
             }
@@ -321,16 +330,29 @@ impl Plan {
         (0..self.config.nodes).filter(liar).collect()
     }
 
-    /// The nodes that may do what the protocol bears of `f` only: that lie, that never start, that forget what they signed.
+    /// The nodes that may do what the protocol bears of `f` only: that lie, that are not there, that forget what they signed.
     pub fn faulty(&self) -> Vec<u16> {
         let breaks = |what: &What| match what {
-            What::Liar { node, .. } | What::Silent { node } | What::Amnesia { node, .. } => Some(*node),
+            What::Liar { node, .. }
+            | What::Silent { node }
+            | What::Amnesia { node, .. }
+            | What::Late { node } => Some(*node),
             _ => None,
         };
         let mut faulty: Vec<u16> = self.faults.iter().filter_map(|fault| breaks(&fault.what)).collect();
         faulty.sort_unstable();
         faulty.dedup();
         faulty
+    }
+
+    /// Whether a node comes to the chain, or back to it, without what the others had before.
+    pub(super) fn joins(&self) -> bool {
+        let joins = |what: &What| match what {
+            What::Late { .. } => true,
+            What::Amnesia { loses, .. } => loses.loses_log(),
+            _ => false,
+        };
+        self.faults.iter().any(|fault| joins(&fault.what))
     }
 
     /// When the last fault has ended that ends. A lie that lasts to the end of the run does not: the others go on beside it.
@@ -391,6 +413,7 @@ impl What {
             | What::FullDisk { node }
             | What::Amnesia { node, .. }
             | What::Liar { node, .. }
+            | What::Late { node }
             | What::Silent { node } => vec![*node],
             What::Partition { side, .. } => side.clone(),
             What::Loss { from, to, .. } => from.iter().chain(to).copied().collect(),
@@ -431,6 +454,7 @@ fn draw_fault(config: &SimConfig, kind: &str, dice: &mut Dice) -> Option<Fault> 
         "slow-disk" => What::SlowDisk { node, factor: dice.between(2, 300) as u32 },
         "full-disk" => What::FullDisk { node },
         "amnesia" => return super::amnesia::draw(config, dice),
+        "late" => return super::amnesia::draw_late(config, dice),
         _ if config.nodes < 2 => return None,
         "partition" => {
             let count = dice.between(1, n);
@@ -478,6 +502,7 @@ mod tests {
             (vec![amnesia(Amnesia::OldGuard, 0)], "an age of at least a microsecond"),
             (vec![amnesia(Amnesia::OldGuard, 2)], "after the world began"),
             (vec![amnesia(Amnesia::Directory, 1)], "an age"),
+            (vec![What::Late { node: 1 }], "not there from the beginning"),
             (vec![What::Reset { node: 1, peer: 1 }], "no connection with itself"),
             (vec![What::Skew { node: 1, offset_us: i64::MIN }], "off by an hour"),
             (vec![silent(0), silent(1)], "fault 2 of the plan: 2 nodes never start"),

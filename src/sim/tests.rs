@@ -90,6 +90,25 @@ fn a_validator_that_forgot_comes_back_and_signs_nothing_twice() {
 }
 
 #[test]
+fn a_node_that_starts_late_or_lost_everything_long_ago_comes_to_the_same_blocks_and_signs() {
+    for (nodes, seed, what) in [
+        (4, 31, What::Late { node: 3 }),
+        (7, 32, What::Late { node: 6 }),
+        (4, 33, What::Amnesia { node: 3, loses: Amnesia::Directory, age_us: 0 }),
+        (4, 34, What::Amnesia { node: 3, loses: Amnesia::OldDirectory, age_us: 1_600_000 }),
+    ] {
+        let config = SimConfig { duration_ms: 15_000, forgetful: true, ..config(nodes, seed) };
+        let (at, spans) = if matches!(what, What::Late { .. }) { (0, 8_000) } else { (2_000, 7_000) };
+        let report = play(&calm(config).with(vec![fault(at, spans, what.clone())]));
+        assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "{what:?}, n={nodes}");
+        let place = |node: usize| &report.places[node];
+        let last = usize::from(nodes) - 1;
+        assert!(place(last).round + 30 > place(0).round, "{what:?}: it signs, {:?}", place(last));
+        assert!(place(last).height + 30 > place(0).height, "{what:?}: {:?}", place(last));
+    }
+}
+
+#[test]
 fn a_vertex_that_nobody_heard_of_and_a_copy_forgot_is_signed_again_and_the_checker_sees_it() {
     // The bound of what a start can notice: since the copy was made, nothing of the node has reached anybody.
     let unheard = What::Partition { side: vec![3], one_way: true, reconnect: false };

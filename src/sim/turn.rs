@@ -220,6 +220,18 @@ impl World {
                 self.places[usize::from(seat)].disk.prune(last);
                 self.report(seat, Input::Pruned);
             }
+            Output::Serve { to, wanted } => {
+                // A read costs what a sync of as many bytes does.
+                let place = &mut self.places[usize::from(seat)];
+                let factor = place.disk_factor;
+                let mut archive = place.disk.archive();
+                let messages = wanted.answer(&mut archive);
+                let read = self.plan.config.calibration.sync(archive.bytes) * factor;
+                for message in messages {
+                    let parcel = self.pack(seat, &message);
+                    self.transmit(seat, to.0, &parcel, at + read);
+                }
+            }
             Output::Durable(notice) => {
                 self.trace.note(self.now, TOLD, seat, &notice.hash.0);
                 self.told(seat, notice.height.0);
@@ -452,6 +464,8 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantCertificate(_) => 8,
         Message::Certificate(certificate) => 49 + certificate.votes.len() * 66,
         Message::WantFrontier => 0,
-        Message::Evidence(_) => message.payload().len(),
+        Message::WantBlocks { .. } => 12,
+        Message::WantRecord(_) => 8,
+        Message::Evidence(_) | Message::Blocks { .. } | Message::Record { .. } => message.payload().len(),
     }
 }

@@ -123,6 +123,10 @@ impl World {
             if let What::Amnesia { age_us, .. } = fault.what {
                 self.queue.push((fault.at_us - age_us) * 1000, Event::Copy { fault: number });
             }
+            if let What::Late { node } = fault.what {
+                let place = &mut self.places[usize::from(node)];
+                place.down_until = place.down_until.max((fault.at_us + fault.for_us) * 1000);
+            }
             self.queue.push(fault.at_us * 1000, Event::Begin { fault: number });
             self.queue.push((fault.at_us + fault.for_us) * 1000, Event::End { fault: number });
         }
@@ -231,6 +235,12 @@ impl World {
         }
     }
 
+    /// How nodes conduct themselves. Where one comes who has nothing, nobody removes what it needs: so far it can begin
+    /// with blocks from the genesis on only.
+    pub(super) fn node_config(&self) -> crate::node::NodeConfig {
+        self.plan.config.node(self.plan.joins())
+    }
+
     /// The nodes that run, ascending.
     pub(super) fn running(&self) -> Vec<u16> {
         let places = self.places.iter().zip(0..self.plan.config.nodes);
@@ -263,6 +273,7 @@ impl World {
     }
 
     fn check_memory(&mut self, seat: u16) -> Result<(), String> {
+        let kept = self.node_config().batches_kept;
         let place = &mut self.places[usize::from(seat)];
         let Some((node, shared)) = place.machine.as_ref().filter(|_| !place.lies) else { return Ok(()) };
         place.progress = node.progress();
@@ -270,6 +281,7 @@ impl World {
         let holds = super::check::memory::Holds {
             node: node.holdings(),
             mempool: (waiting, waiting + shared.mempool.room()),
+            batches_kept: kept,
             inbox_bytes: place.inbox_bytes,
         };
         super::check::memory::check(seat, self.plan.config.nodes.into(), &self.genesis.rules, &holds)

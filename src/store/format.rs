@@ -219,6 +219,18 @@ impl RecordKey {
         *hasher.finalize().as_bytes()
     }
 
+    /// The length of the payload behind the header of a record at `offset`, if it can be one of this segment.
+    pub(super) fn length(&self, head: &[u8], offset: u64) -> Option<usize> {
+        let (head, _) = RecordHead::read_from_prefix(head).ok()?;
+        let here = u64::from(self.number) << 32 | offset;
+        (head.mark == self.mark && head.position.get() == here).then_some(head.len.get() as usize)
+    }
+
+    /// Whether a record passes its check, by its header and payload.
+    pub(super) fn passes(&self, head: &[u8], payload: &[u8]) -> bool {
+        RecordHead::read_from_prefix(head).is_ok_and(|(head, _)| head.check == self.check(&head, payload))
+    }
+
     /// What stands at `offset` of a whole segment.
     pub(super) fn slot(&self, segment: &[u8], offset: usize) -> Slot {
         let Some(bytes) = segment.get(offset..offset.saturating_add(RECORD_HEAD_BYTES)) else {

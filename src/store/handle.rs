@@ -7,10 +7,11 @@ use super::guard::{Guard, GuardFile, GuardState};
 use super::keeper::{Errand, Keeper, OnKept, Place as KeeperPlace};
 use super::recover::{self, Log, Recovered, TornTail};
 use super::segment::{self, Segment};
-use super::walk::{self, RecordIter};
+use super::walk::{self, Place, RecordIter};
 use super::writer::{self, WRITER_THREAD, Writer};
 use super::{
-    Append, AppendError, Damage, Remaining, StoreConfig, StoreError, Synced, genesis, guard, snapshot,
+    Append, AppendError, Damage, Finder, Index, Remaining, StoreConfig, StoreError, Synced, genesis, guard,
+    snapshot,
 };
 use crate::wire::chain_id_of;
 use crossbeam::channel::{Sender, TrySendError, bounded};
@@ -31,6 +32,8 @@ pub struct Store {
     config: StoreConfig,
     queue: Arc<Queue>,
     meter: Arc<StoreMeter>,
+    dir: PathBuf,
+    index: Arc<Mutex<Index<Place>>>,
     sender: Option<Sender<Vec<Append>>>,
     /// Until `start`.
     pub(super) idle: Option<Writer>,
@@ -203,12 +206,15 @@ impl Store {
             queue: queue.clone(),
             receiver,
             meter: meter.clone(),
+            index: log.records.index().clone(),
         };
         let config = config.clone();
         let store = Self {
             config,
             queue,
             meter,
+            dir: dir.to_owned(),
+            index: log.records.index().clone(),
             sender: Some(sender),
             idle: Some(writer),
             thread: None,
@@ -336,6 +342,12 @@ impl Store {
     /// With a chain id, another chain's directory is an error.
     pub fn records(dir: &Path, chain: Option<&[u8; 32]>) -> Result<RecordIter, StoreError> {
         RecordIter::new(dir, chain)
+    }
+
+    /// What finds records by name, for a thread that may wait for the disk: those that [`Recovered`] has passed, and those
+    /// that became durable since.
+    pub fn finder(&self) -> Finder {
+        Finder::new(self.dir.clone(), self.index.clone())
     }
 
     /// CPU time of the store's own threads so far, in nanoseconds.

@@ -4,7 +4,7 @@
 //! **Owns** one directory: a lock file, the `genesis` whose hash is the chain id, `guard`, `segment-000001.blk`,
 //! `segment-000002.blk` and so on, `snapshot-<height>` beside them, `pruned-000001.blk` in place of a segment that was
 //! removed, and `*.new` files that are being prepared. **May not** know what a record means: it
-//! keeps bytes of a kind, in order.
+//! keeps bytes of a kind, in order. Only the index looks into them, for their names.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
 //!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset; sync what
@@ -13,6 +13,8 @@
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
 //!   first part is written and synced before the second is begun. If a record of the group raises the guard, the guard is
 //!   written and synced after the group and before any of it is reported.
+//! - Upon a name that a peer asks for: the index, which opening and appending fill, knows the place; the record is read
+//!   and checked anew ([`Finder`]).
 //! - Upon a full segment: the newest few stay in the system's memory, older ones leave it. Views on them stay good.
 //! - Upon a snapshot: a thread of its own writes it beside the log, and removes older ones only once it is durable
 //!   (`snapshot.rs`).
@@ -41,11 +43,13 @@ mod cache;
 mod config;
 mod disk;
 mod error;
+mod finder;
 mod format;
 mod genesis;
 pub mod guard;
 mod handle;
 mod image;
+mod index;
 mod keeper;
 mod map;
 mod prune;
@@ -63,9 +67,11 @@ mod tests;
 pub use config::{ConfigError, StoreConfig};
 pub use disk::{Cache, Disk, SystemDisk};
 pub use error::{AppendError, Damage, StoreError};
+pub use finder::Finder;
 pub use guard::{Guard, GuardState};
 pub use handle::{Held, OnSynced, Opened, Store, StoreMeter};
 pub use image::surviving;
+pub use index::Index;
 pub use keeper::{Errand, Kept, OnKept};
 pub use prune::{Fate, Judge, Pruned};
 pub use recover::{Recovered, TornTail};

@@ -4,9 +4,10 @@ use super::disk::Disk;
 use super::format::{self, RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES};
 use super::map::Map;
 use super::segment::{self, Listing, Segment};
-use super::walk::{self, Tail, Walk};
-use super::{RecordKind, StoreError, sealed};
+use super::walk::{self, Place, Tail, Walk};
+use super::{Index, RecordKind, StoreError, sealed};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ pub(super) fn recover(
         cut(disk, &current, torn)?;
     }
     settle(disk, dir, first, tail.number)?;
-    let records = Recovered::new(maps, &tail, lock.clone());
+    let records = Recovered::new(maps, first, &tail, lock.clone());
     Ok(Log { current, end: tail.end, prepared, records, cut: tail.torn })
 }
 
@@ -80,10 +81,14 @@ fn cut(disk: &dyn Disk, segment: &Segment, torn: &TornTail) -> Result<(), StoreE
 }
 
 /// Everything that was durable when the store was opened, in order, as views on the maps. A map is let go when the
-/// iterator has passed it and none of its views is held. A clone begins where this one is.
+/// iterator has passed it and none of its views is held. Whatever it has passed stands in the store's index. A clone begins
+/// where this one is.
 #[derive(Clone)]
 pub struct Recovered {
     maps: VecDeque<Arc<Map>>,
+    /// The number of the first of them.
+    number: u32,
+    index: Arc<Mutex<Index<Place>>>,
     offset: usize,
     /// Where the log ended in the last map.
     end: usize,
@@ -93,11 +98,17 @@ pub struct Recovered {
 
 impl Recovered {
     pub(super) fn empty(lock: Arc<File>) -> Self {
-        Self { maps: VecDeque::new(), offset: 0, end: 0, _lock: lock }
+        Self { maps: VecDeque::new(), number: 1, index: Arc::default(), offset: 0, end: 0, _lock: lock }
     }
 
-    fn new(maps: VecDeque<Arc<Map>>, tail: &Tail, lock: Arc<File>) -> Self {
-        Self { maps, offset: SEGMENT_HEAD_BYTES, end: tail.end, _lock: lock }
+    fn new(maps: VecDeque<Arc<Map>>, number: u32, tail: &Tail, lock: Arc<File>) -> Self {
+        let (offset, index) = (SEGMENT_HEAD_BYTES, Arc::default());
+        Self { maps, number, index, offset, end: tail.end, _lock: lock }
+    }
+
+    /// The index that it fills.
+    pub(super) fn index(&self) -> &Arc<Mutex<Index<Place>>> {
+        &self.index
     }
 }
 
@@ -116,12 +127,16 @@ impl Iterator for Recovered {
             let (kind, len) = format::peek(map.slice(self.offset..start)?)?;
             if kind == format::KIND_SEAL {
                 self.maps.pop_front();
+                self.number += 1;
                 self.offset = SEGMENT_HEAD_BYTES;
                 continue;
             }
             let view = map.view(start..start.checked_add(len)?)?;
+            let place = Place { segment: self.number, offset: self.offset as u64 };
             self.offset = start + format::padded(len);
-            return Some((RecordKind::from_u8(kind)?, view));
+            let kind = RecordKind::from_u8(kind)?;
+            self.index.lock().note(kind, &view, place);
+            return Some((kind, view));
         }
     }
 }

@@ -10,9 +10,11 @@ use super::format::{
 use super::guard::GuardFile;
 use super::handle::{OnSynced, Queue, StoreMeter};
 use super::segment::Segment;
-use super::{Append, StoreConfig, StoreError, Synced};
+use super::walk::Place;
+use super::{Append, Index, RecordKind, StoreConfig, StoreError, Synced};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
@@ -56,6 +58,7 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) receiver: Receiver<Vec<Append>>,
     pub(super) meter: Arc<StoreMeter>,
+    pub(super) index: Arc<Mutex<Index<Place>>>,
 }
 
 impl Writer {
@@ -140,6 +143,10 @@ impl Writer {
         for record in part.records.drain(..).filter(|record| record.kind != KIND_SEAL) {
             let range = record.start..record.start + record.payload.len();
             let view = segment.map.view(range).expect("records lie within their segment");
+            if let Some(kind) = RecordKind::from_u8(record.kind) {
+                let offset = (record.start - RECORD_HEAD_BYTES) as u64;
+                self.index.lock().note(kind, &view, Place { segment: segment.head.number(), offset });
+            }
             synced.push(Synced { number: record.number, view });
         }
         Ok(())

@@ -29,9 +29,9 @@ pub const ACCUSATION_BYTES_MAX: usize = 5120;
 pub const CHECKPOINT_VOTES_MAX: usize = 8;
 /// The newest checkpoints of which a node keeps votes (of each seat), certificates and settlement records at hand.
 pub const CHECKPOINTS_KEPT: usize = 64;
-/// The most bytes of a settlement record that is kept on disk and handed on, 4 MiB: that of a hundred seats with every
-/// window full of acks takes less than half of it. Nobody can join from a checkpoint with a larger one.
-pub const RECORD_BYTES_MAX: usize = 4 << 20;
+/// The most bytes of a settlement record that is kept on disk and handed on, 2 MiB: that of a hundred seats with every
+/// window full of acks takes less. Nobody can join from a checkpoint with a larger one.
+pub const RECORD_BYTES_MAX: usize = 2 << 20;
 /// The most batches that one block can settle: every author's whole window.
 pub const SETTLED_MAX: usize = SEATS_MAX * WINDOW_MAX as usize;
 /// The most accounts in a genesis, and in the table: 16,777,216 of 64 bytes are 1 GiB.

@@ -2,7 +2,8 @@
 
 use super::checkpoint::{decode_certificate, encode_certificate};
 use super::cursor::{Put, Reader};
-use super::{Batch, Evidence, Frame, SignedVertex, WireError, vertex_bytes_max};
+use super::joining::{ANSWER_BYTES_MAX, put_blocks, put_record, read_blocks, read_record, read_want_blocks};
+use super::{Batch, Evidence, Frame, HashedBlock, SignedVertex, WireError, vertex_bytes_max};
 use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
 use crate::types::{BatchId, BatchRef, Certificate, Height, Round, Sequence, VertexId, VertexRef};
 use bytes::Bytes;
@@ -10,9 +11,9 @@ use std::sync::Arc;
 
 /// The most references in one request.
 pub const REFS_MAX: usize = 1024;
-/// The most bytes of a payload between peers: the largest batch; a vertex is smaller.
-pub const PEER_FRAME_BYTES_MAX: usize =
-    if BATCH_BYTES_MAX > vertex_bytes_max() { BATCH_BYTES_MAX } else { vertex_bytes_max() };
+/// The most bytes of a payload between peers: the largest block; a batch and a vertex are smaller.
+pub const PEER_FRAME_BYTES_MAX: usize = ANSWER_BYTES_MAX;
+const _: () = assert!(BATCH_BYTES_MAX <= PEER_FRAME_BYTES_MAX && vertex_bytes_max() <= PEER_FRAME_BYTES_MAX);
 
 const VERTEX_REF_BYTES: usize = 42;
 const BATCH_REF_BYTES: usize = 42;
@@ -42,6 +43,29 @@ pub enum Message {
     WantFrontier,
     /// What proves that a validator lied.
     Evidence(Arc<Evidence>),
+    /// Please send these blocks, or the first of them.
+    WantBlocks {
+        /// The height of the first.
+        first: Height,
+        /// How many, from 1 to [`super::BLOCKS_MAX`].
+        count: u32,
+    },
+    /// Blocks that were asked for, from the first one on; none: it is not here.
+    Blocks {
+        /// The height of the first.
+        first: Height,
+        /// Each with the height after that of the one before.
+        blocks: Arc<Vec<HashedBlock>>,
+    },
+    /// Please send the settlement record of the checkpoint of this height.
+    WantRecord(Height),
+    /// A settlement record that was asked for.
+    Record {
+        /// The height of its checkpoint.
+        height: Height,
+        /// Its canonical bytes; none: it is not here.
+        bytes: Bytes,
+    },
 }
 
 impl Message {
@@ -57,6 +81,10 @@ impl Message {
             Message::Certificate(_) => 7,
             Message::WantFrontier => 8,
             Message::Evidence(_) => 9,
+            Message::WantBlocks { .. } => 10,
+            Message::Blocks { .. } => 11,
+            Message::WantRecord(_) => 12,
+            Message::Record { .. } => 13,
         }
     }
 
@@ -88,8 +116,17 @@ impl Message {
             Message::Certificate(certificate) => out = encode_certificate(certificate),
             Message::WantFrontier => {}
             Message::Evidence(evidence) => out = evidence.encode(),
+            Message::WantBlocks { first, count } => _ = out.put_u64(first.0).put_u32(*count),
+            Message::Blocks { first, blocks } => put_blocks(*first, blocks, &mut out),
+            Message::WantRecord(height) => _ = out.put_u64(height.0),
+            Message::Record { height, bytes } => put_record(*height, bytes, &mut out),
         }
         Bytes::from(out)
+    }
+
+    /// Whether it is of the class of large things, which waits behind votes and requests.
+    pub fn is_bulk(&self) -> bool {
+        matches!(self, Message::Batch(_) | Message::Blocks { .. } | Message::Record { .. })
     }
 
     /// Decodes a frame between peers.
@@ -135,6 +172,19 @@ impl Message {
             }
             8 => Message::WantFrontier,
             9 => return Evidence::decode(&frame.payload).map(|e| Message::Evidence(Arc::new(e))),
+            10 => {
+                let (first, count) = read_want_blocks(&mut reader)?;
+                Message::WantBlocks { first, count }
+            }
+            11 => {
+                let (first, blocks) = read_blocks(&frame.payload)?;
+                return Ok(Message::Blocks { first, blocks: Arc::new(blocks) });
+            }
+            12 => Message::WantRecord(Height(reader.u64()?)),
+            13 => {
+                let (height, bytes) = read_record(&frame.payload)?;
+                return Ok(Message::Record { height, bytes });
+            }
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;

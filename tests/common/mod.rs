@@ -10,7 +10,8 @@ use throng::consensus::Divergence;
 use throng::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
 use throng::node::jobs::Job;
 use throng::node::{
-    Input, Node, NodeConfig, OpenError, Output, Setup, Shared, Snapshots, ingress, snapshots,
+    Input, LogArchive, LogNames, Node, NodeConfig, OpenError, Output, Setup, Shared, Snapshots, ingress,
+    snapshots,
 };
 use throng::store::{Fate, Guard, GuardState, RecordKind};
 use throng::types::{
@@ -83,6 +84,7 @@ struct Place {
     /// Counts restarts: events of an earlier life are lost.
     life: u64,
     log: Vec<(RecordKind, Bytes)>,
+    index: LogNames,
     /// What the guard said with each record that raised it, by the length of the log: it is written after them.
     guards: Vec<(usize, Guard)>,
     /// How many records of the log the machine was told to be durable.
@@ -105,8 +107,13 @@ pub struct Link {
     pub loss_percent: u64,
 }
 
+/// What a liar makes of its messages: from, to, message.
+pub type Change = Box<dyn FnMut(usize, usize, Message) -> Option<Message>>;
+
 pub struct Pump {
     pub genesis: Arc<Genesis>,
+    /// Of all nodes that start from now on.
+    pub config: NodeConfig,
     pub now: Time,
     pub link: Link,
     places: Vec<Place>,
@@ -120,11 +127,12 @@ pub struct Pump {
     pub convicted: Vec<(usize, Seat)>,
     /// Nodes that stopped since the others hold another chain.
     pub diverged: Vec<(usize, Divergence)>,
+    /// What becomes of a message from one to another node; nothing: it is lost.
+    pub change: Option<Change>,
     /// Every message that was sent, by kind.
     pub sent: [u64; 16],
     /// Batches whose rows some node was told to verify.
     pub verified: u64,
-    config: NodeConfig,
 }
 
 impl Pump {
@@ -132,6 +140,7 @@ impl Pump {
         Pump::with(genesis, seed, NodeConfig::default())
     }
 
+    /// The same with a configuration.
     pub fn with(genesis: Genesis, seed: u64, config: NodeConfig) -> Pump {
         let genesis = Arc::new(genesis);
         let places = (0..genesis.seats.len())
@@ -139,6 +148,7 @@ impl Pump {
                 machine: None,
                 life: 0,
                 log: Vec::new(),
+                index: LogNames::default(),
                 guards: Vec::new(),
                 durable: 0,
                 pruned: 0,
@@ -149,6 +159,8 @@ impl Pump {
             .collect();
         let mut pump = Pump {
             genesis,
+            config,
+            change: None,
             now: Time(1_000_000),
             link: Link { delay_ms: 5, jitter_ms: 5, loss_percent: 0 },
             places,
@@ -161,7 +173,6 @@ impl Pump {
             diverged: Vec::new(),
             sent: [0; 16],
             verified: 0,
-            config,
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
         pump
@@ -230,6 +241,7 @@ impl Pump {
         self.places[seat].life += 1;
         let kept = self.places[seat].log.len().saturating_sub(torn);
         self.places[seat].log.truncate(kept);
+        self.places[seat].index = LogNames::default();
         self.places[seat].guards.retain(|(at, _)| *at <= kept);
         for other in (0..self.places.len()).filter(|&other| other != seat) {
             self.push(Duration::ZERO, other, Input::Disconnected(Seat(seat as u16)));
@@ -241,6 +253,7 @@ impl Pump {
         let place = &mut self.places[seat];
         assert!(place.machine.is_none(), "node {seat} runs");
         place.log.clear();
+        place.index = LogNames::default();
         place.guards.clear();
     }
 
@@ -379,6 +392,11 @@ impl Pump {
                 self.prune(seat, snapshots::fate(last));
                 self.push(Duration::from_millis(5), seat, Input::Pruned);
             }
+            Output::Serve { to, wanted } => {
+                let place = &mut self.places[seat];
+                let answer = wanted.answer(&mut LogArchive::new(&place.log, &mut place.index, place.pruned));
+                answer.iter().for_each(|message| self.transmit(seat, to.index(), message));
+            }
             Output::Durable(notice) => self.places[seat].notices.push(notice),
             Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
             Output::Convicted(evidence) => self.convicted.push((seat, evidence.accused())),
@@ -398,6 +416,11 @@ impl Pump {
         }
         let frame = Frame { kind: message.kind(), payload: message.payload() };
         let message = Message::decode(frame).expect("what a node sends decodes");
+        let changed = match &mut self.change {
+            Some(change) => change(from, to, message),
+            None => Some(message),
+        };
+        let Some(message) = changed else { return };
         let delay = self.link.delay_ms * 1000 + self.dice.below(self.link.jitter_ms * 1000 + 1);
         let input = Input::Received { from: Seat(from as u16), message };
         self.push(Duration::from_micros(delay), to, input);

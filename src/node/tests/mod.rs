@@ -196,6 +196,11 @@ impl World {
                     }
                 }
                 Output::Snapshot { .. } | Output::Prune { .. } => panic!("nobody asked for snapshots"),
+                Output::Serve { to, wanted } => {
+                    let mut index = LogNames::default();
+                    let answer = wanted.answer(&mut LogArchive::new(&self.disk.log, &mut index, 0));
+                    self.sent.extend(answer.into_iter().map(|message| (to, message)));
+                }
                 Output::Durable(notice) => self.durable.push(notice),
                 Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
                 Output::Convicted(_) => {}

@@ -7,8 +7,8 @@ use crate::types::Rules;
 const BLOCKS_MAX: usize = 1024;
 /// Vertices, and batches, asked for in the name of each seat at most.
 const WANTED_MAX: usize = 256;
-/// Executed batches at hand at most.
-const EXECUTED_MAX: usize = 1 << 15;
+/// Blocks of a leg of catching up at least.
+const LEG_MIN: usize = 512;
 
 /// What one node holds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Holds {
     pub node: Holdings,
     /// Rows in its mempool, and the bound of it.
     pub mempool: (usize, usize),
+    /// Executed batches that it may keep at hand.
+    pub batches_kept: usize,
     /// Messages that wait to be read, in bytes.
     pub inbox_bytes: usize,
 }
@@ -30,7 +32,8 @@ pub fn check(seat: u16, nodes: usize, rules: &Rules, holds: &Holds) -> Result<()
     let window = usize::try_from(rules.window).unwrap_or(usize::MAX);
     // Each peer may have 8 MiB of votes and 32 MiB of batches under way.
     let inbox = nodes.saturating_mul(40 << 20);
-    let Holds { node, mempool, inbox_bytes } = *holds;
+    let leg = usize::try_from(rules.checkpoint_blocks).unwrap_or(usize::MAX).max(LEG_MIN);
+    let Holds { node, mempool, batches_kept, inbox_bytes } = *holds;
     let bounds = [
         ("blocks that wait for execution", node.waiting_blocks, BLOCKS_MAX),
         // Two collection depths of each author, and as many that are demanded in its name.
@@ -39,7 +42,8 @@ pub fn check(seat: u16, nodes: usize, rules: &Rules, holds: &Holds) -> Result<()
         ("batches asked for", node.wanted_batches, WANTED_MAX * nodes),
         ("batches not settled", node.unsettled_batches, each(3 * rules.window)),
         ("acks of absent batches", node.named_batches, each(3 * rules.window).saturating_mul(nodes)),
-        ("executed batches", node.executed_batches, EXECUTED_MAX),
+        ("executed batches", node.executed_batches, batches_kept),
+        ("blocks to be adopted", node.to_adopt, leg.saturating_mul(3)),
         ("own batches outstanding", node.outstanding, window),
         ("rows in the mempool", mempool.0, mempool.1),
         ("bytes of messages unread", inbox_bytes, inbox),

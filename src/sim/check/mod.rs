@@ -9,6 +9,7 @@
 //! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants; nobody acks what its disk may lose |
 //! | [`slots`] | never two vertices of one author and round, or two batches of one author and number |
 //! | [`faces`] | evidence names liars only; whoever showed two faces is named; who is proven to lie is not helped any more |
+//! | [`records`] | a settlement record is the one that its checkpoint names, the same on all nodes |
 //! | [`memory`] | whatever waits stays under its bound |
 //!
 //! They look at honest nodes only: what a liar has or says proves nothing. Of its acks they count whatever honest nodes took
@@ -21,6 +22,7 @@ pub mod chain;
 pub mod faces;
 pub mod held;
 pub mod memory;
+pub mod records;
 pub mod rows;
 pub mod slots;
 
@@ -29,7 +31,7 @@ mod tests;
 
 use crate::store::RecordKind;
 use crate::types::{Block, Genesis, Seat};
-use crate::wire::{Batch, Evidence, SignedVertex};
+use crate::wire::{Batch, Evidence, SignedVertex, decode_block};
 use bytes::Bytes;
 
 /// A rule that was broken.
@@ -50,6 +52,7 @@ pub struct Checks {
     slots: slots::SlotsCheck,
     nodes: usize,
     faces: faces::FacesCheck,
+    records: records::RecordsCheck,
 }
 
 /// A block that no node had before, and what its rows used.
@@ -73,6 +76,7 @@ impl Checks {
             slots: slots::SlotsCheck::default(),
             nodes: genesis.seats.len(),
             faces: faces::FacesCheck::new(genesis, liars),
+            records: records::RecordsCheck::default(),
         }
     }
 
@@ -121,12 +125,19 @@ impl Checks {
                 Ok(None)
             }
             RecordKind::Vertex => self.vertex_written(node, bytes).map(|()| None),
-            RecordKind::Evidence | RecordKind::Settlement => Ok(None),
+            RecordKind::Evidence => Ok(None),
+            RecordKind::Settlement => {
+                self.records.record(node, bytes);
+                Ok(None)
+            }
             RecordKind::Certificate => {
                 let checked = self.certified.certificate(node, bytes, &self.chain);
                 checked.map(|()| None).map_err(as_violation("certified"))
             }
             RecordKind::Block => {
+                if let Ok(block) = decode_block(bytes) {
+                    self.records.block(node, &block).map_err(as_violation("records"))?;
+                }
                 let Some(block) = self.chain.block(node, bytes).map_err(as_violation("chain"))? else {
                     return Ok(None);
                 };
@@ -158,6 +169,7 @@ impl Checks {
 
     /// A node starts, and its log holds proofs against these.
     pub fn starts(&mut self, node: u16, known: impl Iterator<Item = Seat>) {
+        self.records.started(node);
         self.faces.starts(node, known);
     }
 

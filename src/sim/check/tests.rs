@@ -239,7 +239,7 @@ fn two_vertices_or_batches_of_one_slot_are_caught_whoever_sends_them() {
 #[test]
 fn whatever_is_above_its_bound_is_caught() {
     let rules = Rules::default();
-    let holds = memory::Holds { mempool: (5, 5), ..memory::Holds::default() };
+    let holds = memory::Holds { mempool: (5, 5), batches_kept: 32_768, ..memory::Holds::default() };
     assert_eq!(memory::check(0, 4, &rules, &holds), Ok(()));
     let with = |change: fn(&mut memory::Holds)| {
         let mut holds = holds;
@@ -253,6 +253,7 @@ fn whatever_is_above_its_bound_is_caught() {
     assert!(with(|h| h.node.unsettled_batches = 193).contains("not settled"));
     assert!(with(|h| h.node.named_batches = 769).contains("absent"));
     assert!(with(|h| h.node.executed_batches = 32_769).contains("executed"));
+    assert!(with(|h| h.node.to_adopt = 1_537).contains("adopted"));
     assert!(with(|h| h.node.outstanding = 17).contains("outstanding"));
     assert!(with(|h| h.mempool.0 = 6).contains("mempool"));
     assert!(with(|h| h.inbox_bytes = usize::MAX).contains("unread"));
@@ -325,4 +326,25 @@ fn a_settled_batch_with_a_forged_row_is_caught_and_one_that_liars_ack_needs_hone
         check.liar(&vertex(3, 1, vec![ack]));
         assert_eq!(check.block(&block).is_ok(), holds);
     }
+}
+
+#[test]
+fn a_settlement_record_that_its_block_does_not_name_or_others_do_not_have_is_caught() {
+    let block = |height, record: &[u8]| Block {
+        height: Height(height),
+        roots: vec![(RootKind::Settlement, crate::types::Root(crate::crypto::plain(record)))],
+        ..block(height, BlockHash([0; 32]), &[], &[])
+    };
+    let (one, two) = (Bytes::from_static(b"one"), Bytes::from_static(b"two"));
+    let mut check = records::RecordsCheck::default();
+    check.record(1, &one);
+    assert_eq!(check.block(1, &block(8, b"one")), Ok(()));
+    assert_eq!(check.block(1, &block(16, b"two")), Ok(()), "adopted, without its record");
+    check.record(2, &one);
+    assert!(check.block(2, &block(8, b"two")).unwrap_err().contains("names another"));
+    check.record(2, &two);
+    assert!(check.block(2, &block(8, b"two")).unwrap_err().contains("than others"));
+    check.record(3, &two);
+    check.started(3);
+    assert_eq!(check.block(3, &block(9, b"")), Ok(()), "a crash came between the two");
 }

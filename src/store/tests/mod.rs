@@ -1,6 +1,7 @@
 //! The store against real files, and against files that something else has touched.
 
 mod damage;
+mod finder;
 mod guard;
 mod keeping;
 mod model;

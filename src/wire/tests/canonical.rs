@@ -159,7 +159,16 @@ fn record() -> SettlementRecord {
     }
 }
 
-fn messages() -> [Message; 9] {
+fn hashed(height: u64) -> HashedBlock {
+    let block = Block { height: Height(height), ..block() };
+    HashedBlock::decode(encode_block(&block).into()).unwrap()
+}
+
+fn messages() -> [Message; 14] {
+    let blocks = |heights: std::ops::Range<u64>| {
+        let first = Height(heights.start);
+        Message::Blocks { first, blocks: Arc::new(heights.map(hashed).collect()) }
+    };
     [
         Message::Vertex(Arc::new(vertex())),
         Message::Batch(batch()),
@@ -170,6 +179,11 @@ fn messages() -> [Message; 9] {
         Message::Certificate(Arc::new(certificate())),
         Message::WantFrontier,
         Message::Evidence(Arc::new(super::evidence::samples().swap_remove(1))),
+        Message::WantBlocks { first: Height(9), count: 3 },
+        blocks(9..11),
+        blocks(9..9),
+        Message::WantRecord(Height(64)),
+        Message::Record { height: Height(64), bytes: encode_record(&record()).into() },
     ]
 }
 

@@ -273,7 +273,21 @@ fn counts_are_refused_before_anything_is_allocated() {
         assert!(limit(counted(kind, most + 1)).is_some());
         assert!(limit(counted(kind, u32::MAX as usize)).is_some());
     }
-    assert_eq!(counted(10, 0), Err(WireError::Kind(10)));
+    assert_eq!(counted(14, 0), Err(WireError::Kind(14)));
+    let blocks = |first: u64, count: usize| {
+        let payload = [&first.to_le_bytes()[..], &(count as u32).to_le_bytes()].concat();
+        [10, 11].map(|kind| Message::decode(frame(kind, payload.clone())))
+    };
+    let [asked, given] = blocks(1, BLOCKS_MAX);
+    assert!(asked.is_ok() && matches!(given, Err(WireError::Short("blocks"))));
+    assert_eq!(blocks(1, BLOCKS_MAX + 1).map(limit), [Some("wanted blocks"), Some("blocks")]);
+    assert!(blocks(u64::MAX, 2).into_iter().all(|refused| refused.is_err()));
+    assert!(blocks(0, 1).into_iter().all(|refused| refused.is_err()));
+    let record =
+        |length: usize| Message::decode(frame(13, [&[1; 8][..], &(length as u32).to_le_bytes()].concat()));
+    assert_eq!(limit(record(RECORD_BYTES_MAX + 1)), Some("settlement record"));
+    assert!(matches!(record(RECORD_BYTES_MAX), Err(WireError::Short("settlement record"))));
+    assert!(record(0).is_ok());
     let mut genesis = Genesis {
         name: "x".repeat(NAME_BYTES_MAX + 1),
         time: Time(0),
@@ -286,6 +300,38 @@ fn counts_are_refused_before_anything_is_allocated() {
     assert!(decode_genesis(&encode_genesis(&genesis)).is_ok());
     genesis.seats = vec![SeatInfo { key: Key([0; 32]), fee_account: AccountNumber(0) }; SEATS_MAX + 1];
     assert_eq!(limit(decode_genesis(&encode_genesis(&genesis))), Some("seats"));
+}
+
+#[test]
+fn the_largest_block_fits_an_answer_and_blocks_that_are_given_follow_one_another() {
+    let block = |height, settled: usize| {
+        let batch = |n| BatchRef { author: Seat(0), sequence: Sequence(n), id: BatchId([1; 32]) };
+        let roots = [RootKind::Accounts, RootKind::Settlement, RootKind::Committee];
+        let bytes = encode_block(&Block {
+            epoch: Epoch(0),
+            height: Height(height),
+            previous: BlockHash([1; 32]),
+            leader: LeaderRef { round: Round(12), author: Seat(1), id: VertexId([2; 32]) },
+            time: Time(1),
+            accounts: 4,
+            settled: (0..settled as u64).map(batch).collect(),
+            outcomes: [3; 32],
+            roots: roots.map(|kind| (kind, Root([0; 32]))).to_vec(),
+        });
+        HashedBlock::decode(bytes.into()).unwrap()
+    };
+    let given = |first, blocks: Vec<HashedBlock>| {
+        let message = Message::Blocks { first: Height(first), blocks: blocks.into() };
+        let payload = message.payload();
+        assert!(payload.len() <= PEER_FRAME_BYTES_MAX);
+        Message::decode(Frame { kind: message.kind(), payload }) == Ok(message)
+    };
+    let full = block(3, SETTLED_MAX);
+    let length = full.bytes.len();
+    assert_eq!(blocks_that_fit([length, length].into_iter()), 1);
+    assert_eq!(blocks_that_fit(std::iter::repeat_n(200, 1_000)), BLOCKS_MAX);
+    assert!(given(3, vec![full]) && given(3, vec![block(3, 1), block(4, 0)]));
+    assert!(!given(3, vec![block(3, 1), block(5, 0)]) && !given(4, vec![block(3, 1)]));
 }
 
 #[test]

@@ -4,7 +4,11 @@ use super::{CHAIN, signer};
 use crate::types::params::{CHECKPOINT_VOTES_MAX, GIVE_WAY_STEPS_MAX, SEATS_MAX};
 use crate::types::*;
 use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
-use crate::wire::{Batch, Blobs, Gathered, Message, Rows, seal, seal_blobs, sign_vertex};
+use crate::wire::{
+    BLOCKS_MAX, Batch, Blobs, Gathered, HashedBlock, Message, Rows, encode_block, encode_record, seal,
+    seal_blobs, sign_vertex,
+};
+use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -266,6 +270,19 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         vec(any::<u64>().prop_map(Round), 0..9).prop_map(Message::Frontier),
         any::<u64>().prop_map(|height| Message::WantCertificate(Height(height))),
         certificate().prop_map(|certificate| Message::Certificate(Arc::new(certificate))),
+        (1..u64::MAX >> 1, 1..=BLOCKS_MAX as u32)
+            .prop_map(|(first, count)| Message::WantBlocks { first: Height(first), count }),
+        (1..u64::MAX >> 1, vec(block(), 0..4)).prop_map(|(first, blocks)| {
+            let block = |(block, height)| Block { height: Height(height), ..block };
+            let blocks = blocks.into_iter().zip(first..).map(block);
+            let blocks = blocks.map(|block| HashedBlock::decode(encode_block(&block).into()).unwrap());
+            Message::Blocks { first: Height(first), blocks: Arc::new(blocks.collect()) }
+        }),
+        any::<u64>().prop_map(|height| Message::WantRecord(Height(height))),
+        (1..u64::MAX, prop::option::of(record())).prop_map(|(height, record)| {
+            let bytes = record.map_or(Bytes::new(), |record| encode_record(&record).into());
+            Message::Record { height: Height(height), bytes }
+        }),
     ]
 }
 

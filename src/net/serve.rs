@@ -1,0 +1,121 @@
+//! The thread that answers peers from the store: it may wait for the disk, the event loop may not.
+//!
+//! One request is under way at a time, so that one answer at most is in memory; the others wait here, few of each peer,
+//! and whoever asks for more is not heard: the protocol asks again, or somebody else.
+
+use super::config::{WANTED_PER_PEER, WANTED_TOTAL};
+use super::workers::{Mailbox, Report, panic_words};
+use crate::metrics::{Metrics, Stage, thread_cpu};
+use crate::node::{Archive, Wanted};
+use crate::store::{Finder, StoreError};
+use crate::types::{BatchId, Height, Seat};
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// The event loop's side of the thread.
+pub struct Server {
+    requests: Option<Sender<(Seat, Wanted)>>,
+    waiting: VecDeque<(Seat, Wanted)>,
+    busy: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts the thread.
+    pub fn start(
+        finder: Finder,
+        seat: Seat,
+        metrics: Arc<Metrics>,
+        mailbox: Arc<Mailbox>,
+    ) -> io::Result<Server> {
+        let (requests, receiver) = bounded(1);
+        let run = move || {
+            let answering = AssertUnwindSafe(|| answer_all(finder, &receiver, &metrics, &mailbox));
+            if let Err(panic) = catch_unwind(answering) {
+                mailbox.post(Report::Died(format!("serving panicked: {}", panic_words(&*panic))));
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("serve-{seat}")).spawn(run)?;
+        Ok(Server { requests: Some(requests), waiting: VecDeque::new(), busy: false, thread: Some(thread) })
+    }
+
+    /// Takes a request; `false` if too much waits.
+    pub fn push(&mut self, to: Seat, wanted: Wanted) -> bool {
+        let of_peer = self.waiting.iter().filter(|(peer, _)| *peer == to).count();
+        if of_peer >= WANTED_PER_PEER || self.waiting.len() >= WANTED_TOTAL {
+            return false;
+        }
+        self.waiting.push_back((to, wanted));
+        self.dispatch();
+        true
+    }
+
+    /// The request that was under way is answered.
+    pub fn finished(&mut self) {
+        self.busy = false;
+        self.dispatch();
+    }
+
+    fn dispatch(&mut self) {
+        if !self.busy
+            && let Some(requests) = &self.requests
+            && let Some(next) = self.waiting.pop_front()
+        {
+            self.busy = requests.send(next).is_ok();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was reported.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer_all(finder: Finder, requests: &Receiver<(Seat, Wanted)>, metrics: &Metrics, mailbox: &Mailbox) {
+    let mut archive = Files(finder);
+    let mut counted = thread_cpu();
+    for (to, wanted) in requests {
+        let messages = wanted.answer(&mut archive);
+        let now = thread_cpu();
+        metrics.add_cpu(Stage::Store, now.saturating_sub(std::mem::replace(&mut counted, now)));
+        mailbox.post(Report::Served { to, messages });
+    }
+}
+
+/// The store as what peers are answered from. What cannot be read is not here, and is said once in the log.
+struct Files(Finder);
+
+fn told(found: Result<Option<Bytes>, StoreError>) -> Option<Bytes> {
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a record that a peer asked for cannot be read");
+        None
+    })
+}
+
+impl Archive for Files {
+    fn block(&mut self, height: Height) -> Option<Bytes> {
+        told(self.0.block(height))
+    }
+
+    fn batch(&mut self, id: &BatchId) -> Option<Bytes> {
+        told(self.0.batch(id))
+    }
+
+    fn record(&mut self, height: Height) -> Option<Bytes> {
+        told(self.0.record(height))
+    }
+
+    fn certificate(&mut self, height: Height) -> Option<Bytes> {
+        told(self.0.certificate(height))
+    }
+}

@@ -1,0 +1,302 @@
+//! Late comers: a node that was away for longer than its peers keep vertices and batches comes back by certified blocks,
+//! settles what comes next as all others do, and is not led astray by liars among its sources.
+
+mod common;
+
+use common::{Pump, genesis, transfers};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use throng::audit::{Options, Verified, verify};
+use throng::consensus::Retention;
+use throng::node::NodeConfig;
+use throng::store::{Append, RecordKind, Store, StoreConfig};
+use throng::types::{BlockHash, Height, Policy, Seat};
+use throng::wire::{
+    Batch, HashedBlock, Message, Rows, block_hash, decode_block, encode_block, encode_genesis, record_root,
+    seal,
+};
+
+/// Little is kept, so that a short absence is a long one.
+fn forgetful() -> NodeConfig {
+    NodeConfig { vertices_kept: Retention { depths: 3, bytes: 0 }, batches_kept: 8, ..NodeConfig::default() }
+}
+
+/// Four nodes that keep little.
+fn world(seed: u64) -> Pump {
+    Pump::with(genesis(4, 8, Policy::Quorum), seed, forgetful())
+}
+
+/// Lets clients send for some virtual seconds; `account` pays from `nonce` on.
+fn live(pump: &mut Pump, seconds: u64, nonces: &mut u64) {
+    for _ in 0..seconds * 5 {
+        for account in 1..=8u32 {
+            let rows = transfers(&pump.genesis, account, *nonces, 2);
+            (0..3).for_each(|seat| _ = pump.submit((account as usize + seat) % 3, &rows));
+        }
+        *nonces += 2;
+        pump.run(Duration::from_millis(200), |_| false);
+    }
+}
+
+/// The settlement records on a node's disk, by the height of the block that names them.
+fn records(pump: &Pump, seat: usize) -> BTreeMap<u64, [u8; 32]> {
+    let (mut last, mut named) = (None, BTreeMap::new());
+    for (kind, bytes) in pump.log(seat) {
+        match kind {
+            RecordKind::Settlement => last = Some(record_root(bytes).0),
+            RecordKind::Block => {
+                let height = decode_block(bytes).unwrap().height.0;
+                last.take().map(|root| named.insert(height, root));
+            }
+            _ => {}
+        }
+    }
+    named
+}
+
+/// The heights and hashes of the blocks on a node's disk.
+fn chain(pump: &Pump, seat: usize) -> BTreeMap<u64, BlockHash> {
+    let blocks = pump.log(seat).iter().filter(|(kind, _)| *kind == RecordKind::Block);
+    blocks.map(|(_, bytes)| (decode_block(bytes).unwrap().height.0, block_hash(bytes))).collect()
+}
+
+/// Node 3 arrives: it has all blocks, makes vertices that the others name, and its next records are theirs.
+fn assert_arrived(pump: &mut Pump, nonces: &mut u64) {
+    let target = pump.height(0);
+    let arrived = pump.run(Duration::from_secs(60), |pump| {
+        pump.height(3) >= target && !pump.node(3).unwrap().progress().catching_up
+    });
+    assert!(arrived, "of {target} blocks: {:?}", pump.node(3).unwrap().progress());
+    live(pump, 3, nonces);
+    let (mine, theirs) = (pump.node(3).unwrap().progress(), pump.node(0).unwrap().progress());
+    assert!(mine.round + 10 > theirs.round, "it signs again: {mine:?} beside {theirs:?}");
+    let (ours, veterans) = (chain(pump, 3), chain(pump, 0));
+    assert_eq!(ours.keys().next(), Some(&1));
+    assert_eq!(ours.len() as u64, *ours.keys().last().unwrap(), "no height is missing or twice");
+    assert!(ours.iter().all(|(height, hash)| veterans.get(height).is_none_or(|known| known == hash)));
+    let (ours, veterans) = (records(pump, 3), records(pump, 0));
+    let common: Vec<_> = ours.keys().filter(|height| veterans.contains_key(height)).collect();
+    assert!(common.len() >= 3 && common.iter().all(|height| ours[height] == veterans[height]), "{common:?}");
+    assert_eq!(pump.diverged.len(), 0);
+}
+
+/// What an auditor says of a node's log.
+fn verified(pump: &Pump, seat: usize) -> Verified {
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = encode_genesis(&pump.genesis);
+    let mut store = Store::open(dir.path(), &genesis, &StoreConfig::default()).unwrap().store;
+    let (sender, receiver) = crossbeam::channel::unbounded();
+    store
+        .start(Box::new(move |synced| sender.send(synced.map(|all| all.len())).unwrap_or_default()))
+        .unwrap();
+    let records = pump.log(seat).iter().map(|(kind, bytes)| Append {
+        number: 0,
+        kind: *kind,
+        bytes: bytes.clone(),
+        guard: None,
+    });
+    let records: Vec<_> = records.collect();
+    for part in records.chunks(1_000) {
+        let mut left = part.len();
+        store.append(part.to_vec()).unwrap();
+        while left > 0 {
+            left -= receiver.recv().unwrap().unwrap();
+        }
+    }
+    store.close().unwrap();
+    let options = Options { from_height: 1, signatures: true, threads: 2 };
+    verify(dir.path(), &options, &|_, _| false).unwrap()
+}
+
+/// A chain of some hundred blocks that node 3 has seen the beginning of only, or nothing.
+fn away(seed: u64, loses: bool) -> (Pump, u64) {
+    let (mut pump, mut nonces) = (world(seed), 1);
+    live(&mut pump, 2, &mut nonces);
+    pump.crash(3, 0);
+    if loses {
+        pump.lose(3);
+    }
+    live(&mut pump, 12, &mut nonces);
+    assert!(pump.height(0) > 300, "{}", pump.height(0));
+    (pump, nonces)
+}
+
+#[test]
+fn a_node_that_was_away_comes_back_by_blocks_and_settles_what_comes_next_as_the_others() {
+    for (seed, loses, snapshots) in [(1, false, false), (2, true, false), (3, true, true)] {
+        let (mut pump, mut nonces) = away(seed, loses);
+        let before = pump.sent;
+        if snapshots {
+            // At each checkpoint that has its settlement record: not at those that were adopted without.
+            pump.config.snapshot_after_bytes = 1;
+        }
+        pump.start(3);
+        assert_arrived(&mut pump, &mut nonces);
+        assert!(pump.sent[10] > before[10] && pump.sent[12] > before[12], "by blocks and a record");
+        assert_eq!(pump.misbehaved, []);
+        assert_eq!(verified(&pump, 3).fault, None, "what it wrote is sound");
+        // And is what it starts on.
+        pump.crash(3, 0);
+        pump.start(3);
+        assert_arrived(&mut pump, &mut nonces);
+    }
+}
+
+#[test]
+fn a_short_absence_needs_no_blocks() {
+    let (mut pump, mut nonces) = (world(4), 1);
+    live(&mut pump, 2, &mut nonces);
+    pump.crash(3, 0);
+    live(&mut pump, 1, &mut nonces);
+    pump.start(3);
+    live(&mut pump, 3, &mut nonces);
+    assert_arrived(&mut pump, &mut nonces);
+    assert_eq!(pump.sent[10], 0, "vertices were enough");
+}
+
+#[test]
+fn a_crash_at_any_moment_of_catching_up_loses_nothing() {
+    let (mut pump, mut nonces) = away(5, true);
+    pump.start(3);
+    let mut crashes = 0;
+    for stop in (0..40).map(|crash| 1 + crash * 37 % 300) {
+        let mut events = 0;
+        let amid = pump.run(Duration::from_secs(5), |pump| {
+            events += u64::from(pump.node(3).unwrap().progress().catching_up);
+            events > stop
+        });
+        if !amid || !pump.node(3).unwrap().progress().catching_up {
+            break;
+        }
+        let torn = pump.unsynced(3);
+        pump.crash(3, if crashes % 3 == 0 { 0 } else { torn.saturating_sub(crashes % 3 - 1) });
+        pump.start(3);
+        crashes += 1;
+    }
+    assert!(crashes >= 8, "{crashes}");
+    assert_arrived(&mut pump, &mut nonces);
+    assert_eq!(verified(&pump, 3).fault, None);
+}
+
+/// What node 1 makes of what it sends to node 3.
+type Lie = fn(Message, &mut u64) -> Option<Message>;
+
+const LIES: [(&str, Lie, Option<&str>); 6] = [
+    (
+        "blocks of another chain",
+        |message, told| match message {
+            Message::Blocks { first, blocks } if !blocks.is_empty() => {
+                *told += 1;
+                let other = |block: &HashedBlock| {
+                    let mut block = block.block.clone();
+                    block.accounts += 1;
+                    HashedBlock::decode(encode_block(&block).into()).unwrap()
+                };
+                Some(Message::Blocks { first, blocks: Arc::new(blocks.iter().map(other).collect()) })
+            }
+            other => Some(other),
+        },
+        Some("blocks that do not link to a certified one"),
+    ),
+    (
+        "batches whose columns were changed",
+        |message, told| match message {
+            Message::Batch(batch) => {
+                *told += 1;
+                let mut bytes = batch.bytes().to_vec();
+                *bytes.last_mut().unwrap() ^= 1;
+                Batch::decode(bytes.into()).ok().map(Message::Batch)
+            }
+            other => Some(other),
+        },
+        Some("columns do not match the roots"),
+    ),
+    (
+        "batches of its own making",
+        |message, told| match message {
+            Message::Batch(batch) => {
+                *told += 1;
+                let rows: Rows<'_> = batch.rows();
+                let one = Rows { effects: &rows.effects[..1], keys: &[], witnesses: &rows.witnesses[..1] };
+                let header = &batch.header;
+                let slot = (header.epoch, header.author, header.sequence);
+                let chain = throng::wire::chain_id(&genesis(4, 8, Policy::Quorum));
+                Some(Message::Batch(seal(&common::seat_key(1), &chain, slot, header.accounts, one)))
+            }
+            other => Some(other),
+        },
+        None,
+    ),
+    (
+        "another record",
+        |message, told| match message {
+            Message::Record { height, bytes } if !bytes.is_empty() => {
+                *told += 1;
+                let mut record = throng::wire::decode_record(&bytes).unwrap();
+                record.time.0 += 1;
+                Some(Message::Record { height, bytes: throng::wire::encode_record(&record).into() })
+            }
+            other => Some(other),
+        },
+        Some("a settlement record that its checkpoint does not name"),
+    ),
+    (
+        "nothing at all",
+        |message, told| match message {
+            Message::Blocks { .. } | Message::Batch(_) | Message::Record { .. } | Message::Certificate(_) => {
+                *told += 1;
+                None
+            }
+            other => Some(other),
+        },
+        None,
+    ),
+    (
+        "a forged certificate",
+        |message, told| match message {
+            Message::Certificate(mut certificate) => {
+                *told += 1;
+                let forged = Arc::make_mut(&mut certificate);
+                forged.height = Height(forged.height.0 + 8_000);
+                Some(Message::Certificate(certificate))
+            }
+            other => Some(other),
+        },
+        Some("a certificate that does not hold"),
+    ),
+];
+
+#[test]
+fn a_liar_among_the_sources_is_named_where_it_can_be_and_leads_nobody_astray() {
+    for (words, lie, reason) in LIES {
+        let told = Arc::new(Mutex::new(0));
+        let (mut named, mut seeds) = (false, 0);
+        // Whom a node asks is drawn: until the liar was asked for what it lies about.
+        while !named && seeds < 6 {
+            let (mut pump, mut nonces) = away(10 + seeds, true);
+            let count = told.clone();
+            pump.change = Some(Box::new(move |from, to, message| match (from, to) {
+                (1, 3) => lie(message, &mut count.lock().unwrap()),
+                _ => Some(message),
+            }));
+            pump.start(3);
+            let target = pump.height(0);
+            let arrived = pump.run(Duration::from_secs(60), |pump| {
+                pump.height(3) >= target && !pump.node(3).unwrap().progress().catching_up
+            });
+            assert!(arrived, "{words}: {:?}", pump.node(3).unwrap().progress());
+            assert!(
+                pump.misbehaved.iter().all(|(seat, _)| *seat == Seat(1)),
+                "{words}: {:?}",
+                pump.misbehaved
+            );
+            named = *told.lock().unwrap() > 0
+                && reason.is_none_or(|reason| pump.misbehaved.iter().any(|(_, said)| *said == reason));
+            pump.change = None;
+            assert_arrived(&mut pump, &mut nonces);
+            seeds += 1;
+        }
+        assert!(named, "{words}: not named in {seeds} worlds");
+    }
+}
