@@ -40,6 +40,7 @@ impl Node {
             }
             RecordKind::Evidence => {
                 let evidence = Evidence::decode(&bytes).map_err(|error| unreadable("evidence", error))?;
+                self.consensus.shun(evidence.accused());
                 self.court.recovered(evidence);
             }
         }
