@@ -101,6 +101,8 @@ pub struct Dag {
     depth: u64,
     me: Option<Seat>,
     kept: Retention,
+    /// Whose vertices the own ones do not name if they need not.
+    shunned: SeatSet,
     /// The round of `rows[0]`.
     base: Round,
     rows: VecDeque<Row>,
@@ -129,6 +131,7 @@ impl Dag {
             depth,
             me,
             kept: Retention::default(),
+            shunned: SeatSet::default(),
             base,
             rows,
             latest,
@@ -166,8 +169,9 @@ impl Dag {
         self.kept = kept;
     }
 
-    pub(super) fn kept(&self) -> Retention {
-        self.kept
+    /// Goes on with what this node chose for itself: how much it keeps, and whom it shuns.
+    pub(super) fn take_habits(&mut self, of: &Dag) {
+        (self.kept, self.shunned) = (of.kept, of.shunned.clone());
     }
 
     /// For each round above the floor up to this one: of whom a vertex was output.
@@ -381,6 +385,27 @@ impl Dag {
         } else {
             self.row(round).map_or(0, |row| row.authors.count())
         }
+    }
+
+    /// A seat is proven to lie: own vertices name none of it any more, as long as a quorum of others is there. Each node is
+    /// free in whom it names, so that no rule of deciding changes; but who has two faces makes others wait for the face that
+    /// they were not shown, in each round anew, and its slots can be neither committed nor skipped at once. The own seat is
+    /// never shunned, and nobody is once more than `f` would be: then there is no quorum without them.
+    pub fn shun(&mut self, seat: Seat) {
+        if self.me != Some(seat) {
+            self.shunned.insert(seat);
+        }
+    }
+
+    /// Whether a seat is shunned.
+    pub fn shuns(&self, seat: Seat) -> bool {
+        self.shunned.contains(seat) && self.shunned.count() <= self.committee().faulty_max()
+    }
+
+    /// How many authors that are not shunned have an accepted vertex of a round.
+    pub fn count_trusted(&self, round: Round) -> usize {
+        let shunned = self.shunned.iter().filter(|&seat| self.shuns(seat) && self.has(round, seat)).count();
+        self.count(round) - shunned
     }
 
     /// The first accepted vertex of a slot.

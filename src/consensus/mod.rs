@@ -126,6 +126,11 @@ impl Consensus {
         self.dag.recall(vertex);
     }
 
+    /// Own vertices name none of a seat that is proven to lie (see [`Dag::shun`]).
+    pub fn shun(&mut self, seat: Seat) {
+        self.dag.shun(seat);
+    }
+
     /// Parents for the own vertex of a round (see [`Dag::choose_parents`]).
     pub fn choose_parents(&mut self, round: crate::types::Round) -> (Vec<VertexRef>, Vec<VertexRef>) {
         self.dag.choose_parents(round)

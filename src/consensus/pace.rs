@@ -93,6 +93,11 @@ impl Pace {
             if !own || dag.count(before) < quorum {
                 return None;
             }
+            // Those who are proven to lie are only counted upon where the others do not come.
+            let patience = self.made.map_or(now, |made| made + self.delay * 2);
+            if before.0 > 0 && dag.count_trusted(before) < quorum && now < patience {
+                return Some(patience);
+            }
             self.entered = Some(now);
         }
         let entered = self.entered?;
@@ -117,10 +122,11 @@ impl Pace {
         Some(earliest.max(entered.max(busy_since) + wait))
     }
 
-    /// The leader of the round before is here, and the one before it has its votes or its blanks.
+    /// The leader of the round before is here, or not worth waiting for, and the one before it has its votes or its blanks.
     fn leaders_done(&self, dag: &Dag) -> bool {
         let before = self.next.back(1);
-        let here = before.0 == 0 || dag.has(before, dag.leader(before));
+        let leader = dag.leader(before);
+        let here = before.0 == 0 || dag.has(before, leader) || dag.shuns(leader);
         here && (before.0 <= 1 || leader_settled(dag, before.back(1)))
     }
 

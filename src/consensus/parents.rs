@@ -5,19 +5,22 @@ use crate::types::{Round, Seat, VertexRef};
 
 impl Dag {
     /// Parents for the node's own vertex of a round: strong ones (every author of the round before, of twins the
-    /// first), and weak ones (accepted, not yet in the own history, never a twin of one that is). Marks the history.
+    /// first), and weak ones (accepted, not yet in the own history, never a twin of one that is). Who is shunned is named
+    /// only where there is no quorum without. Marks the history.
     pub fn choose_parents(&mut self, round: Round) -> (Vec<VertexRef>, Vec<VertexRef>) {
         let before = round.back(1);
+        let trusted = self.count_trusted(before) >= self.committee().quorum();
         let strong: Vec<VertexRef> = self
             .committee()
             .iter()
+            .filter(|&seat| !(trusted && self.shuns(seat)))
             .filter_map(|seat| self.first(before, seat).map(|v| v.reference()))
             .collect();
         for parent in &strong {
             self.mark_history(*parent);
         }
         let mut weak: Vec<VertexRef> = Vec::new();
-        for seat in self.committee().iter() {
+        for seat in self.committee().iter().filter(|&seat| !self.shuns(seat)).collect::<Vec<_>>() {
             let lowest = round.back(self.depth()).max(self.floor().next());
             let newest = (lowest.0..before.0).rev().find_map(|r| self.loose(Round(r), seat));
             if let Some(vertex) = newest {

@@ -91,7 +91,7 @@ impl Consensus {
         me: Option<Seat>,
     ) -> Result<(), RecordError> {
         let mut next = Consensus::from_record(genesis, record, me)?;
-        next.dag.keep(self.dag.kept());
+        next.dag.take_habits(&self.dag);
         let floor = vec![next.dag.floor(); self.dag.committee().size()];
         for vertex in self.dag.above(&floor, usize::MAX) {
             next.dag.restore(vertex);

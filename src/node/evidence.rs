@@ -8,8 +8,9 @@
 //!   is good or does not stand there, the accuser is.
 //! - Upon evidence from a peer: checked like one's own. What proves nothing is held against the peer that sent it.
 //! - Upon a conviction, which is the first proof against a seat: it is kept on disk, told to all and to whoever connects,
-//!   and the seat's batches get no further acks in this epoch. Its vertices count as before: the rules of agreement bear
-//!   liars, and nothing that is settled is undone.
+//!   and the seat's batches get no further acks in this epoch. Own vertices name none of its vertices any more, unless there
+//!   is no quorum without ([`crate::consensus::Dag::shun`]): so that a liar costs the others what a silent seat costs. Those
+//!   that others name count as before: the rules of agreement bear liars, and nothing that is settled is undone.
 //!
 //! Bounds: one piece of evidence for each seat is kept ([`EVIDENCE_BYTES_MAX`]); of each peer one piece is checked at a
 //! time and one waits for accounts that are not executed here yet; the rest is let go, for who has it tells it again.
@@ -262,6 +263,7 @@ impl Node {
             return;
         }
         self.court.convicted.insert(accused, evidence.clone());
+        self.consensus.shun(accused);
         self.persist(RecordKind::Evidence, evidence.encode().into(), None);
         self.outputs.push_back(Output::Broadcast(Message::Evidence(evidence.clone())));
         self.outputs.push_back(Output::Convicted(evidence));

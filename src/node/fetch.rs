@@ -14,6 +14,8 @@ struct Wanted {
     charged: Seat,
     /// Who should have it.
     holders: SeatSet,
+    /// Who was asked since everybody was.
+    tried: SeatSet,
     asked: u32,
     due: Time,
 }
@@ -58,7 +60,8 @@ impl<K: Ord + Copy> Fetcher<K> {
             }
             *share += 1;
         }
-        let fresh = || Wanted { charged, holders: SeatSet::default(), asked: 0, due };
+        let fresh =
+            || Wanted { charged, holders: SeatSet::default(), tried: SeatSet::default(), asked: 0, due };
         let wanted = self.wanted.entry(key).or_insert_with(fresh);
         wanted.holders.insert(holder);
         if wanted.asked == 0 {
@@ -97,16 +100,29 @@ impl<K: Ord + Copy> Fetcher<K> {
         });
     }
 
-    /// Whom to ask now for what: a holder first, from the second time on anybody in turn.
+    /// Whom to ask now for what: each holder once, then everybody else once, then all again. The next holder is asked after
+    /// the shortest time, however often it took: one that keeps it back costs no more than that. Who has nobody left who
+    /// should have it waits longer and longer.
     pub(super) fn due(&mut self, now: Time, connected: &SeatSet, dice: &mut Dice) -> Vec<(Seat, K)> {
-        let everybody: Vec<Seat> = connected.iter().collect();
         let mut asks = Vec::new();
         for (key, wanted) in self.wanted.iter_mut().filter(|(_, wanted)| wanted.due <= now) {
-            let holders: Vec<Seat> = wanted.holders.iter().filter(|&s| connected.contains(s)).collect();
-            let from = if wanted.asked % 2 == 0 && !holders.is_empty() { &holders } else { &everybody };
+            let untried = |seats: &SeatSet, tried: &SeatSet| -> Vec<Seat> {
+                seats.iter().filter(|&seat| connected.contains(seat) && !tried.contains(seat)).collect()
+            };
+            let mut from = untried(&wanted.holders, &wanted.tried);
+            if from.is_empty() {
+                from = untried(connected, &wanted.tried);
+            }
+            if from.is_empty() {
+                wanted.tried = SeatSet::default();
+                let holders = untried(&wanted.holders, &wanted.tried);
+                from = if holders.is_empty() { connected.iter().collect() } else { holders };
+            }
             if let Some(&seat) = from.get(dice.below(from.len())) {
                 asks.push((seat, *key));
-                wanted.due = now + self.again * 2u32.pow(wanted.asked.min(3));
+                wanted.tried.insert(seat);
+                let more = !untried(&wanted.holders, &wanted.tried).is_empty();
+                wanted.due = now + self.again * if more { 1 } else { 2u32.pow(wanted.asked.min(3)) };
                 wanted.asked += 1;
             }
         }
@@ -117,6 +133,29 @@ impl<K: Ord + Copy> Fetcher<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_holder_is_asked_before_anybody_else_and_nobody_twice_before_all() {
+        let mut fetcher = Fetcher::new(Duration::from_millis(100));
+        let mut connected = SeatSet::default();
+        (1..6).for_each(|seat| _ = connected.insert(Seat(seat)));
+        [2, 4, 5].into_iter().for_each(|holder| fetcher.want(7, Seat(1), Seat(holder), Time(0)));
+        let (mut dice, mut now, mut asked, mut waits) = (Dice(3), Time(0), Vec::new(), Vec::new());
+        for _ in 0..6 {
+            let asks = fetcher.due(now, &connected, &mut dice);
+            asked.extend(asks.iter().map(|(seat, _)| seat.0));
+            let due = fetcher.wanted[&7].due;
+            waits.push((due.0 - now.0) / 100_000);
+            now = due;
+        }
+        let (holders, others) = (&mut asked[..3].to_vec(), &mut asked[3..5].to_vec());
+        holders.sort_unstable();
+        others.sort_unstable();
+        assert_eq!((&holders[..], &others[..]), (&[2, 4, 5][..], &[1, 3][..]));
+        assert!([2, 4, 5].contains(&asked[5]), "then from the beginning");
+        assert_eq!(waits[..2], [1, 1], "the next holder is not waited for");
+        assert!(waits[4] >= 8);
+    }
 
     #[test]
     fn each_seat_has_its_own_share_and_gets_it_back() {

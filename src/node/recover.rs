@@ -80,6 +80,7 @@ impl Node {
             }
             RecordKind::Evidence => {
                 let evidence = Evidence::decode(&bytes).map_err(|error| unreadable("evidence", error))?;
+                self.consensus.shun(evidence.accused());
                 self.court.recovered(evidence);
             }
             RecordKind::Settlement => self.recover_settlement(bytes)?,

@@ -62,6 +62,26 @@ fn junk(consensus: &mut Consensus, rounds: std::ops::Range<u64>, author: u16, fa
 }
 
 #[test]
+fn who_is_shunned_is_named_only_where_there_is_no_quorum_without() {
+    let (mut consensus, all) = grown(3);
+    consensus.shun(Seat(0));
+    consensus.shun(Seat(3));
+    let authors = |named: Vec<VertexRef>| named.iter().map(|v| v.author.0).collect::<Vec<_>>();
+    assert_eq!(consensus.dag().count_trusted(Round(3)), 3, "never the own seat");
+    assert_eq!(authors(consensus.choose_parents(Round(4)).0), [0, 1, 2]);
+    // Of the next round two others are missing: with it there is a quorum.
+    for author in [0, 1, 3] {
+        consensus.insert(vertex((4, author, 0), &refs(&all[2]), &[], Vec::new()));
+    }
+    assert_eq!((consensus.dag().count(Round(4)), consensus.dag().count_trusted(Round(4))), (3, 2));
+    assert_eq!(authors(consensus.choose_parents(Round(5)).0), [0, 1, 3]);
+    // Two of four cannot be done without.
+    consensus.shun(Seat(2));
+    assert_eq!(consensus.dag().count_trusted(Round(4)), 3);
+    assert_eq!(authors(consensus.choose_parents(Round(4)).0), [0, 1, 2, 3]);
+}
+
+#[test]
 fn what_would_be_dropped_is_known_beforehand() {
     let (mut consensus, all) = grown(6);
     let nobody = |round| VertexRef { round: Round(round), author: Seat(0), id: VertexId([0xee; 32]) };
