@@ -169,6 +169,10 @@ impl Dag {
         self.kept = kept;
     }
 
+    pub(super) fn kept(&self) -> Retention {
+        self.kept
+    }
+
     /// Goes on with what this node chose for itself: how much it keeps, and whom it shuns.
     pub(super) fn take_habits(&mut self, of: &Dag) {
         (self.kept, self.shunned) = (of.kept, of.shunned.clone());
