@@ -167,11 +167,8 @@ impl World {
                 match output {
                     Output::Job(job) if job.urgent() => {
                         cost += work::job_cost(&job, &calibration);
-                        let answer = match self.liars.get(&seat) {
-                            Some(liar) => liar.answer(job),
-                            None => Err(job),
-                        };
-                        let done = answer.unwrap_or_else(|job| self.verdicts.run(job, shared));
+                        let answer = self.liars.get(&seat).and_then(|liar| liar.answer(&job));
+                        let done = answer.unwrap_or_else(|| self.verdicts.run(job, shared));
                         inputs.push_back(Input::Done(done));
                     }
                     output => {
