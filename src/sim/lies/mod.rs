@@ -444,6 +444,7 @@ impl Liar {
     }
 
     /// What the layer says to a job of the machine by itself: nothing speaks against the own seat.
+    #[allow(clippy::result_large_err, reason = "a job that is handed back is no error, and moved once")]
     pub fn answer(&self, job: Job) -> Result<Done, Job> {
         match job {
             Job::CheckEvidence(charge) if charge.evidence.accused() == self.hand.seat => {
