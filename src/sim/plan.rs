@@ -223,7 +223,7 @@ impl Plan {
                 let kind = drawn[dice.below(drawn.len() as u64) as usize];
                 faults.extend(draw_fault(&config, kind, &mut dice));
             }
-            let forgets = |fault: &Fault| matches!(fault.what, What::Amnesia { .. });
+            let forgets = |fault: &Fault| matches!(fault.what, What::Amnesia { .. } | What::Late { .. });
             let lies_too = |fault: &Fault| {
                 fault.what.nodes().iter().any(|node| lies.iter().any(|lie| lie.what.lies_at(*node)))
             };
