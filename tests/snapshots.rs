@@ -22,6 +22,8 @@ use throng::wire::{Evidence, Message, chain_id, decode_block, encode_genesis, re
 use zerocopy::IntoBytes;
 
 type Log = Vec<(RecordKind, Bytes)>;
+/// What becomes of a file's bytes.
+type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
 
 const EVERY: u64 = 8;
 
@@ -296,7 +298,7 @@ fn a_damaged_snapshot_is_named_and_the_one_before_it_does() {
     let (sound, _) = opened(&pump, dir.path()).unwrap();
     let path = |height: u64| Store::snapshot_path(dir.path(), height);
     let whole: Vec<Vec<u8>> = heights.iter().map(|height| fs::read(path(*height)).unwrap()).collect();
-    let damaged: [&dyn Fn(&[u8]) -> Vec<u8>; 6] = [
+    let damaged: [Damage; 6] = [
         &|whole| [&whole[..whole.len() - 1], &[whole[whole.len() - 1] ^ 1]].concat(),
         &|whole| [&[whole[0] ^ 128], &whole[1..]].concat(),
         &|whole| whole[..whole.len() / 2].to_vec(),
