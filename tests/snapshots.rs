@@ -440,3 +440,20 @@ fn what_lay_open_and_what_was_proven_before_all_that_is_kept_survives_pruning() 
     assert!(pump.run(Duration::from_secs(60), |pump| pump.settled_ok(0) >= before + 4));
     pump.assert_agreed();
 }
+
+#[test]
+fn a_snapshot_that_cannot_be_written_keeps_nothing_from_going_on_and_the_next_one_is_tried() {
+    let mut pump = Pump::with(genesis(1, 8, Policy::Quorum), 3, OFTEN);
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 20));
+    let before = pump.snapshots(0).clone();
+    assert_eq!(before.keys().map(|height| height.0).collect::<Vec<_>>(), [8, 16]);
+    pump.no_room = true;
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 60));
+    assert_eq!(*pump.snapshots(0), before, "the good ones stay");
+    pump.crash(0, 0);
+    pump.start(0);
+    pump.no_room = false;
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 80));
+    let heights: Vec<u64> = pump.snapshots(0).keys().map(|height| height.0).collect();
+    assert_eq!(heights, [72, 80], "{heights:?}");
+}
