@@ -242,8 +242,8 @@ fn check_kept(dir: &Path, records: &Records, acknowledged: &Acknowledged, change
     let found: Records = found.collect();
     drop(store);
     // The log is a stretch of what was written, up to what was acknowledged at the least.
-    let starts = (0..=records.len()).filter(|start| records[*start..].starts_with(&found));
-    let start = starts.last().unwrap_or_else(|| panic!("after {changes}: not what was written"));
+    let mut starts = (0..=records.len()).filter(|start| records[*start..].starts_with(&found));
+    let start = starts.next_back().unwrap_or_else(|| panic!("after {changes}: not what was written"));
     let start = if found.is_empty() { 0 } else { start };
     assert!(start + found.len() >= least, "after {changes}: {start} and {} of {least}", found.len());
     // Nothing is gone that had to stay, and of what is gone the blocks are there.

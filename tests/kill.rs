@@ -71,7 +71,8 @@ fn child_node() {
             genesis: Arc::new(genesis()),
             seat,
             key: key_of(1, seat.0.into()),
-            config: NodeConfig::default(),
+            // So that starts go on from snapshots, and are killed while these are written.
+            config: NodeConfig { snapshot_after_bytes: 64 << 10, ..NodeConfig::default() },
             seed: seat.0.into(),
         },
         dir: PathBuf::from(std::env::var(DIR).expect("a directory")),

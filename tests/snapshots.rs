@@ -22,6 +22,8 @@ use throng::wire::{Evidence, Message, chain_id, decode_block, encode_genesis, re
 use zerocopy::IntoBytes;
 
 type Log = Vec<(RecordKind, Bytes)>;
+/// What becomes of a file's bytes.
+type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
 
 const EVERY: u64 = 8;
 
@@ -296,7 +298,7 @@ fn a_damaged_snapshot_is_named_and_the_one_before_it_does() {
     let (sound, _) = opened(&pump, dir.path()).unwrap();
     let path = |height: u64| Store::snapshot_path(dir.path(), height);
     let whole: Vec<Vec<u8>> = heights.iter().map(|height| fs::read(path(*height)).unwrap()).collect();
-    let damaged: [&dyn Fn(&[u8]) -> Vec<u8>; 6] = [
+    let damaged: [Damage; 6] = [
         &|whole| [&whole[..whole.len() - 1], &[whole[whole.len() - 1] ^ 1]].concat(),
         &|whole| [&[whole[0] ^ 128], &whole[1..]].concat(),
         &|whole| whole[..whole.len() / 2].to_vec(),
@@ -437,4 +439,21 @@ fn what_lay_open_and_what_was_proven_before_all_that_is_kept_survives_pruning() 
     pump.start(3);
     assert!(pump.run(Duration::from_secs(60), |pump| pump.settled_ok(0) >= before + 4));
     pump.assert_agreed();
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_keeps_nothing_from_going_on_and_the_next_one_is_tried() {
+    let mut pump = Pump::with(genesis(1, 8, Policy::Quorum), 3, OFTEN);
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 20));
+    let before = pump.snapshots(0).clone();
+    assert_eq!(before.keys().map(|height| height.0).collect::<Vec<_>>(), [8, 16]);
+    pump.no_room = true;
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 60));
+    assert_eq!(*pump.snapshots(0), before, "the good ones stay");
+    pump.crash(0, 0);
+    pump.start(0);
+    pump.no_room = false;
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 80));
+    let heights: Vec<u64> = pump.snapshots(0).keys().map(|height| height.0).collect();
+    assert_eq!(heights, [72, 80], "{heights:?}");
 }

@@ -133,6 +133,8 @@ pub struct Pump {
     pub sent: [u64; 16],
     /// Batches whose rows some node was told to verify.
     pub verified: u64,
+    /// No snapshot can be written.
+    pub no_room: bool,
 }
 
 impl Pump {
@@ -173,6 +175,7 @@ impl Pump {
             diverged: Vec::new(),
             sent: [0; 16],
             verified: 0,
+            no_room: false,
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
         pump
@@ -383,10 +386,13 @@ impl Pump {
                 }
             }
             Output::Snapshot { height, table, kept } => {
-                let snapshots = &mut self.places[seat].snapshots;
-                snapshots.retain(|of, _| Some(*of) == kept);
-                snapshots.insert(height, table);
-                self.push(Duration::from_millis(5), seat, Input::Snapshotted { height, written: true });
+                let written = !self.no_room;
+                if written {
+                    let snapshots = &mut self.places[seat].snapshots;
+                    snapshots.retain(|of, _| Some(*of) == kept);
+                    snapshots.insert(height, table);
+                }
+                self.push(Duration::from_millis(5), seat, Input::Snapshotted { height, written });
             }
             Output::Prune { last } => {
                 self.prune(seat, snapshots::fate(last));
