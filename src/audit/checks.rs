@@ -41,7 +41,18 @@ struct Of<T> {
     what: T,
 }
 
-type Faults = Vec<(Place, Box<Fault>)>;
+/// What was checked of a record. Of several faults of one record the lowest counts, whichever thread was the first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Check {
+    Signature,
+    Columns,
+    Rows,
+}
+
+/// Which fault counts: that in the first record.
+type Order = (Place, Check);
+
+type Faults = Vec<(Order, Box<Fault>)>;
 
 /// The pool, what waits for it, and what it found.
 pub(super) struct Checks {
@@ -142,8 +153,8 @@ impl Checks {
         while self.in_flight > 0 {
             self.hear();
         }
-        let first = std::mem::take(&mut self.faults).into_iter().min_by_key(|(place, _)| *place);
-        (first, self.counts)
+        let first = std::mem::take(&mut self.faults).into_iter().min_by_key(|(order, _)| *order);
+        (first.map(|((place, _), fault)| (place, fault)), self.counts)
     }
 
     fn flush_vertices(&mut self) {
@@ -188,8 +199,8 @@ impl Checks {
 }
 
 impl Context {
-    fn fault<T>(&self, of: &Of<T>, found: String, expected: &str) -> (Place, Box<Fault>) {
-        (of.place, fault(&self.dir, of.place, of.height, found, expected))
+    fn fault<T>(&self, of: &Of<T>, check: Check, found: String, expected: &str) -> (Order, Box<Fault>) {
+        ((of.place, check), fault(&self.dir, of.place, of.height, found, expected))
     }
 }
 
@@ -212,7 +223,7 @@ fn check_vertices(context: &Context, vertices: &[Of<Arc<SignedVertex>>]) -> Faul
         let of = &vertices[at];
         let (round, author) = (of.what.vertex.round, of.what.vertex.author);
         let found = format!("a vertex of round {round} with a signature that does not hold");
-        context.fault(of, found, &format!("signatures of seat {author}"))
+        context.fault(of, Check::Signature, found, &format!("signatures of seat {author}"))
     };
     bad.into_iter().map(fault).collect()
 }
@@ -229,15 +240,17 @@ fn check_heads(context: &Context, heads: &[Of<(Batch, bool)>]) -> Faults {
     for at in bad {
         let of = signed[at];
         let expected = format!("a signature of its author, seat {}", of.what.0.header.author);
-        faults.push(context.fault(of, "a batch whose header is not signed by its author".into(), &expected));
+        let found = "a batch whose header is not signed by its author".to_owned();
+        faults.push(context.fault(of, Check::Signature, found, &expected));
     }
     for of in heads {
         let batch = &of.what.0;
         if !batch.roots_match() {
             let found = "a batch whose columns do not have the roots of its header".to_owned();
-            faults.push(context.fault(of, found, "columns with those roots"));
+            faults.push(context.fault(of, Check::Columns, found, "columns with those roots"));
         } else if let Err(error) = batch.rows().check(&context.rules, batch.header.accounts) {
-            faults.push(context.fault(of, format!("a batch whose {error}"), "rows that the rules allow"));
+            let found = format!("a batch whose {error}");
+            faults.push(context.fault(of, Check::Columns, found, "rows that the rules allow"));
         }
     }
     faults
@@ -254,7 +267,7 @@ fn check_rows(context: &Context, settled: &[Of<Batch>]) -> Faults {
         if let Some(row) = row {
             let (id, from) = (of.what.id, rows.effects[row].from.get());
             let found = format!("batch {id}, settled, whose row {row} is not signed by its sender");
-            faults.push(context.fault(of, found, &format!("a signature of account {from}")));
+            faults.push(context.fault(of, Check::Rows, found, &format!("a signature of account {from}")));
         }
         first += rows.len();
     }
@@ -264,7 +277,7 @@ fn check_rows(context: &Context, settled: &[Of<Batch>]) -> Faults {
 fn check_certificates(context: &Context, certificates: &[Of<Certificate>]) -> Faults {
     let fault = |of: &Of<Certificate>| {
         let error = verify_certificate(&of.what, &context.chain, context.epoch, &context.seats).err()?;
-        Some(context.fault(of, error.to_string(), "the votes of a quorum"))
+        Some(context.fault(of, Check::Signature, error.to_string(), "the votes of a quorum"))
     };
     certificates.iter().filter_map(fault).collect()
 }
