@@ -42,7 +42,8 @@ fn genesis(accounts: u32) -> Arc<Genesis> {
     Arc::new(Genesis {
         name: "bench".into(),
         time: Time(1),
-        rules: Rules::default(),
+        // The few blocks of a test have checkpoints, too.
+        rules: Rules { checkpoint_blocks: if tiny() { 2 } else { 64 }, ..Rules::default() },
         seats: vec![SeatInfo { key: Key(public_key(&key)), fee_account: AccountNumber(1) }],
         accounts: (0..accounts).map(account).collect(),
     })
