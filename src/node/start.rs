@@ -7,18 +7,18 @@
 //!   latest own vertex of its sender, and the latest of ours that it knows. With `2f` answers of others (`f = 0`: of all
 //!   others) that know nothing above the guard, go on after the guard. A chain of one asks nobody.
 //! - **Upon no valid guard, upon an own vertex above the guard that a peer shows, or upon a guard of round 0 while others
-//!   are past round 1, or upon an answer that knows an own vertex above the guard at or below the floor, which nobody can show
-//!   any more**: the validator is *lost*. It waits until `2f` others have proved their own latest vertex: until it
-//!   is accepted here, with all that lies below. `M` is the highest round accepted then. Once the order has passed `M`, it
-//!   comes back in round `M + 2` or later, and its sequences go on a window above the highest settled one. With `f = 0` it
-//!   goes on after the highest own vertex that the others know.
+//!   are past round 1**: the validator is *lost*. So it is upon `f + 1` answers that know an own vertex above the guard, at
+//!   or below the floor, where nobody can show it any more, as long as too few know of none. It waits until `2f` others have
+//!   proved their own latest vertex: until it is accepted here, with all that lies below. `M` is the highest round accepted
+//!   then. Once the order has passed `M`, it comes back in round `M + 2` or later, and its sequences go on a window above the
+//!   highest settled one. With `f = 0` it goes on after the highest own vertex that the others know.
 //!
 //! Why that is safe:
 //!
 //! - The forgotten vertex of round `r` was made upon a quorum of `r - 1`. Of `2f` others at least one is honest, not lost
 //!   and among these, as long as at most `f` are lost or lie, the lost one included. So `M >= r - 1`, and `M + 2 > r`.
-//! - Whoever takes itself for lost without need comes back a few rounds later, and a single liar can bring that about only
-//!   where the guard lies below the floor, after an absence.
+//! - Whoever takes itself for lost without need comes back a few rounds later, and `f` liars cannot bring that about. They
+//!   must not: who is lost waits for an order that moves, and it may move only with this validator.
 //! - What is accepted has a quorum in each round below: nobody can make `M` large by words, and a claim to know a vertex of
 //!   ours counts for nothing until the vertex is shown, signed. Who claims and does not show is not counted.
 //! - A forgotten batch was sealed at most a window above what was settled then, by an order that had not passed `M`.
@@ -212,16 +212,17 @@ impl Node {
         match self.start.stage {
             Stage::Signing => {}
             Stage::Asking => {
-                let guard = self.guard.round;
-                // Words: but of what lies below the floor nothing else is left.
-                let floor = self.consensus.dag().floor();
-                if self.start.answers.values().any(|a| a.ours > guard && a.ours <= floor) {
-                    return self.lose();
-                }
+                let (guard, answers) = (self.guard.round, &self.start.answers);
                 // Who is past round 1 proves that a validator without a vertex is lost, by its vertices.
-                let fits = |a: &Answer| a.ours <= guard && (guard.0 > 0 || a.its.0 <= 1);
-                if self.start.answers.values().filter(|answer| fits(answer)).count() >= self.start.needed {
+                let fits = |a: &&Answer| a.ours <= guard && (guard.0 > 0 || a.its.0 <= 1);
+                // Words: but of what lies below the floor nothing else is left. Not even an honest one knows it for certain: who
+                // went on from a settlement record takes all below it for known.
+                let floor = self.consensus.dag().floor();
+                let claims = |a: &&Answer| a.ours > guard && a.ours <= floor;
+                if answers.values().filter(fits).count() >= self.start.needed {
                     self.start.sign();
+                } else if answers.values().filter(claims).count() > self.shared.committee.faulty_max() {
+                    self.lose();
                 }
             }
             Stage::Lost if self.start.all_answer => self.resume_after_reported(),
