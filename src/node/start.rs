@@ -24,6 +24,10 @@
 //! - A forgotten batch was sealed at most a window above what was settled then, by an order that had not passed `M`.
 //! - Acks need no guard: only the first id that is output counts.
 //!
+//! What is not solved: who went on from a settlement record shows its floor for a seat of which it knows nothing above. That
+//! is no sign of a forgotten vertex, but cannot be told from one; so with `f` such peers and another one down, too few answers
+//! fit, and a start waits until that one is back. A frontier that says from where on it knows would end this.
+//!
 //! What it cannot do: a copied key in a second process that runs at the same time cannot be detected beforehand. Both sign, and
 //! their vertices are evidence against the key. One that hears a newer vertex of its own name stops signing, as if lost.
 //! Nor is a copy of an earlier time noticed of which nothing that was signed since has reached anybody.
