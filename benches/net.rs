@@ -108,7 +108,7 @@ fn connected() -> (Pair, [PeerLink; 2]) {
 
 /// A message whose frame has about so many bytes.
 fn small(bytes: usize) -> Message {
-    Message::Frontier(vec![Round(5); (bytes - FRAME_HEADER_BYTES) / 8])
+    Message::Frontier { began: Round(0), rounds: vec![Round(5); (bytes - FRAME_HEADER_BYTES - 12) / 8] }
 }
 
 fn bulk(bytes: usize) -> Message {

@@ -151,7 +151,7 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::Batch(batch(1, 1)),
         Message::WantVertices(vec![reference(0), reference(1)]),
         Message::WantBatches(vec![self::reference(1)]),
-        Message::Frontier(vec![Round(4), Round(3)]),
+        Message::Frontier { began: Round(2), rounds: vec![Round(4), Round(3)] },
         Message::WantCertificate(Height(64)),
         Message::Certificate(certificate()),
         Message::WantBlocks { first: Height(9), count: 3 },

@@ -169,6 +169,42 @@ fn nodes_that_start_from_snapshots_and_prune_stay_with_the_others() {
     }
 }
 
+/// A validator that was away for long asks what it may have forgotten, and has to go by what one answers that began later.
+#[test]
+fn a_start_does_not_wait_for_what_a_peer_on_a_snapshot_cannot_know() {
+    let keeps_all = NodeConfig { keep_blocks: None, ..OFTEN };
+    let mut pump = played(4, keeps_all, 60);
+    let (guard, mut nonce) = (pump.node(2).unwrap().guard().round, 1_000);
+    pump.crash(2, 0);
+    let mut live = |pump: &mut Pump, blocks: u64| {
+        let target = pump.height(0) + blocks;
+        while pump.height(0) < target {
+            let rows = transfers(&pump.genesis, 1, nonce, 2);
+            nonce += 2;
+            (0..2).for_each(|seat| _ = pump.submit(seat, &rows));
+            let before = pump.height(0);
+            assert!(
+                pump.run(Duration::from_secs(60), |pump| pump.height(0) > before),
+                "{before} of {target}"
+            );
+        }
+    };
+    live(&mut pump, 150);
+    pump.crash(1, 0);
+    pump.start(1);
+    let began = pump.node(1).unwrap().began();
+    assert!(began > guard, "it began at {began:?}, and the other one left at {guard:?}");
+    live(&mut pump, 10);
+    // From here on three of four run, of which one comes back.
+    pump.crash(3, 0);
+    pump.start(2);
+    live(&mut pump, 40);
+    let returned = pump.node(2).unwrap();
+    assert!(returned.guard().round > began && !returned.guard().lost, "{:?}", returned.guard());
+    pump.assert_agreed();
+    assert!(pump.misbehaved.is_empty() && pump.diverged.is_empty());
+}
+
 /// A directory as the store writes it: small segments, the log of a node, its snapshots; pruned as far as these allow.
 fn written(pump: &mut Pump, seat: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -234,7 +234,7 @@ fn messages(frame: Frame) -> bool {
             Message::Batch(_) => assert!(batch(&frame.payload)),
             Message::WantVertices(refs) => assert!(refs.len() <= REFS_MAX),
             Message::WantBatches(refs) => assert!(refs.len() <= REFS_MAX),
-            Message::Frontier(rounds) => assert!(rounds.len() <= SEATS_MAX),
+            Message::Frontier { rounds, .. } => assert!(rounds.len() <= SEATS_MAX),
             Message::Certificate(found) => certificate(&found),
             Message::WantFrontier => {}
             Message::WantBlocks { count, .. } => assert!((1..=BLOCKS_MAX as u32).contains(&count)),

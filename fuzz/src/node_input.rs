@@ -294,9 +294,10 @@ impl World {
             1 => Message::WantBatches(
                 self.sealed.iter().map(Batch::reference).take(1 + usize::from(how)).collect(),
             ),
-            _ => Message::Frontier(
-                (0..u64::from(how >> 5)).map(|seat| Round(u64::from(how % 32) * seat)).collect(),
-            ),
+            _ => Message::Frontier {
+                began: Round(u64::from(how % 4 / 3) * 4),
+                rounds: (0..u64::from(how >> 5)).map(|seat| Round(u64::from(how % 32) * seat)).collect(),
+            },
         };
         self.receive(from, message);
     }

@@ -29,6 +29,8 @@ pub struct Dag {
     /// The highest accepted round of each seat.
     latest: Vec<Round>,
     floor: Round,
+    /// The floor that the DAG began with, 0 from the genesis on.
+    began: Round,
     waiting: Waiting,
     walks: u64,
     uncommitted_bytes: usize,
@@ -56,6 +58,7 @@ impl Dag {
             rows,
             latest,
             floor: Round(0),
+            began: Round(0),
             waiting,
             walks: 0,
             uncommitted_bytes: 0,
@@ -76,6 +79,7 @@ impl Dag {
         dag.schedule.restore(&record.standings);
         dag.floor = record.leader.round.back(depth);
         dag.base = dag.floor.next();
+        dag.began = dag.floor;
         // What lies at or below the floor counts as accepted: nobody needs to send it.
         dag.latest.fill(dag.floor);
         for authors in &record.output {
@@ -342,7 +346,12 @@ impl Dag {
         self.find(vertex).map(|spot| &self.entry(spot).vertex)
     }
 
-    /// The highest accepted round of each seat, 0 where there is none.
+    /// Nothing is known here of what lies at or below this round: the DAG goes on from a record. 0 from the genesis on.
+    pub fn began(&self) -> Round {
+        self.began
+    }
+
+    /// The highest accepted round of each seat, [`Dag::began`] where there is none.
     pub fn frontier(&self) -> &[Round] {
         &self.latest
     }

@@ -245,7 +245,7 @@ impl PeerLink {
             Message::Batch(_) | Message::Blocks { .. } | Message::Record { .. } => &mut self.bulk,
             Message::WantVertices(_)
             | Message::WantBatches(_)
-            | Message::Frontier(_)
+            | Message::Frontier { .. }
             | Message::WantFrontier
             | Message::WantCertificate(_)
             | Message::Certificate(_)

@@ -37,7 +37,7 @@ impl Node {
             Message::Batch(batch) => self.on_batch(from, batch),
             Message::WantVertices(wanted) => self.serve_vertices(from, &wanted),
             Message::WantBatches(wanted) => self.serve_batches(from, &wanted),
-            Message::Frontier(rounds) => self.on_frontier(from, &rounds),
+            Message::Frontier { began, rounds } => self.on_frontier(from, began, &rounds),
             Message::WantCertificate(height) => self.serve_certificate(from, height),
             Message::Certificate(certificate) => self.on_certificate(from, certificate),
             Message::WantFrontier => self.send_frontier(from),
@@ -54,19 +54,20 @@ impl Node {
         found.into_iter().for_each(|vertex| self.send(to, Message::Vertex(vertex)));
     }
 
-    fn on_frontier(&mut self, from: Seat, rounds: &[Round]) {
+    fn on_frontier(&mut self, from: Seat, began: Round, rounds: &[Round]) {
         if rounds.len() != self.shared.committee.size() {
             return self.misbehaved(from, "a frontier of another committee");
         }
-        self.answered(from, rounds);
+        self.answered(from, began, rounds);
         // Its own vertices among them: it sends none that it lacks itself, unless it lost them.
         let lacking = self.consensus.dag().above(rounds, PUSHED_MAX);
         lacking.into_iter().for_each(|vertex| self.send(from, Message::Vertex(vertex)));
     }
 
     pub(super) fn send_frontier(&mut self, to: Seat) {
-        let rounds = self.consensus.dag().frontier().to_vec();
-        self.send(to, Message::Frontier(rounds));
+        let dag = self.consensus.dag();
+        let (began, rounds) = (dag.began(), dag.frontier().to_vec());
+        self.send(to, Message::Frontier { began, rounds });
     }
 
     /// Passes another author's vertex on to peers that seem cut off from that author: whose latest vertex does not

@@ -4,8 +4,11 @@
 //! its newest records may be lost. Either, or the whole directory, may be damaged, gone, or a copy of an earlier time.
 //!
 //! - **Upon a start**: sign nothing, and ask. An answer is a frontier that came over a connection of this life: it names the
-//!   latest own vertex of its sender, and the latest of ours that it knows. With `2f` answers of others (`f = 0`: of all
-//!   others) that know nothing above the guard, go on after the guard. A chain of one asks nobody.
+//!   latest own vertex of its sender, the latest of ours that it knows, and from where on it knows. With `2f` answers of
+//!   others (`f = 0`: of all others) that know nothing above the guard, go on after the guard. A chain of one asks nobody.
+//! - **Upon an answer of one that began above the guard** (on a snapshot or a settlement record) and knows no vertex of ours:
+//!   it counts once the order has passed the round it began at, and the first vertex is of a later one; its sequences go on a
+//!   window above the highest settled one. Of what lies below it can say nothing, so nothing is signed there.
 //! - **Upon no valid guard, upon an own vertex above the guard that a peer shows, or upon a guard of round 0 while others
 //!   are past round 1**: the validator is *lost*. So it is upon `f + 1` answers that know an own vertex above the guard, at
 //!   or below the floor, where nobody can show it any more, as long as too few know of none. It waits until `2f` others have
@@ -23,10 +26,8 @@
 //!   ours counts for nothing until the vertex is shown, signed. Who claims and does not show is not counted.
 //! - A forgotten batch was sealed at most a window above what was settled then, by an order that had not passed `M`.
 //! - Acks need no guard: only the first id that is output counts.
-//!
-//! What is not solved: who went on from a settlement record shows its floor for a seat of which it knows nothing above. That
-//! is no sign of a forgotten vertex, but cannot be told from one; so with `f` such peers and another one down, too few answers
-//! fit, and a start waits until that one is back. A frontier that says from where on it knows would end this.
+//! - Who says that it began far above gains what a lie about our vertices would gain, and no more: it does not count before
+//!   the order is there.
 //!
 //! What it cannot do: a copied key in a second process that runs at the same time cannot be detected beforehand. Both sign, and
 //! their vertices are evidence against the key. One that hears a newer vertex of its own name stops signing, as if lost.
@@ -56,8 +57,17 @@ enum Stage {
 struct Answer {
     /// The round of its own latest vertex when it first said so.
     its: Round,
-    /// The highest round of ours that it knows.
-    ours: Round,
+    /// Of rounds up to here it knows nothing.
+    began: Round,
+    /// The highest round of ours that it knows, if it knows any above.
+    ours: Option<Round>,
+}
+
+impl Answer {
+    /// It knows no vertex of ours above `last`, and whatever it cannot know of has been passed by the order.
+    fn knows_none_above(&self, last: Round, ordered: Round) -> bool {
+        self.ours.unwrap_or_default() <= last && self.began <= last.max(ordered)
+    }
 }
 
 /// A start in its course.
@@ -100,6 +110,11 @@ impl Node {
     /// What the guard must say by now.
     pub fn guard(&self) -> Guard {
         self.guard
+    }
+
+    /// Of rounds up to this one its agreement knows nothing: it went on from a snapshot or from a settlement record.
+    pub fn began(&self) -> Round {
+        self.consensus.dag().began()
     }
 
     /// Takes in what the guard says, after the log was replayed: no slot up to there is signed again.
@@ -177,13 +192,15 @@ impl Node {
     }
 
     /// A peer's frontier is its answer.
-    pub(super) fn answered(&mut self, from: Seat, frontier: &[Round]) {
+    pub(super) fn answered(&mut self, from: Seat, began: Round, frontier: &[Round]) {
         let of = |seat: Seat| frontier.get(seat.index()).copied().unwrap_or_default();
         if self.start.signs() || from == self.shared.seat {
             return;
         }
-        let (its, ours) = (of(from), of(self.shared.seat));
-        let answer = self.start.answers.entry(from).or_insert(Answer { its, ours });
+        let (its, ours) = (of(from), Some(of(self.shared.seat)).filter(|&ours| ours > began));
+        let answer = self.start.answers.entry(from).or_insert(Answer { its, began, ours });
+        // What it knew when it was first asked it need not know any more.
+        answer.began = answer.began.min(began);
         answer.ours = answer.ours.max(ours);
     }
 
@@ -200,7 +217,7 @@ impl Node {
                 continue;
             };
             let dag = self.consensus.dag();
-            let lacks = answer.its > dag.latest(seat) || answer.ours > dag.latest(self.shared.seat);
+            let lacks = answer.its > dag.latest(seat) || answer.ours > Some(dag.latest(self.shared.seat));
             if lacks && !self.catch_up.is_behind() {
                 self.send_frontier(seat);
             }
@@ -217,14 +234,15 @@ impl Node {
             Stage::Signing => {}
             Stage::Asking => {
                 let (guard, answers) = (self.guard.round, &self.start.answers);
+                let ordered = self.chain.last_round;
                 // Who is past round 1 proves that a validator without a vertex is lost, by its vertices.
-                let fits = |a: &&Answer| a.ours <= guard && (guard.0 > 0 || a.its.0 <= 1);
-                // Words: but of what lies below the floor nothing else is left. Not even an honest one knows it for certain: who
-                // went on from a settlement record takes all below it for known.
+                let fits = |a: &&Answer| a.knows_none_above(guard, ordered) && (guard.0 > 0 || a.its.0 <= 1);
+                // Words: but of what lies below the floor nothing else is left.
                 let floor = self.consensus.dag().floor();
-                let claims = |a: &&Answer| a.ours > guard && a.ours <= floor;
-                if answers.values().filter(fits).count() >= self.start.needed {
-                    self.start.sign();
+                let claims = |a: &&Answer| a.ours.is_some_and(|ours| ours > guard && ours <= floor);
+                let fitting: Vec<Answer> = answers.values().filter(fits).copied().collect();
+                if fitting.len() >= self.start.needed {
+                    self.sign_above(guard, &fitting);
                 } else if answers.values().filter(claims).count() > self.shared.committee.faulty_max() {
                     self.lose();
                 }
@@ -249,15 +267,34 @@ impl Node {
     /// Without tolerance no other forgets or lies: the highest own vertex that they know is the last.
     fn resume_after_reported(&mut self) {
         let here = self.consensus.dag().latest(self.shared.seat);
-        let known = self.start.answers.values().filter(|answer| answer.ours <= here).count();
-        if known >= self.start.needed {
+        let (answers, ordered) = (self.start.answers.values(), self.chain.last_round);
+        let known: Vec<Answer> = answers.filter(|a| a.knows_none_above(here, ordered)).copied().collect();
+        if known.len() >= self.start.needed {
+            self.sign_above(here, &known);
             self.sign_again();
         }
+    }
+
+    /// Goes on after `last`, and above all of which those who answered can know nothing. The fewest that are needed count: those
+    /// who know from the earliest on.
+    fn sign_above(&mut self, last: Round, answers: &[Answer]) {
+        let mut began: Vec<Round> = answers.iter().map(|answer| answer.began).collect();
+        began.sort_unstable();
+        let unknown = began.get(self.start.needed.saturating_sub(1)).copied().unwrap_or_default();
+        if unknown > last {
+            self.pace.return_at(unknown.next());
+            self.skip_sequences();
+        }
+        self.start.sign();
     }
 
     fn sign_again(&mut self) {
         self.start.sign();
         self.guard.lost = false;
+        self.skip_sequences();
+    }
+
+    fn skip_sequences(&mut self) {
         self.lost_own();
         // From the first vertex on the guard knows that the numbers up to there may be used.
         self.guard_batch(Sequence(self.next_sequence.0.saturating_sub(1)));

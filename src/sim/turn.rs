@@ -457,7 +457,7 @@ fn message_bytes(message: &Message) -> usize {
         Message::Batch(batch) => batch.bytes().len(),
         Message::WantVertices(refs) => refs.len() * 42,
         Message::WantBatches(refs) => refs.len() * 42,
-        Message::Frontier(rounds) => rounds.len() * 8,
+        Message::Frontier { rounds, .. } => 12 + rounds.len() * 8,
         Message::WantCertificate(_) => 8,
         Message::Certificate(certificate) => 49 + certificate.votes.len() * 66,
         Message::WantFrontier => 0,

@@ -33,8 +33,13 @@ pub enum Message {
     WantVertices(Vec<VertexRef>),
     /// Please send these batches.
     WantBatches(Vec<BatchRef>),
-    /// The highest accepted round of each seat in order: push what I am missing.
-    Frontier(Vec<Round>),
+    /// What I have accepted: push what I am missing.
+    Frontier {
+        /// Of what lies at or below this round I know nothing: I began above it.
+        began: Round,
+        /// The highest accepted round of each seat in order; `began` where I know of none.
+        rounds: Vec<Round>,
+    },
     /// Please send the certificate of this height; of height 0: the newest one.
     WantCertificate(Height),
     /// A certificate that was asked for.
@@ -76,7 +81,7 @@ impl Message {
             Message::Batch(_) => 2,
             Message::WantVertices(_) => 3,
             Message::WantBatches(_) => 4,
-            Message::Frontier(_) => 5,
+            Message::Frontier { .. } => 5,
             Message::WantCertificate(_) => 6,
             Message::Certificate(_) => 7,
             Message::WantFrontier => 8,
@@ -106,8 +111,8 @@ impl Message {
                     out.put_u16(r.author.0).put_u64(r.sequence.0).put(&r.id.0);
                 }
             }
-            Message::Frontier(rounds) => {
-                out.put_count(rounds.len());
+            Message::Frontier { began, rounds } => {
+                out.put_u64(began.0).put_count(rounds.len());
                 for round in rounds {
                     out.put_u64(round.0);
                 }
@@ -158,12 +163,13 @@ impl Message {
                 Message::WantBatches(refs)
             }
             5 => {
+                let began = Round(reader.u64()?);
                 let count = reader.count("frontier", SEATS_MAX, 8)?;
                 let mut rounds = Vec::with_capacity(count);
                 for _ in 0..count {
                     rounds.push(Round(reader.u64()?));
                 }
-                Message::Frontier(rounds)
+                Message::Frontier { began, rounds }
             }
             6 => Message::WantCertificate(Height(reader.u64()?)),
             7 => {

@@ -158,7 +158,7 @@ fn a_frame_or_lane_beyond_the_limits_ends_an_open_connection() {
     assert_eq!(sealed(&over(1, bulk)), limit(bulk, bulk - 1));
     assert_eq!(sealed(&over(2, 0)), Err(PeerError::Lane));
     assert_eq!(sealed(&[]), Err(PeerError::Lane));
-    let frontier = frame(&Message::Frontier(vec![Round(1)]));
+    let frontier = frame(&Message::Frontier { began: Round(0), rounds: vec![Round(1)] });
     let wrong_lane =
         [&[1][..], &frame_header(frontier.kind, frontier.payload.len()), &frontier.payload].concat();
     assert_eq!(sealed(&wrong_lane), Err(PeerError::Lane));
@@ -174,14 +174,14 @@ fn a_vote_overtakes_batches_that_wait() {
         assert!(a.send(&message, message.payload()));
     }
     a.seal().unwrap();
-    let vote = Message::Frontier(vec![Round(5)]);
+    let vote = Message::Frontier { began: Round(0), rounds: vec![Round(5)] };
     assert!(a.send(&vote, vote.payload()));
     let [_, events] = converse(&mut a, &mut b, 1 << 16).unwrap();
     let place = |wanted: fn(&Message) -> bool| {
         events.iter().position(|event| matches!(event, PeerEvent::Message(message) if wanted(message)))
     };
     assert_eq!(
-        place(|message| matches!(message, Message::Frontier(_))),
+        place(|message| matches!(message, Message::Frontier { .. })),
         Some(0),
         "before the first is complete"
     );

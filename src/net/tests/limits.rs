@@ -145,7 +145,7 @@ fn messages_for_a_validator_that_does_not_read_are_dropped_by_class() {
     }
     let dropped = Metrics::read(&a.metrics.messages_dropped);
     assert!(dropped > 0);
-    a.sockets.send(Seat(1), &Message::Frontier(vec![Round(1)]));
+    a.sockets.send(Seat(1), &Message::Frontier { began: Round(0), rounds: vec![Round(1)] });
     assert_eq!(Metrics::read(&a.metrics.messages_dropped), dropped, "other classes have room");
     (0..100).for_each(|_| drop(a.turn()));
     a.now = a.now + STALL_MAX;
@@ -157,7 +157,7 @@ fn messages_for_a_validator_that_does_not_read_are_dropped_by_class() {
 fn a_validator_that_sends_what_does_not_decode_is_disconnected() {
     let (mut a, mut b) = pair(identity(1, 0, 2), identity(1, 1, 2));
     connect(&mut a, &mut b);
-    let vertex = Message::Frontier(vec![Round(1); 2000]);
+    let vertex = Message::Frontier { began: Round(0), rounds: vec![Round(1); 2000] };
     a.sockets.send(Seat(1), &vertex);
     for _ in 0..TURNS_MAX {
         a.turn();

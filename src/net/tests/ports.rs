@@ -13,8 +13,12 @@ fn frames_of_all_sizes_arrive_in_order_both_ways() {
     for number in 1..=count {
         for (side, to) in [(&mut a, 1), (&mut b, 0)] {
             side.sockets.send(Seat(to), &batch(number, rows[number as usize % rows.len()]));
-            side.sockets.send(Seat(to), &Message::Frontier(vec![Round(number); number as usize % 7]));
-            side.sockets.broadcast(&Message::Frontier(vec![Round(number + 1000)]));
+            side.sockets.send(
+                Seat(to),
+                &Message::Frontier { began: Round(0), rounds: vec![Round(number); number as usize % 7] },
+            );
+            side.sockets
+                .broadcast(&Message::Frontier { began: Round(0), rounds: vec![Round(number + 1000)] });
         }
     }
     let mut seen = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
@@ -23,7 +27,9 @@ fn frames_of_all_sizes_arrive_in_order_both_ways() {
             for event in side.turn() {
                 match event {
                     Event::Message { message: Message::Batch(batch), .. } => batches.push(batch),
-                    Event::Message { message: Message::Frontier(rounds), .. } => frontiers.push(rounds),
+                    Event::Message { message: Message::Frontier { rounds, .. }, .. } => {
+                        frontiers.push(rounds)
+                    }
                     other => panic!("{other:?}"),
                 }
             }

@@ -156,7 +156,7 @@ impl World {
         let own = self.own.last().map_or(Round(0), |v| v.vertex.round);
         let last = self.last.first().map_or(Round(0), |v| v.round);
         for seat in 1..4 {
-            self.receive(seat, Message::Frontier(vec![own, last, last, last]));
+            self.receive(seat, Message::Frontier { began: Round(0), rounds: vec![own, last, last, last] });
         }
     }
 

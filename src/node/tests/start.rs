@@ -10,7 +10,13 @@ fn signed(world: &World) -> Round {
 }
 
 fn frontier(own: u64, others: u64) -> Message {
-    Message::Frontier([own, others, others, others].map(Round).to_vec())
+    knows_from(0, own, others)
+}
+
+/// The frontier of one that began at a round.
+fn knows_from(began: u64, own: u64, others: u64) -> Message {
+    let rounds = [own, others, others, others].map(Round).to_vec();
+    Message::Frontier { began: Round(began), rounds }
 }
 
 /// A world after some rounds and batches.
@@ -179,4 +185,21 @@ fn a_first_start_signs_round_one_and_a_late_one_is_lost_until_it_knows() {
     assert!(late.own.is_empty() && late.node.guard().lost);
     late.rounds(8);
     assert!(late.own[0].vertex.round.0 >= 5);
+}
+
+#[test]
+fn who_began_above_the_guard_knows_of_no_forgotten_vertex_but_cannot_vouch_below_either() {
+    let mut world = restarted(lived(), |_| ());
+    let (before, own, last) = (world.own.len(), signed(&world).0, world.last[0].round.0);
+    world.receive(1, frontier(own, last));
+    world.receive(2, frontier(own + 1, last));
+    world.receive(3, knows_from(last + 9, last + 9, last + 9));
+    world.pass(DELAY * 9);
+    assert_eq!(world.own.len(), before, "the order is not there yet, and the second one remembers a vertex");
+    world.rounds(12);
+    let first = world.own.get(before).expect("the order has passed it").vertex.round.0;
+    assert!(first > last + 9, "signed in round {first}, of which one of two cannot know");
+    assert!(!world.node.guard().lost);
+    let sealed = world.seal(8, 1..3);
+    assert!(sealed.sequence.0 > 16, "{sealed:?}");
 }

@@ -103,7 +103,10 @@ fn a_peer_that_shows_an_old_frontier_is_given_what_it_lacks_and_its_own_that_it_
     let mut world = World::new(Policy::Quorum);
     world.rounds(5);
     world.sent.clear();
-    world.receive(3, Message::Frontier(vec![Round(0), Round(5), Round(3), Round(4)]));
+    world.receive(
+        3,
+        Message::Frontier { began: Round(0), rounds: vec![Round(0), Round(5), Round(3), Round(4)] },
+    );
     let given: Vec<(u16, u64)> = world
         .sent
         .iter()
@@ -112,6 +115,6 @@ fn a_peer_that_shows_an_old_frontier_is_given_what_it_lacks_and_its_own_that_it_
         .map(|v| (v.author.0, v.round.0))
         .collect();
     assert_eq!(given, [(2, 4), (2, 5), (3, 5)]);
-    world.receive(3, Message::Frontier(vec![Round(0)]));
+    world.receive(3, Message::Frontier { began: Round(0), rounds: vec![Round(0)] });
     assert_eq!(world.misbehaved, [(Seat(3), "a frontier of another committee")]);
 }

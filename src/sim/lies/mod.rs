@@ -398,13 +398,13 @@ impl Liar {
                 heard.kept_back = self.fresh && vertex.vertex.round.0 > self.signed + 1;
                 heard.besides = self.named_by(vertex);
             }
-            Message::Frontier(rounds) if self.has_twin => {
+            Message::Frontier { began, rounds } if self.has_twin => {
                 let most = if self.fresh { self.signed } else { u64::MAX };
                 let mut rounds: Vec<Round> = rounds.iter().map(|round| Round(round.0.min(most))).collect();
                 let own = rounds.get_mut(self.hand.seat.index());
                 own.into_iter().for_each(|own| own.0 = own.0.min(self.signed));
                 heard.kept_back = true;
-                heard.besides = vec![Message::Frontier(rounds)];
+                heard.besides = vec![Message::Frontier { began: *began, rounds }];
             }
             Message::WantVertices(wanted) => {
                 let found: Vec<_> = wanted.iter().filter_map(|wanted| self.serve_vertex(wanted)).collect();

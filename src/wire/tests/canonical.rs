@@ -174,7 +174,7 @@ fn messages() -> [Message; 14] {
         Message::Batch(batch()),
         Message::WantVertices(vec![vertex_ref(1), vertex_ref(0)]),
         Message::WantBatches(vec![batch_ref(1)]),
-        Message::Frontier(vec![Round(1), Round(2), Round(0)]),
+        Message::Frontier { began: Round(1), rounds: vec![Round(1), Round(2), Round(0)] },
         Message::WantCertificate(Height(64)),
         Message::Certificate(Arc::new(certificate())),
         Message::WantFrontier,

@@ -267,13 +267,16 @@ fn seats_beyond_the_largest_committee_are_refused_wherever_they_stand() {
 
 #[test]
 fn counts_are_refused_before_anything_is_allocated() {
-    let counted = |kind, count: usize| Message::decode(frame(kind, (count as u32).to_le_bytes().to_vec()));
-    for (kind, most) in [(3, REFS_MAX), (4, REFS_MAX), (5, SEATS_MAX)] {
-        assert!(matches!(counted(kind, most), Err(WireError::Short(_))));
-        assert!(limit(counted(kind, most + 1)).is_some());
-        assert!(limit(counted(kind, u32::MAX as usize)).is_some());
+    // A frontier says first where it begins.
+    for (kind, before, most) in [(3, 0, REFS_MAX), (4, 0, REFS_MAX), (5, 8, SEATS_MAX)] {
+        let counted = |count: usize| {
+            Message::decode(frame(kind, [&vec![0; before][..], &(count as u32).to_le_bytes()].concat()))
+        };
+        assert!(matches!(counted(most), Err(WireError::Short(_))));
+        assert!(limit(counted(most + 1)).is_some());
+        assert!(limit(counted(u32::MAX as usize)).is_some());
     }
-    assert_eq!(counted(14, 0), Err(WireError::Kind(14)));
+    assert_eq!(Message::decode(frame(14, vec![0; 4])), Err(WireError::Kind(14)));
     let blocks = |first: u64, count: usize| {
         let payload = [&first.to_le_bytes()[..], &(count as u32).to_le_bytes()].concat();
         [10, 11].map(|kind| Message::decode(frame(kind, payload.clone())))

@@ -267,7 +267,8 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         batch().prop_map(Message::Batch),
         vec(vertex_ref(), 0..5).prop_map(Message::WantVertices),
         vec(batch_ref(), 0..5).prop_map(Message::WantBatches),
-        vec(any::<u64>().prop_map(Round), 0..9).prop_map(Message::Frontier),
+        (any::<u64>().prop_map(Round), vec(any::<u64>().prop_map(Round), 0..9))
+            .prop_map(|(began, rounds)| Message::Frontier { began, rounds }),
         any::<u64>().prop_map(|height| Message::WantCertificate(Height(height))),
         certificate().prop_map(|certificate| Message::Certificate(Arc::new(certificate))),
         (1..u64::MAX >> 1, 1..=BLOCKS_MAX as u32)
