@@ -15,15 +15,19 @@
 //! | [`node`] | the machine without I/O that wires the above |
 //! | [`audit`] | data directories checked and shown without trusting who wrote them |
 //! | [`net`] | the driver: mio, connections, threads, clock |
+//! | [`home`] | the files of a node that runs by itself: keys, keyrings, genesis, configuration |
 //! | [`sim`] | the virtual world: the same machines under faults, reproducible from a seed |
+//! | [`api`] | how people and tools talk to a running node |
 //! | [`lab`] | workloads, clusters, measuring |
 //! | [`cli`] | commands |
 #![warn(missing_docs)]
 
+pub mod api;
 pub mod audit;
 pub mod cli;
 pub mod consensus;
 pub mod crypto;
+pub mod home;
 pub mod lab;
 pub mod ledger;
 pub mod mempool;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// The folders of `src`, each with the folders before it that it may nevertheless not use.
-const FOLDERS: [(&str, &[&str]); 15] = [
+const FOLDERS: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("crypto", &[]),
     ("wire", &[]),
@@ -17,6 +17,7 @@ const FOLDERS: [(&str, &[&str]); 15] = [
     ("audit", &[]),
     ("net", &[]),
     ("sim", &["net"]),
+    ("home", &["sim"]),
     ("api", &[]),
     ("lab", &[]),
     ("cli", &[]),

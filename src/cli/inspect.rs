@@ -1,7 +1,7 @@
 //! `throng inspect` and `throng export-state`.
 
+use super::bar::Bar;
 use super::table::{frame, grouped};
-use super::watch::Bar;
 use super::{AGAINST, AGREED, BAD_INPUT, INTERRUPTED, value};
 use crate::audit::{
     self, AccountShown, AuditError, BatchShown, BlockShown, ExportError, Overview, Question, SegmentCounts,

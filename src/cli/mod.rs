@@ -1,24 +1,29 @@
 //! The commands of `throng`: flags in, progress on standard error, data on standard output, a verdict as exit status.
 //!
 //! **Owns** every word that a person at the keyboard reads. **May not** measure or decide anything: it turns flags
-//! into the settings of [`crate::lab`], [`crate::sim`] or [`crate::audit`] and prints what comes back.
+//! into the settings of [`crate::lab`], [`crate::sim`], [`crate::audit`] or [`crate::home`] and prints what comes back.
 //!
 //! - Standard output carries the results and nothing else: a table, or with `--json` one JSON document.
 //! - Standard error carries progress (one live line on a terminal), logs behind `-v`, and on failure one line that says
 //!   what to change.
 //! - Exit status: 0 agreed, 1 a verdict against the run or a node that died, 2 bad input, 130 interrupted.
-//! - Upon Ctrl-C the run ends cleanly with the figures so far; a second Ctrl-C ends the process at once.
+//! - Upon Ctrl-C or SIGTERM the run ends cleanly with the figures so far, and a node of one's own with status 0; a second
+//!   Ctrl-C ends the process at once.
 
+mod bar;
 mod bench;
+mod files;
 mod inspect;
 mod live;
+mod node;
 mod sim;
 mod sim_table;
 mod stress;
 mod table;
+mod talk;
+mod up;
 mod value;
 mod verify;
-mod watch;
 
 use crate::lab::{Interrupt, Trigger};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -83,6 +88,26 @@ enum Command {
     Inspect(inspect::Args),
     /// Writes the account table after the last block to a file, whose `b3sum` is the state root
     ExportState(inspect::ExportArgs),
+    /// Starts a chain on this machine that stays, prints its addresses and how to talk to it, until Ctrl-C
+    Up(up::Args),
+    /// Makes a validator's key: a file that only its owner may read; prints the public key
+    Keygen(files::KeygenArgs),
+    /// Writes the genesis of a new chain, the keys of its accounts, and a folder with a configuration for each validator
+    ///
+    /// With a number, the validators' keys are made here and all run on this machine: `throng up` with the directory starts
+    /// them in one process, `throng node --config` one by one. With a file, each validator made its key by `throng keygen`
+    /// and gets genesis and folder from whoever wrote the chain.
+    Genesis(files::GenesisArgs),
+    /// Runs one node of a chain until Ctrl-C or SIGTERM; started again, it goes on where it stopped
+    Node(Box<node::Args>),
+    /// Where a running node stands
+    Status(talk::StatusArgs),
+    /// An account as a running node has it
+    Account(talk::AccountArgs),
+    /// Signs transfers, submits them to a running node and waits until they are settled
+    Send(talk::SendArgs),
+    /// Follows a running node: blocks and rates, a line a second
+    Watch(talk::WatchArgs),
 }
 
 /// Runs the command line.
@@ -91,7 +116,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    log(cli.verbose);
+    // Who runs a node wants to hear what it meets, also without asking.
+    let stays = matches!(cli.command, Some(Command::Node(_) | Command::Up(_)));
+    log(cli.verbose, stays);
     let interrupt = match on_interrupt() {
         Ok(interrupt) => interrupt,
         Err(error) => return fail(AGAINST, &format!("cannot listen for Ctrl-C: {error}")),
@@ -103,6 +130,14 @@ pub fn main() -> ExitCode {
         Some(Command::Verify(args)) => verify::run(&args, &interrupt, cli.verbose > 0),
         Some(Command::Inspect(args)) => inspect::run(&args, &interrupt, cli.verbose > 0),
         Some(Command::ExportState(args)) => inspect::export(&args, &interrupt, cli.verbose > 0),
+        Some(Command::Up(args)) => up::run(&args, &interrupt),
+        Some(Command::Keygen(args)) => files::keygen(&args),
+        Some(Command::Genesis(args)) => files::genesis(&args),
+        Some(Command::Node(args)) => node::run(&args, &interrupt),
+        Some(Command::Status(args)) => talk::status(&args),
+        Some(Command::Account(args)) => talk::account(&args),
+        Some(Command::Send(args)) => talk::send(&args, &interrupt),
+        Some(Command::Watch(args)) => talk::watch(&args, &interrupt),
         None => {
             eprintln!(
                 "throng: no command: a short bench of 1 and 4 nodes; `throng bench` takes longer and tells more, \
@@ -147,8 +182,9 @@ fn fail(status: u8, line: &str) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn log(verbose: u8) {
+fn log(verbose: u8, stays: bool) {
     let level = match verbose {
+        0 if stays => "throng=warn",
         0 => "off", // what fails is told by the results
         1 => "throng=info",
         _ => "throng=debug",

@@ -1,6 +1,6 @@
 //! `throng verify`.
 
-use super::watch::Bar;
+use super::bar::Bar;
 use super::{AGAINST, AGREED, BAD_INPUT, INTERRUPTED, table::grouped, value};
 use crate::audit::{self, AuditError, Options, Report, Verified};
 use crate::lab::Interrupt;

@@ -40,11 +40,13 @@ pub enum Domain {
     EpochSeed,
     /// What a validator signs of a checkpoint block.
     Checkpoint,
+    /// The seed of an account's key: the secret of a keyring and the account's number.
+    Keyring,
 }
 
 impl Domain {
     /// Every domain, in the order of declaration.
-    pub const ALL: [Domain; 14] = [
+    pub const ALL: [Domain; 15] = [
         Domain::Transaction,
         Domain::BatchHeader,
         Domain::BatchId,
@@ -59,6 +61,7 @@ impl Domain {
         Domain::Draw,
         Domain::EpochSeed,
         Domain::Checkpoint,
+        Domain::Keyring,
     ];
 
     /// The derive-key context, `throng 2026 <kind> v1`. A change of what is hashed takes a new version here.
@@ -78,12 +81,13 @@ impl Domain {
             Domain::Draw => "throng 2026 draw v1",
             Domain::EpochSeed => "throng 2026 epoch seed v1",
             Domain::Checkpoint => "throng 2026 checkpoint v1",
+            Domain::Keyring => "throng 2026 keyring v1",
         }
     }
 }
 
 // A new kind at the end of the enum must also stand in the list, which the golden vectors go through.
-const _: () = assert!(Domain::Checkpoint as usize + 1 == Domain::ALL.len());
+const _: () = assert!(Domain::Keyring as usize + 1 == Domain::ALL.len());
 
 /// The context keys, at the index of their domain.
 static CONTEXT_KEYS: LazyLock<[ContextKey; Domain::ALL.len()]> =

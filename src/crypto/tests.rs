@@ -304,7 +304,7 @@ fn from_hex<const N: usize>(text: &str) -> [u8; N] {
 }
 
 /// Changed by hand only, together with the version in the context.
-const GOLDEN: [(Domain, &str, &str); 14] = [
+const GOLDEN: [(Domain, &str, &str); 15] = [
     (
         Domain::Transaction,
         "throng 2026 transaction v1",
@@ -370,6 +370,11 @@ const GOLDEN: [(Domain, &str, &str); 14] = [
         Domain::Checkpoint,
         "throng 2026 checkpoint v1",
         "df034d5790c2eee6fa869a400b54eccd0de1d09828425a874278b6c29c7aa938",
+    ),
+    (
+        Domain::Keyring,
+        "throng 2026 keyring v1",
+        "ff517380d5f39d0e5cc79c4d2ff58551e92b024854a618d52b4cb91689ca7229",
     ),
 ];
 

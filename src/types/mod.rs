@@ -19,7 +19,7 @@ mod time;
 mod transaction;
 mod vertex;
 
-pub use account::Account;
+pub use account::{Account, NONCE_WINDOW};
 pub use batch::{BatchHeader, BatchRef, Content};
 pub use block::{Block, LeaderRef, Outcome, RootKind};
 pub use checkpoint::{Certificate, CheckpointVote};

@@ -1,0 +1,216 @@
+//! `throng node`: one node of a chain over many machines.
+
+use super::{AGAINST, AGREED, BAD_INPUT, files::refused, value};
+use crate::home::{self, Config, HomeError};
+use crate::lab::{Interrupt, machine};
+use crate::net::{NodeSetup, RunningNode, StartError, Stopped};
+use crate::node::Setup;
+use crate::store::StoreError;
+use serde::Serialize;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a node is looked after.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The flags of `throng node`: every key of the configuration, in its place.
+#[derive(clap::Args, Clone, Debug, Serialize)]
+pub struct Args {
+    /// The configuration, as `throng genesis` writes it; flags stand above it
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Print the configuration that results, and end
+    #[arg(long)]
+    #[serde(skip)]
+    print_config: bool,
+    /// The genesis of the chain
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    genesis: Option<PathBuf>,
+    /// The key of one of its seats, as `throng keygen` writes it
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<PathBuf>,
+    /// The data directory; made if missing
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dir: Option<PathBuf>,
+    /// Where it listens for peers
+    #[arg(long, value_name = "IP:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen_peers: Option<SocketAddr>,
+    /// Where it listens for clients
+    #[arg(long, value_name = "IP:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen_clients: Option<SocketAddr>,
+    /// Where each validator is reached, in the order of seats, its own address among them
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers: Option<Vec<String>>,
+    #[command(flatten)]
+    node: Conduct,
+    #[command(flatten)]
+    store: Files,
+    #[command(flatten)]
+    net: Driver,
+}
+
+/// The section `node`.
+#[derive(clap::Args, Clone, Debug, Serialize)]
+struct Conduct {
+    /// The most rows in the mempool
+    #[arg(long, value_name = "ROWS", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mempool_rows_max: Option<u64>,
+    /// A snapshot of the account table after so many bytes of log, or four times the table if that is more
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_after_bytes: Option<u64>,
+    /// Of how many of the newest blocks everything is kept; of older ones only the block, below two snapshots
+    #[arg(long, value_name = "N|all", value_parser = value::keep_blocks, allow_negative_numbers = true)]
+    #[serde(skip)]
+    keep_blocks: Option<value::KeepBlocks>,
+    #[command(flatten)]
+    vertices_kept: Kept,
+    /// Executed batches that stay at hand for peers that are behind
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches_kept: Option<u64>,
+}
+
+/// The section `node.vertices_kept`.
+#[derive(clap::Args, Clone, Debug, Serialize)]
+struct Kept {
+    /// Rounds of vertices kept for peers that are behind, as a multiple of the collection depth
+    #[arg(long = "vertices-kept-depths", value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depths: Option<u64>,
+    /// More rounds than those are kept up to so much memory
+    #[arg(long = "vertices-kept-bytes", value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+}
+
+/// The section `store`.
+#[derive(clap::Args, Clone, Debug, Serialize)]
+struct Files {
+    /// Size of a new segment file
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment_bytes: Option<u64>,
+    /// The largest record
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_bytes_max: Option<u64>,
+    /// Most bytes that wait for the disk
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_bytes_max: Option<u64>,
+    /// Most records that wait for the disk
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_records_max: Option<u64>,
+    /// Most bytes of one write with its sync
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_bytes_max: Option<u64>,
+    /// Bytes of full segments that the system is left to keep in memory
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_bytes: Option<u64>,
+}
+
+/// The section `net`.
+#[derive(clap::Args, Clone, Debug, Serialize)]
+struct Driver {
+    /// Threads that verify; 0 stands for one per core
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verify_threads: Option<u64>,
+    /// Clients connected at once
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients_max: Option<u64>,
+}
+
+/// Runs the command; the exit status.
+pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
+    let file = toml::Table::try_from(args)
+        .map_err(|error| HomeError::Flag(format!("a number is too large: {error}")))
+        .and_then(|over| home::read_config(args.config.as_deref(), over));
+    let mut file = match file {
+        Ok(file) => file,
+        Err(error) => return refused(&error),
+    };
+    if let Some(value::KeepBlocks(kept)) = args.node.keep_blocks {
+        file.node.keep_blocks = kept;
+    }
+    if args.print_config {
+        return match toml::to_string(&file) {
+            Ok(text) => super::print(text.trim_end()).err().unwrap_or(AGREED),
+            Err(error) => refused(&HomeError::Flag(format!("a number is too large: {error}"))),
+        };
+    }
+    let config = match file.open() {
+        Ok(config) => config,
+        Err(error) => return refused(&error),
+    };
+    machine::raise_descriptor_limit();
+    let (seats, name, dir) = (config.peers.len(), config.genesis.name.clone(), config.dir.clone());
+    let (seat, chain) = (config.seat, crate::wire::chain_id(&config.genesis));
+    let node = match start(config) {
+        Ok(node) => node,
+        Err((status, line)) => {
+            eprintln!("throng: {line}");
+            return status;
+        }
+    };
+    let lines = format!(
+        "chain      {chain} ({name})\nnode       {seat} of {seats}, data in {}\npeers      {}\nclients    {}",
+        dir.display(),
+        node.peer_address(),
+        node.client_address()
+    );
+    if let Err(status) = super::print(&lines) {
+        return status;
+    }
+    while !interrupt.wait(LOOK) && node.failure().is_none() {}
+    match node.stop() {
+        Ok(Stopped { height, hash, .. }) => {
+            super::print(&format!("stopped at height {height}, block {hash}")).err().unwrap_or(AGREED)
+        }
+        Err(reason) => {
+            eprintln!("throng: the node stopped: {reason}");
+            AGAINST
+        }
+    }
+}
+
+/// Starts a node; on failure the exit status and what to say.
+pub fn start(config: Config) -> Result<RunningNode, (u8, String)> {
+    let Config { genesis, seat, key, dir, listen_peers, listen_clients, peers, node, store, net } = config;
+    let listen = |address: SocketAddr, whom: &str| {
+        TcpListener::bind(address).map_err(|error| {
+            (BAD_INPUT, format!("cannot listen for {whom} on {address}: {error}; is the port in use?"))
+        })
+    };
+    let (peer_listener, client_listener) =
+        (listen(listen_peers, "peers")?, listen(listen_clients, "clients")?);
+    // What may be arbitrary differs from node to node, and is the same again after a restart.
+    let seed = crate::crypto::plain(&crate::crypto::public_key(&key));
+    let seed = seed.first_chunk().copied().map_or(0, u64::from_le_bytes);
+    let setup = Setup { genesis: Arc::new(genesis), seat, key, config: node, seed };
+    let started =
+        RunningNode::start(NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers });
+    started.map_err(|error| {
+        let status = match error {
+            StartError::Store(StoreError::Config(_)) => BAD_INPUT,
+            StartError::Store(_) | StartError::Recovery { .. } | StartError::System { .. } => AGAINST,
+            _ => BAD_INPUT,
+        };
+        (status, error.to_string())
+    })
+}

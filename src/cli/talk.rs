@@ -1,0 +1,316 @@
+//! `throng status`, `throng account`, `throng send` and `throng watch`: what a person says to a node that runs.
+
+use super::files::refused;
+use super::table::grouped;
+use super::{AGAINST, AGREED, BAD_INPUT, value};
+use crate::api::{Client, ClientError};
+use crate::crypto;
+use crate::home::{self, HomeError};
+use crate::lab::Interrupt;
+use crate::types::{Account, AccountNumber, Effect, Height, Witness};
+use crate::wire::client::{BlockNotice, Refusal, Submission};
+use crate::wire::{Rows, transaction_digest};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long one look for blocks lasts, so that Ctrl-C is heard.
+const LOOK: Duration = Duration::from_millis(200);
+/// The nonces of an account that may be under way at once.
+const SENT_MAX: u64 = crate::types::NONCE_WINDOW;
+
+/// Which node is asked.
+#[derive(clap::Args, Clone, Debug)]
+pub struct NodeArgs {
+    /// A node's address for clients
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:27101")]
+    node: String,
+    /// How long an answer may take
+    #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true, default_value = "10s")]
+    timeout: Duration,
+}
+
+impl NodeArgs {
+    fn connect(&self) -> Result<Client, u8> {
+        Client::connect(&self.node, self.timeout.max(Duration::from_millis(1)))
+            .map_err(|error| no_answer(&error))
+    }
+}
+
+/// The flags of `throng status`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// One JSON document on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// The flags of `throng account`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct AccountArgs {
+    /// The account's number
+    #[arg(value_name = "N", value_parser = value::number, allow_negative_numbers = true)]
+    account: u32,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// One JSON document on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// The flags of `throng send`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct SendArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The key of the sender, or a keyring, such as accounts.toml of `throng genesis`
+    #[arg(long, value_name = "FILE")]
+    keys: PathBuf,
+    /// The account that pays
+    #[arg(long, value_name = "N", value_parser = value::number, allow_negative_numbers = true)]
+    from: u32,
+    /// The account that is paid
+    #[arg(long, value_name = "N", value_parser = value::number, allow_negative_numbers = true)]
+    to: u32,
+    /// How much
+    #[arg(long, value_name = "AMOUNT", value_parser = value::count, allow_negative_numbers = true)]
+    amount: u64,
+    /// What the validator that settles it gets
+    #[arg(long, value_name = "AMOUNT", value_parser = value::number, allow_negative_numbers = true, default_value_t = 1)]
+    fee: u32,
+    /// The number that keeps a transfer from being played twice; the next free one unless given
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    nonce: Option<u64>,
+    /// So many transfers with nonces one after the other
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 1)]
+    count: u64,
+    /// Do not wait until they are settled
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// The flags of `throng watch`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// End after so many blocks
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    blocks: Option<u64>,
+    /// One JSON document a line for each block, instead of a line a second
+    #[arg(long)]
+    json: bool,
+}
+
+fn no_answer(error: &ClientError) -> u8 {
+    eprintln!("throng: {error}");
+    match error {
+        ClientError::Lost { .. } => AGAINST,
+        _ => BAD_INPUT,
+    }
+}
+
+fn end(result: Result<(), u8>) -> u8 {
+    result.err().unwrap_or(AGREED)
+}
+
+/// Runs `throng status`; the exit status.
+pub fn status(args: &StatusArgs) -> u8 {
+    end(args.node.connect().and_then(|mut client| {
+        let status = client.status().map_err(|error| no_answer(&error))?;
+        let certified = client.certificate(Height(0)).map_err(|error| no_answer(&error))?;
+        let certified = certified.map(|certificate| certificate.height.0);
+        let (chain, (seat, seats)) = (client.chain().to_string(), client.seat());
+        // Account 0 is the sentinel: nobody's.
+        let accounts = status.accounts.saturating_sub(1);
+        if args.json {
+            let document = json!({
+                "node": args.node.node, "chain": chain, "seat": seat.0, "seats": seats, "height": status.height.0,
+                "hash": status.hash.to_string(), "certified": certified, "accounts": accounts,
+                "pending": status.pending, "peers": status.peers,
+            });
+            return super::print(&format!("{document:#}"));
+        }
+        let certified = certified.map_or("no checkpoint yet".to_owned(), |height| format!("up to {}", grouped(height)));
+        super::print(&format!(
+            "chain      {chain}\nnode       {seat} of {seats}, {} other validators connected\nheight     {}, block {}\n\
+             certified  {certified}\naccounts   {}\npending    {} rows in the mempool",
+            status.peers,
+            grouped(status.height.0),
+            status.hash,
+            grouped(accounts.into()),
+            grouped(status.pending.into()),
+        ))
+    }))
+}
+
+/// Runs `throng account`; the exit status.
+pub fn account(args: &AccountArgs) -> u8 {
+    end(args.node.connect().and_then(|mut client| {
+        let account = known(&mut client, args.account)?;
+        let (key, balance) = (hex::encode(account.key), account.balance.get());
+        let nonce = account.nonce_high.get();
+        if args.json {
+            let document = json!({ "account": args.account, "key": key, "balance": balance, "nonce": nonce });
+            return super::print(&format!("{document:#}"));
+        }
+        super::print(&format!(
+            "account  {}\nkey      {key}\nbalance  {}\nnonce    {nonce} is the highest used",
+            args.account,
+            grouped(balance)
+        ))
+    }))
+}
+
+fn known(client: &mut Client, number: u32) -> Result<Account, u8> {
+    let found = client.account(AccountNumber(number)).map_err(|error| no_answer(&error))?;
+    // Account 0 is the sentinel: nobody's.
+    found.filter(|_| number > 0).ok_or_else(|| {
+        eprintln!(
+            "throng: there is no account {number} on this chain; see `throng status` for how many there are"
+        );
+        BAD_INPUT
+    })
+}
+
+/// Runs `throng send`; the exit status.
+pub fn send(args: &SendArgs, interrupt: &Interrupt) -> u8 {
+    end(send_all(args, interrupt))
+}
+
+fn send_all(args: &SendArgs, interrupt: &Interrupt) -> Result<(), u8> {
+    let secret = home::read_secret(&args.keys).map_err(|error| refused(&error))?;
+    let wrong = |line: String| refused(&HomeError::Flag(line));
+    if !(1..=SENT_MAX).contains(&args.count) {
+        return Err(wrong(format!(
+            "--count must lie between 1 and {SENT_MAX}: more may not be under way at once"
+        )));
+    }
+    let mut client = args.node.connect()?;
+    let (from, to) = (known(&mut client, args.from)?, known(&mut client, args.to)?);
+    let key = secret.key(args.from).filter(|key| crypto::public_key(key) == from.key).ok_or_else(|| {
+        wrong(format!("{} has no key of account {} of this chain", args.keys.display(), args.from))
+    })?;
+    let first = args.nonce.unwrap_or_else(|| from.nonce_high.get().saturating_add(1));
+    let nonces = first..=first.saturating_add(args.count - 1);
+    let effects: Vec<Effect> = nonces
+        .clone()
+        .map(|nonce| Effect::transfer(args.from, args.to, args.amount, nonce, args.fee))
+        .collect();
+    let sign = |effect| {
+        Witness(crypto::sign(&key, &transaction_digest(&client.chain(), effect, &from.key, &to.key)))
+    };
+    let witnesses: Vec<Witness> = effects.iter().map(sign).collect();
+    let rows = Submission::pack(Rows { effects: &effects, keys: &[], witnesses: &witnesses });
+    let rows = rows.ok_or_else(|| wrong("--count is too large for one submission".to_owned()))?;
+    client.subscribe().map_err(|error| no_answer(&error))?;
+    let refusals = client.submit(rows).map_err(|error| no_answer(&error))?;
+    if let Some((index, reason)) = refusals.first() {
+        let (nonce, more) = (first + u64::from(*index), refusals.len() - 1);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        eprintln!("throng: the transfer of nonce {nonce} was refused: {}{more}", because(*reason));
+        return Err(AGAINST);
+    }
+    if args.no_wait {
+        return super::print(&format!("accepted: nonces {first} to {}", nonces.end()));
+    }
+    let settled = wait_for(args, interrupt, &mut client, &nonces)?;
+    super::print(&match settled {
+        None => format!(
+            "accepted, not settled within {:?}: `throng account {}` tells later",
+            args.node.timeout, args.from
+        ),
+        Some((height, account)) => format!(
+            "settled, as this node has it at height {}: account {} has {} left",
+            grouped(height.0),
+            args.from,
+            grouped(account.balance.get())
+        ),
+    })?;
+    settled.map(|_| ()).ok_or(AGAINST)
+}
+
+/// Waits until all nonces are used on the node, and the block that used them is durable there.
+#[allow(clippy::disallowed_methods, reason = "a person waits so long")]
+fn wait_for(
+    args: &SendArgs,
+    interrupt: &Interrupt,
+    client: &mut Client,
+    nonces: &std::ops::RangeInclusive<u64>,
+) -> Result<Option<(Height, Account)>, u8> {
+    let until = Instant::now() + args.node.timeout;
+    while Instant::now() < until && !interrupt.is_raised() {
+        let Some(notice) = client.next_block(LOOK).map_err(|error| no_answer(&error))? else { continue };
+        if notice.rows == 0 {
+            continue;
+        }
+        let account = known(client, args.from)?;
+        if nonces.clone().all(|nonce| !account.accepts(nonce)) {
+            return Ok(Some((notice.height, account)));
+        }
+    }
+    Ok(None)
+}
+
+fn because(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Malformed => "its form breaks a rule of the chain: the amount, the fee or the receiver",
+        Refusal::UnknownAccount => "the node does not know one of the accounts yet",
+        Refusal::BadSignature => "the signature is bad",
+        Refusal::BadNonce => "the nonce was used, or lies too far from the highest used",
+        Refusal::Duplicate => "this account and nonce already wait there",
+        Refusal::NotCovered => "the balance does not cover amount and fee",
+        Refusal::Full => "the mempool is full: try again later, or at another node",
+    }
+}
+
+/// Runs `throng watch`; the exit status.
+pub fn watch(args: &WatchArgs, interrupt: &Interrupt) -> u8 {
+    end(follow(args, interrupt))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a person watches the rates")]
+fn follow(args: &WatchArgs, interrupt: &Interrupt) -> Result<(), u8> {
+    let mut client = args.node.connect()?;
+    client.subscribe().map_err(|error| no_answer(&error))?;
+    let (mut left, mut seen, mut since) = (args.blocks.unwrap_or(u64::MAX), Vec::new(), Instant::now());
+    while left > 0 && !interrupt.is_raised() {
+        let notice = client.next_block(LOOK).map_err(|error| no_answer(&error))?;
+        left -= u64::from(notice.is_some());
+        match notice {
+            Some(notice) if args.json => super::print(&block(&notice).to_string())?,
+            notice => seen.extend(notice),
+        }
+        let elapsed = since.elapsed();
+        if !args.json && (elapsed >= Duration::from_secs(1) || left == 0) {
+            let status = client.status().map_err(|error| no_answer(&error))?;
+            super::print(&line(&seen, elapsed, status.height, status.pending, status.peers))?;
+            seen.clear();
+            since = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+fn block(notice: &BlockNotice) -> serde_json::Value {
+    json!({
+        "height": notice.height.0, "hash": notice.hash.to_string(), "durable_us": notice.durable.0,
+        "batches": notice.batches, "rows": notice.rows, "ok": notice.ok,
+    })
+}
+
+fn line(seen: &[BlockNotice], elapsed: Duration, height: Height, pending: u32, peers: u16) -> String {
+    let per_second = |count: u64| count as f64 / elapsed.as_secs_f64().max(1e-9);
+    let rows: u64 = seen.iter().map(|notice| u64::from(notice.rows)).sum();
+    let ok: u64 = seen.iter().map(|notice| u64::from(notice.ok)).sum();
+    let failed = if ok < rows { format!(", {} of them failed", grouped(rows - ok)) } else { String::new() };
+    format!(
+        "height {:>9}  {:>5.1} blocks/s  {:>9} tx/s{failed}  pending {}  peers {peers}",
+        grouped(height.0),
+        per_second(seen.len() as u64),
+        grouped(per_second(rows) as u64),
+        grouped(pending.into()),
+    )
+}

@@ -1,0 +1,179 @@
+//! The configuration of a node: a file in TOML, and flags that stand above it.
+
+use super::files::{HomeError, parse, read_text, text, value};
+use super::genesis::read_genesis;
+use super::keys::read_key;
+use crate::crypto::{self, SigningKey};
+use crate::net::NetConfig;
+use crate::node::NodeConfig;
+use crate::store::StoreConfig;
+use crate::types::{Genesis, Seat};
+use serde::{Deserialize, Serialize};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+/// A configuration as it is written. Sections that are left out have their defaults.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// The genesis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub genesis: Option<PathBuf>,
+    /// The key file of its seat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// Its data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Where it listens for peers, such as `0.0.0.0:27100`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_peers: Option<SocketAddr>,
+    /// Where it listens for clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_clients: Option<SocketAddr>,
+    /// Where each validator is reached, in the order of seats, its own address among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Vec<String>>,
+    /// Its conduct.
+    #[serde(default)]
+    pub node: NodeConfig,
+    /// Its block files.
+    #[serde(default)]
+    pub store: StoreConfig,
+    /// Its driver.
+    #[serde(default)]
+    pub net: NetConfig,
+}
+
+/// A configuration that is whole.
+pub struct Config {
+    /// The genesis, checked.
+    pub genesis: Genesis,
+    /// The seat of the key.
+    pub seat: Seat,
+    /// The key.
+    pub key: SigningKey,
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Where it listens for peers.
+    pub listen_peers: SocketAddr,
+    /// Where it listens for clients.
+    pub listen_clients: SocketAddr,
+    /// Where each validator is reached.
+    pub peers: Vec<SocketAddr>,
+    /// Its conduct.
+    pub node: NodeConfig,
+    /// Its block files.
+    pub store: StoreConfig,
+    /// Its driver.
+    pub net: NetConfig,
+}
+
+/// Reads a configuration file, if there is one, and lays a table of the same shape over it, in which relative paths count
+/// from the working directory.
+///
+/// # Errors
+/// The file is not there, does not parse, or has a key that nobody knows.
+pub fn read_config(path: Option<&Path>, over: toml::Table) -> Result<ConfigFile, HomeError> {
+    let mut table = match path {
+        None => toml::Table::new(),
+        Some(path) => {
+            let text = read_text(path)?;
+            // Once for the shape: only here lines are known.
+            let mut file: ConfigFile = parse(path, &text)?;
+            file.count_from(path.parent().unwrap_or(Path::new(".")));
+            toml::Table::try_from(file).map_err(|error| value(path, error.to_string()))?
+        }
+    };
+    lay_over(&mut table, over);
+    table.try_into().map_err(|error: toml::de::Error| HomeError::Flag(error.message().to_owned()))
+}
+
+fn lay_over(table: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => lay_over(below, above),
+            (_, value) => _ = table.insert(key, value),
+        }
+    }
+}
+
+impl ConfigFile {
+    /// That of a validator of a new chain. `here`: all of them run on this machine.
+    pub(super) fn of_seat(seat: u16, peers: &[String], here: bool, port: u16) -> ConfigFile {
+        let (host, first) = if here { ([127, 0, 0, 1], port + 2 * seat) } else { ([0, 0, 0, 0], port) };
+        let clients = ([127, 0, 0, 1], first.saturating_add(1));
+        ConfigFile {
+            genesis: Some("../genesis".into()),
+            key: Some("key.toml".into()),
+            dir: Some("data".into()),
+            listen_peers: Some((host, first).into()),
+            listen_clients: Some(clients.into()),
+            peers: Some(peers.to_vec()),
+            ..ConfigFile::default()
+        }
+    }
+
+    /// As a file of what differs from node to node only: the rest has its defaults, also in a later version.
+    pub(super) fn short(&self, seat: usize) -> Result<String, HomeError> {
+        let comment = format!(
+            "# Validator {seat}: `throng node --config` with this file starts it, and with --print-config shows every key.\n\n"
+        );
+        let mut table = toml::Table::try_from(self).map_err(|error| HomeError::Flag(error.to_string()))?;
+        table.retain(|_, value| !value.is_table());
+        text(&comment, &table)
+    }
+
+    fn count_from(&mut self, folder: &Path) {
+        for path in [&mut self.genesis, &mut self.key, &mut self.dir].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
+
+    /// Opens what it names, and holds the parts against each other.
+    ///
+    /// # Errors
+    /// Something is not set, not there, or fits nothing else.
+    pub fn open(self) -> Result<Config, HomeError> {
+        let genesis_path = set("genesis", self.genesis)?;
+        let key_path = set("key", self.key)?;
+        let dir = set("dir", self.dir)?;
+        let listen_peers = set("listen_peers", self.listen_peers)?;
+        let listen_clients = set("listen_clients", self.listen_clients)?;
+        let names = set("peers", self.peers)?;
+        let genesis = read_genesis(&genesis_path)?;
+        let key = read_key(&key_path)?;
+        let public = crypto::public_key(&key);
+        let seat = genesis.seats.iter().position(|seat| seat.key.0 == public).ok_or_else(|| {
+            let (public, genesis) = (hex::encode(public), genesis_path.display());
+            value(&key_path, format!("no seat of {genesis} has the key {public}: use the key or the genesis that belongs to the other"))
+        })?;
+        if names.len() != genesis.seats.len() {
+            let (found, seats) = (names.len(), genesis.seats.len());
+            let reason = format!(
+                "peers has {found} addresses for {seats} seats: give one for each, in the order of seats"
+            );
+            return Err(HomeError::Flag(reason));
+        }
+        let peers = names.iter().map(|name| resolve(name)).collect::<Result<_, _>>()?;
+        let (node, store, net) = (self.node, self.store, self.net);
+        let seat = Seat(seat as u16);
+        Ok(Config { genesis, seat, key, dir, listen_peers, listen_clients, peers, node, store, net })
+    }
+}
+
+fn set<T>(key: &'static str, value: Option<T>) -> Result<T, HomeError> {
+    value.ok_or_else(|| HomeError::Missing { key, flag: key.replace('_', "-") })
+}
+
+/// The first address of a name.
+fn resolve(name: &str) -> Result<SocketAddr, HomeError> {
+    let found = name.to_socket_addrs().map(|mut addresses| addresses.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(HomeError::Flag(format!("peers: `{name}` has no address"))),
+        Err(error) => Err(HomeError::Flag(format!(
+            "peers: `{name}` is no address that can be found, such as 10.0.0.7:27100 or node-0.example:27100: {error}"
+        ))),
+    }
+}

@@ -1,0 +1,316 @@
+//! A chain of processes, run the way a person runs it: keys, genesis, nodes, transfers, stops and restarts.
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+fn throng(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_throng"))
+        .args(args)
+        .output()
+        .expect("the binary was built for this test")
+}
+
+/// Runs it; what it says on standard output. It must succeed.
+fn good(args: &[&str]) -> String {
+    let output = throng(args);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {complaint}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Runs it; it must fail with this status and one line that says this.
+fn bad(status: i32, says: &str, args: &[&str]) {
+    let output = throng(args);
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{args:?}: {complaint}");
+    assert!(complaint.contains(says), "{args:?}: {complaint} instead of {says}");
+    assert_eq!(complaint.trim_end().lines().count(), 1, "{complaint}");
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&good(args)).expect("one JSON document")
+}
+
+/// Ports that were free a moment ago.
+fn ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
+}
+
+/// A command that stays, killed at the end of the test whatever happens.
+struct Running {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    /// Starts it, and waits for a line that begins like this.
+    fn start(args: &[String], until: &str) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_throng"))
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary was built for this test");
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        while !line.starts_with(until) {
+            line.clear();
+            assert!(out.read_line(&mut line).expect("text") > 0, "{args:?} ended");
+        }
+        Running { child, out }
+    }
+
+    /// Asks it to end; the exit status, and what else it said.
+    fn end(mut self, signal: rustix::process::Signal) -> (Option<i32>, String) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("signalled");
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).expect("text");
+        (self.child.wait().expect("it ended").code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// A chain of so many validators in a folder, with ports of its own.
+struct Chain {
+    dir: tempfile::TempDir,
+    ports: Vec<u16>,
+}
+
+impl Chain {
+    fn new(nodes: usize) -> Chain {
+        let dir = tempfile::tempdir().expect("a directory");
+        let count = nodes.to_string();
+        let made = json(&[
+            "genesis",
+            "--validators",
+            &count,
+            "--accounts",
+            "9",
+            "--out",
+            text(&dir.path().join("chain")),
+            "--json",
+        ]);
+        assert_eq!(made["validators"].as_array().map(Vec::len), Some(nodes), "{made}");
+        assert_eq!(made["chain"].as_str().map(str::len), Some(64));
+        Chain { dir, ports: ports(2 * nodes) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("chain").join(name)
+    }
+
+    fn node(&self, seat: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[2 * seat + 1])
+    }
+
+    fn flags(&self, seat: usize) -> Vec<String> {
+        let peers: Vec<String> =
+            self.ports.iter().step_by(2).map(|port| format!("127.0.0.1:{port}")).collect();
+        let config = self.path(&format!("node-{seat}/config.toml"));
+        let flags = [
+            "node",
+            "--config",
+            text(&config),
+            "--listen-peers",
+            &peers[seat],
+            "--listen-clients",
+            &self.node(seat),
+        ];
+        flags.iter().map(ToString::to_string).chain(["--peers".to_owned(), peers.join(",")]).collect()
+    }
+
+    fn start(&self, seat: usize) -> Running {
+        Running::start(&self.flags(seat), "clients")
+    }
+
+    fn send(&self, seat: usize, more: &[&str]) -> String {
+        let (node, keys) = (self.node(seat), self.path("accounts.toml"));
+        let flags = ["send", "--node", &node, "--keys", text(&keys), "--timeout", "120s"];
+        good(&[&flags[..], more].concat())
+    }
+
+    fn balance(&self, seat: usize, account: &str) -> u64 {
+        json(&["account", account, "--node", &self.node(seat), "--json"])["balance"]
+            .as_u64()
+            .expect("a number")
+    }
+
+    fn status(&self, seat: usize) -> Value {
+        json(&["status", "--node", &self.node(seat), "--json"])
+    }
+
+    /// Follows a node until it has this block.
+    fn wait_for(&self, seat: usize, height: u64) {
+        while self.status(seat)["height"].as_u64().expect("a number") < height {
+            good(&["watch", "--node", &self.node(seat), "--blocks", "1", "--timeout", "120s"]);
+        }
+    }
+}
+
+const FIRST: u64 = 1_000_000_000;
+
+#[test]
+fn four_processes_settle_transfers_and_go_on_after_one_was_stopped() {
+    let chain = Chain::new(4);
+    let mut nodes: Vec<_> = (0..4).map(|seat| Some(chain.start(seat))).collect();
+    let said = chain.send(0, &["--from", "5", "--to", "6", "--amount", "5", "--count", "3"]);
+    assert!(said.contains("settled") && said.contains("999,999,982"), "{said}");
+    assert_eq!((chain.balance(0, "5"), chain.balance(0, "6")), (FIRST - 18, FIRST + 15));
+    let status = chain.status(2);
+    assert_eq!((&status["seat"], &status["seats"], &status["accounts"]), (&2.into(), &4.into(), &9.into()));
+    let blocks = good(&["watch", "--node", &chain.node(3), "--blocks", "3", "--json"]);
+    let heights: Vec<u64> = blocks
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["height"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(heights, (heights[0]..heights[0] + 3).collect::<Vec<_>>());
+
+    // Three of four are a quorum; the fourth comes back on its directory and has what it missed.
+    let (status, rest) = nodes[1].take().expect("it runs").end(rustix::process::Signal::TERM);
+    assert!(status == Some(0) && rest.starts_with("stopped at height "), "{status:?}: {rest}");
+    chain.send(2, &["--from", "7", "--to", "8", "--amount", "7", "--fee", "2"]);
+    let height = chain.status(2)["height"].as_u64().expect("a number");
+    nodes[1] = Some(chain.start(1));
+    chain.wait_for(1, height);
+    assert_eq!(chain.balance(1, "7"), FIRST - 9);
+
+    // A second process with the directory of one that runs.
+    let second: Vec<String> = chain.flags(0).into_iter().take(3).collect();
+    let free = ports(2).into_iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>();
+    let second: Vec<&str> = second.iter().map(String::as_str).collect();
+    let own = ["--listen-peers", &free[0], "--listen-clients", &free[1]];
+    bad(1, "is in use by another process", &[&second[..], &own].concat());
+    let taken = ["--listen-peers", &chain.node(0), "--listen-clients", &free[1]];
+    bad(2, "is the port in use?", &[&second[..], &taken].concat());
+
+    for node in nodes.into_iter().flatten() {
+        let (status, rest) = node.end(rustix::process::Signal::INT);
+        assert!(status == Some(0) && rest.contains("stopped at height"), "{status:?}: {rest}");
+    }
+    for seat in 0..4 {
+        let data = chain.path(&format!("node-{seat}/data"));
+        assert_eq!(json(&["verify", text(&data), "--json"])["verdict"], "good");
+    }
+}
+
+#[test]
+fn transfers_that_cannot_be_are_refused_with_the_reason() {
+    let chain = Chain::new(1);
+    let _node = chain.start(0);
+    let (node, keys) = (chain.node(0), chain.path("accounts.toml"));
+    let send = |more: &[&'static str]| {
+        let flags = ["send", "--node", &node, "--keys", text(&keys)];
+        [&flags[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused = |status, says, more: &[&'static str]| {
+        let args = send(more);
+        bad(status, says, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    refused(1, "does not cover", &["--from", "1", "--to", "2", "--amount", "1000000001"]);
+    refused(1, "lies too far", &["--from", "1", "--to", "2", "--amount", "1", "--nonce", "66"]);
+    refused(1, "breaks a rule", &["--from", "1", "--to", "2", "--amount", "1", "--fee", "0"]);
+    refused(2, "there is no account 77", &["--from", "77", "--to", "2", "--amount", "1"]);
+    refused(2, "there is no account 0", &["--from", "1", "--to", "0", "--amount", "1"]);
+    refused(
+        2,
+        "--count must lie between 1 and 64",
+        &["--from", "1", "--to", "2", "--amount", "1", "--count", "65"],
+    );
+    assert!(
+        chain.send(0, &["--from", "1", "--to", "2", "--amount", "1", "--nonce", "3"]).contains("settled")
+    );
+    refused(1, "the nonce was used", &["--from", "1", "--to", "2", "--amount", "1", "--nonce", "3"]);
+
+    let own = chain.path("own.toml");
+    let public = good(&["keygen", text(&own)]);
+    assert_eq!(public.trim().len(), 64);
+    let to = ["--from", "1", "--to", "2", "--amount", "1"];
+    bad(2, "has no key of account 1", &[&["send", "--node", &node, "--keys", text(&own)][..], &to].concat());
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o644)).expect("set");
+    bad(2, "chmod 600", &[&["send", "--node", &node, "--keys", text(&own)][..], &to].concat());
+
+    // Nobody, and somebody else.
+    let free = format!("127.0.0.1:{}", ports(1)[0]);
+    bad(2, "cannot reach a node at", &["status", "--node", &free]);
+    bad(2, "cannot reach a node at", &["status", "--node", "nowhere"]);
+    let peers = format!("127.0.0.1:{}", chain.ports[0]);
+    bad(1, "the node at", &["status", "--node", &peers, "--timeout", "2s"]);
+}
+
+#[test]
+fn a_chain_that_is_up_stays_and_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chain = dir.path().join("chain");
+    let mut free = ports(1)[0];
+    while free > 65_000 || (0..4).any(|more| TcpListener::bind(("127.0.0.1", free + more)).is_err()) {
+        free = ports(1)[0];
+    }
+    let (port, node) = (free.to_string(), format!("127.0.0.1:{}", free + 1));
+    let flags = ["up", "--nodes", "2", "--accounts", "4", "--dir", text(&chain), "--port", &port];
+    let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+    let keys = chain.join("accounts.toml");
+    for turn in 1..3u64 {
+        let up = Running::start(&flags, "Ctrl-C stops all");
+        good(&["send", "--node", &node, "--keys", text(&keys), "--from", "1", "--to", "2", "--amount", "10"]);
+        let account = json(&["account", "1", "--node", &node, "--json"]);
+        // Fees of node 0 go to account 1.
+        let balance = account["balance"].as_u64().expect("a number");
+        assert!((FIRST - turn * 11..=FIRST - turn * 10).contains(&balance), "{account}");
+        assert_eq!(account["nonce"], turn);
+        let (status, rest) = up.end(rustix::process::Signal::INT);
+        assert!(status == Some(0) && rest.contains("node 1 stopped at height"), "{status:?}: {rest}");
+    }
+}
+
+#[test]
+fn files_that_are_wrong_are_named() {
+    let chain = Chain::new(2);
+    let config = chain.path("node-0/config.toml");
+    let node = ["node", "--config", text(&config)];
+    let out = chain.path("");
+    bad(2, "is not overwritten", &["genesis", "--validators", "3", "--out", text(&out)]);
+    bad(
+        2,
+        "--validators must lie between 1 and 1024",
+        &["genesis", "--validators", "0", "--out", "/tmp/none-such"],
+    );
+    bad(2, "cannot open nobody.toml", &["genesis", "--validators", "nobody.toml", "--out", "/tmp/none-such"]);
+    bad(2, "is not overwritten", &["keygen", text(&config)]);
+    bad(2, "genesis is not set", &["node"]);
+    bad(2, "cannot open", &["node", "--config", text(&chain.path("none.toml"))]);
+    let other = chain.path("other.toml");
+    good(&["keygen", text(&other)]);
+    bad(2, "no seat of", &[&node[..], &["--key", text(&other)]].concat());
+    bad(2, "segment_bytes", &[&node[..], &["--segment-bytes", "5"]].concat());
+    bad(2, "`x` is no address", &[&node[..], &["--peers", "x,y"]].concat());
+    let written = fs::read_to_string(&config).expect("readable");
+    fs::write(&config, format!("{written}\nsegments = 3\n")).expect("written");
+    bad(2, "unknown field `segments`", &node);
+    let printed = {
+        fs::write(&config, &written).expect("written");
+        good(&[&node[..], &["--print-config", "--clients-max", "7", "--keep-blocks", "30"]].concat())
+    };
+    assert!(printed.contains("clients_max = 7") && printed.contains("keep_blocks = 30"), "{printed}");
+    // What is printed is a configuration.
+    let again = chain.path("again.toml");
+    fs::write(&again, &printed).expect("written");
+    assert_eq!(good(&["node", "--config", text(&again), "--print-config"]), printed);
+}
