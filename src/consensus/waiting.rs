@@ -42,7 +42,7 @@ struct Wait {
 pub(super) struct Waiting {
     per_space: usize,
     /// The most parents of waiting vertices that [`Waiting::absent`] looks at for each space: as many as the lowest
-    /// vertex of a space can name.
+    /// vertex of a space can name, and as many as lead down from it.
     looked_at: usize,
     vertices: BTreeMap<VertexId, Wait>,
     /// What each space holds, by round.
@@ -61,7 +61,14 @@ impl Waiting {
     pub(super) fn new(depth: u64, seats: usize) -> Waiting {
         let per_space = usize::try_from(depth * DEPTHS_PER_SPACE).unwrap_or(usize::MAX);
         let (vertices, spaces, slots, children) = Default::default();
-        Waiting { per_space, looked_at: 2 * seats, vertices, spaces, slots, children }
+        Waiting {
+            per_space,
+            looked_at: (2 * seats).saturating_add(per_space),
+            vertices,
+            spaces,
+            slots,
+            children,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -228,20 +235,48 @@ impl Waiting {
         self.remove(id);
     }
 
-    /// Parents that waiting vertices miss and that are not waiting themselves, with the seat in whose name: at most
-    /// `each` for each space, lowest waiting rounds first. Nobody's junk keeps another's parents from being named.
+    /// What waiting vertices miss and what is not waiting itself, with the seat in whose name: at most `each` for each
+    /// space, lowest waiting rounds first. What a waiting parent misses in its turn is needed as well, and is named in the
+    /// name of whoever needs that parent: so nobody's junk, though it fills all that may be asked for in its own name,
+    /// keeps what another's vertex needs from being named.
     pub(super) fn absent(&self, each: usize) -> Vec<(Seat, VertexRef)> {
         let mut absent = BTreeSet::new();
         let mut next = self.spaces.first().map(|held| held.0);
         while let Some(space) = next {
-            let held = self.spaces.range(within(space)).filter_map(|held| self.vertices.get(&held.2));
-            let missing = held.flat_map(|wait| &wait.missing).take(self.looked_at);
-            let named = missing.filter(|parent| !self.contains(parent)).take(each);
-            absent.extend(named.map(|parent| (space.charged, *parent)));
+            absent.extend(self.absent_below(space, each).into_iter().map(|parent| (space.charged, parent)));
             next =
                 self.spaces.range((space, Round(u64::MAX), MOST)..).map(|held| held.0).find(|s| *s != space);
         }
         absent.into_iter().collect()
+    }
+
+    /// Goes down from what a space holds, from its lowest round on and at once to what is missing lowest, so that the way
+    /// ends at what is absent after as many steps as rounds wait.
+    fn absent_below(&self, space: Space, each: usize) -> BTreeSet<VertexRef> {
+        let (mut found, mut seen, mut looked_at) = (BTreeSet::new(), BTreeSet::new(), 0);
+        let mut stack: Vec<VertexRef> = Vec::new();
+        for (.., id) in self.spaces.range(within(space)) {
+            stack.extend(self.missing_of(id));
+            while let Some(parent) = stack.pop() {
+                if looked_at == self.looked_at || found.len() == each {
+                    return found;
+                }
+                looked_at += 1;
+                if !self.contains(&parent) {
+                    found.insert(parent);
+                } else if seen.insert(parent.id) {
+                    stack.extend(self.missing_of(&parent.id));
+                }
+            }
+        }
+        found
+    }
+
+    /// The parents that a waiting vertex misses, the lowest last.
+    fn missing_of(&self, id: &VertexId) -> Vec<VertexRef> {
+        let mut missing = self.vertices.get(id).map_or_else(Vec::new, |wait| wait.missing.clone());
+        missing.sort_unstable_by_key(|parent| std::cmp::Reverse(*parent));
+        missing
     }
 }
 

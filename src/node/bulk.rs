@@ -16,6 +16,8 @@ use bytes::Bytes;
 /// So many message delays after a quorum holds a batch that does not settle, the next validator in the draw verifies it
 /// too; doubling per step.
 const WIDEN_AFTER_DELAYS: u32 = 8;
+/// So many of the batches that the lowest blocks wait for are noted again at a time.
+const ABSENT_AGAIN: usize = 1024;
 
 impl Node {
     /// When rows must be sealed, if there are any and they may be.
@@ -138,7 +140,7 @@ impl Node {
         if self.batches.has(&batch.id) || self.checking_batches.contains(&(from, batch.id)) {
             return;
         }
-        let wanted = self.want_batches.wants(&reference);
+        let wanted = self.needs(&reference);
         let taken = self.batches.slot(header.author, header.sequence).is_some();
         let open = self.consensus.settlement().open(header.author, header.sequence);
         let near = header.accounts <= self.chain.accounts.saturating_add(ACCOUNTS_AHEAD_MAX);
@@ -159,7 +161,7 @@ impl Node {
             return self.misbehaved(from, reason);
         }
         let reference = batch.reference();
-        let wanted = self.want_batches.wants(&reference);
+        let wanted = self.needs(&reference);
         let (author, sequence) = (reference.author, reference.sequence);
         self.compare_slot(&batch);
         let open = self.consensus.settlement().open(author, sequence);
@@ -177,6 +179,11 @@ impl Node {
         if self.batches.get(&reference.id).is_some_and(|held| self.verifies_at_once(held)) {
             self.verify(&reference.id);
         }
+    }
+
+    /// Whether it was asked for, or would be if there were room.
+    fn needs(&self, batch: &BatchRef) -> bool {
+        self.want_batches.wants(batch) || self.batches.is_absent(&batch.id)
     }
 
     /// Two batches of one slot, both with good headers, prove that their author lies.
@@ -258,7 +265,9 @@ impl Node {
                 self.lost_own();
             }
             let due = self.now + self.shared.rules.delay() * 4;
-            holders.into_iter().for_each(|holder| self.want_batches.want(batch, batch.author, holder, due));
+            holders
+                .into_iter()
+                .for_each(|holder| _ = self.want_batches.want(batch, batch.author, holder, due));
         }
     }
 
@@ -277,7 +286,27 @@ impl Node {
             self.lost_own();
         }
         let due = self.now + self.shared.rules.delay();
-        self.want_batches.want(batch, batch.author, batch.author, due);
+        self.want_for_the_chain(batch, due);
+    }
+
+    /// What the chain needs is wanted whatever else is wanted in the name of its author, who may have filled its share with
+    /// things that do not exist: then it is wanted in the own name.
+    fn want_for_the_chain(&mut self, batch: BatchRef, due: Time) {
+        let author = batch.author;
+        if !self.want_batches.want(batch, author, author, due) {
+            self.want_batches.want(batch, self.shared.seat, author, due);
+        }
+    }
+
+    /// The lowest blocks that wait for bytes name them again: there was no room for all of them at once.
+    pub(super) fn want_absent_batches(&mut self) {
+        if self.batches.absent() == 0 {
+            return;
+        }
+        let due = self.now + self.shared.rules.delay();
+        let absent = self.chain.to_execute().filter(|batch| self.batches.is_absent(&batch.id));
+        let absent: Vec<BatchRef> = absent.take(ABSENT_AGAIN).copied().collect();
+        absent.into_iter().for_each(|batch| self.want_for_the_chain(batch, due));
     }
 
     /// A batch of an adopted block that is not here: nobody pushes it any more.
@@ -285,7 +314,7 @@ impl Node {
         if batch.author == self.shared.seat && batch.sequence >= self.next_sequence {
             self.lost_own();
         }
-        self.want_batches.want(batch, batch.author, batch.author, self.now);
+        self.want_for_the_chain(batch, self.now);
     }
 
     /// Lets go of what can never settle. Rows of one's own go back to the mempool and are sealed again.

@@ -157,6 +157,11 @@ impl Chain {
         self.ordered.front().filter(|_| self.executing.len() < EXECUTING_MAX)
     }
 
+    /// The batches of the blocks that wait, in the order of execution.
+    pub(super) fn to_execute(&self) -> impl Iterator<Item = &BatchRef> {
+        self.ordered.iter().flat_map(|block| &block.settled)
+    }
+
     /// The next block goes to the executor; tells its height and whether it is a checkpoint.
     pub(super) fn start(&mut self) -> Option<(Height, bool)> {
         let next = self.ordered.pop_front()?;

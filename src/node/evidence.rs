@@ -12,19 +12,20 @@
 //!   is no quorum without ([`crate::consensus::Dag::shun`]): so that a liar costs the others what a silent seat costs. Those
 //!   that others name count as before: the rules of agreement bear liars, and nothing that is settled is undone.
 //!
-//! Bounds: one piece of evidence for each seat is kept ([`EVIDENCE_BYTES_MAX`]); of each peer one piece is checked at a
-//! time and one waits for accounts that are not executed here yet; the rest is let go, for who has it tells it again.
+//! Bounds: one piece of evidence for each seat is kept ([`EVIDENCE_BYTES_MAX`]); of each peer one piece against each seat is
+//! checked at a time, and of at most `f` seats one waits for accounts that are not executed here yet: an honest peer has no
+//! more.
 
 use super::jobs::Job;
 use super::{Node, Output, Shared};
 use crate::crypto::{self, Claim, KeySet, KeyTable, PreparedKey};
 use crate::store::RecordKind;
-use crate::types::{ChainId, Committee, Rules, Seat, SeatSet};
+use crate::types::{ChainId, Committee, Rules, Seat};
 use crate::wire::{
     Accusation, AccusedRow, Evidence, Message, Row, SignedHeader, SignedVertex, checkpoint_digest,
     transaction_digest,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -167,10 +168,10 @@ pub struct Charge {
 pub(super) struct Court {
     /// The first proof against each.
     convicted: BTreeMap<Seat, Arc<Evidence>>,
-    /// Whose charge is being checked.
-    checking: SeatSet,
-    /// By whom: a charge about accounts that are not executed here yet.
-    early: BTreeMap<Seat, Charge>,
+    /// Whose charges are being checked, and against whom.
+    checking: BTreeSet<(Seat, Seat)>,
+    /// By whom and against whom: charges about accounts that are not executed here yet.
+    early: BTreeMap<(Seat, Seat), Charge>,
     /// Own accusations for the next own vertices.
     accusations: VecDeque<Accusation>,
 }
@@ -213,7 +214,7 @@ impl Node {
 
     /// A peer says that it has evidence.
     pub(super) fn on_evidence(&mut self, from: Seat, evidence: Arc<Evidence>) {
-        if !self.court.checking.contains(from) {
+        if !self.court.checking.contains(&(from, evidence.accused())) {
             self.charge(Charge { from, evidence, vertex: None });
         }
     }
@@ -231,9 +232,10 @@ impl Node {
     }
 
     fn charge(&mut self, charge: Charge) {
-        if !self.court.is_convicted(charge.evidence.accused()) {
+        let accused = charge.evidence.accused();
+        if !self.court.is_convicted(accused) {
             if charge.from != self.shared.seat {
-                self.court.checking.insert(charge.from);
+                self.court.checking.insert((charge.from, accused));
             }
             self.outputs.push_back(Output::Job(Job::CheckEvidence(charge)));
         }
@@ -241,12 +243,22 @@ impl Node {
 
     /// A charge was checked.
     pub(super) fn on_charge_checked(&mut self, charge: Charge, verdict: Result<(), EvidenceError>) {
-        self.court.checking.remove(charge.from);
+        self.court.checking.remove(&(charge.from, charge.evidence.accused()));
         match (verdict, charge.vertex.clone()) {
             (Ok(()), _) => self.convict(charge.evidence),
-            (Err(EvidenceError::TooEarly), _) => _ = self.court.early.insert(charge.from, charge),
+            (Err(EvidenceError::TooEarly), _) => self.postpone(charge),
             (Err(_), Some(vertex)) => self.found(Some(Evidence::FalseAccusation(vertex))),
             (Err(error), None) => self.misbehaved(charge.from, error.reason()),
+        }
+    }
+
+    /// Keeps a charge until more accounts are executed.
+    fn postpone(&mut self, charge: Charge) {
+        let (from, accused) = (charge.from, charge.evidence.accused());
+        let most = self.shared.committee.faulty_max().max(1);
+        let held = self.court.early.range((from, Seat(0))..=(from, Seat(u16::MAX))).count();
+        if held < most || self.court.early.contains_key(&(from, accused)) {
+            self.court.early.insert((from, accused), charge);
         }
     }
 

@@ -4,8 +4,8 @@ use crate::types::{Seat, SeatSet, Time};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The most things of one kind wanted at once in the name of one seat. When full, more are not noted: whatever needs
-/// them names them again. Each seat has its own share, so that nobody's junk keeps out what another's vertex needs.
+/// The most things of one kind wanted at once in the name of one seat. When full, more are not noted: the regular look
+/// at what waits for them names them again. Each seat has its own share, so that nobody's junk keeps out what another's vertex needs.
 const WANTED_PER_SEAT: usize = 256;
 
 #[derive(Debug)]
@@ -51,12 +51,12 @@ impl<K: Ord + Copy> Fetcher<K> {
     }
 
     /// Wants `key` from `due` on, in the name of the seat `charged`; `holder` should have it. Wanting again adds the
-    /// holder, and hastens what was not asked for yet; what was asked for keeps its timer.
-    pub(super) fn want(&mut self, key: K, charged: Seat, holder: Seat, due: Time) {
+    /// holder, and hastens what was not asked for yet; what was asked for keeps its timer. False: there is no room.
+    pub(super) fn want(&mut self, key: K, charged: Seat, holder: Seat, due: Time) -> bool {
         if !self.wanted.contains_key(&key) {
             let share = self.shares.entry(charged).or_default();
             if *share >= WANTED_PER_SEAT {
-                return;
+                return false;
             }
             *share += 1;
         }
@@ -67,6 +67,7 @@ impl<K: Ord + Copy> Fetcher<K> {
         if wanted.asked == 0 {
             wanted.due = wanted.due.min(due);
         }
+        true
     }
 
     /// It came, or is no longer needed.
@@ -139,7 +140,7 @@ mod tests {
         let mut fetcher = Fetcher::new(Duration::from_millis(100));
         let mut connected = SeatSet::default();
         (1..6).for_each(|seat| _ = connected.insert(Seat(seat)));
-        [2, 4, 5].into_iter().for_each(|holder| fetcher.want(7, Seat(1), Seat(holder), Time(0)));
+        [2, 4, 5].into_iter().for_each(|holder| _ = fetcher.want(7, Seat(1), Seat(holder), Time(0)));
         let (mut dice, mut now, mut asked, mut waits) = (Dice(3), Time(0), Vec::new(), Vec::new());
         for _ in 0..6 {
             let asks = fetcher.due(now, &connected, &mut dice);

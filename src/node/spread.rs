@@ -100,6 +100,7 @@ impl Node {
         self.next_sweep = self.now + delay / 2;
         self.look_for_gap();
         self.want_absent_parents();
+        self.want_absent_batches();
         self.ask();
         self.ask_what_is_known();
         self.push_again();

@@ -142,7 +142,7 @@ impl Node {
             let me = self.shared.seat;
             let forgotten = VertexRef { round: guard.round, author: me, id: guard.id };
             let others: Vec<Seat> = self.shared.committee.iter().filter(|&seat| seat != me).collect();
-            others.into_iter().for_each(|seat| self.want_vertices.want(forgotten, me, seat, self.now));
+            others.into_iter().for_each(|seat| _ = self.want_vertices.want(forgotten, me, seat, self.now));
         }
         self.guard.sequence = self.guard.sequence.max(guard.sequence);
         self.next_sequence = self.next_sequence.max(Sequence(guard.sequence.0.saturating_add(1)));

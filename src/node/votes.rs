@@ -58,7 +58,7 @@ impl Node {
         match self.consensus.insert(vertex) {
             Insert::Accepted(accepted) => accepted.iter().for_each(|vertex| self.on_accepted(vertex, false)),
             Insert::Waiting { charged, absent } => {
-                absent.into_iter().for_each(|p| self.want_vertices.want(p, charged, from, self.now))
+                absent.into_iter().for_each(|p| _ = self.want_vertices.want(p, charged, from, self.now))
             }
             Insert::Ignored | Insert::Dropped => {}
         }

@@ -343,3 +343,47 @@ fn a_batch_that_names_accounts_which_are_not_executed_here_is_held_and_verified_
     assert!(world.verified.contains(&early.id));
     assert_eq!(world.said(early.id).last().map(|said| said.1), Some(Valid));
 }
+
+/// A node of which the others have settled batches, one of seat 1 after the other, and that has none of them.
+fn without_bytes(count: u64) -> (World, Vec<Batch>) {
+    let mut world = World::new(Policy::Quorum);
+    let batch = |sequence: u64| {
+        let (account, nonce) = (2 + (sequence % 7) as u32, sequence / 7 + 1);
+        world.batch(1, sequence, &rows(&world.genesis, account, nonce..nonce + 1, None))
+    };
+    let batches: Vec<Batch> = (1..=count).map(batch).collect();
+    for _ in 0..count {
+        let settled = world.node.consensus.settlement().highest(Seat(1)).0 as usize;
+        let open = batches.iter().skip(settled).take(16);
+        let acks: Vec<_> = open.flat_map(|b| [1, 2, 3].map(|by| (by, ack(b.reference(), Valid)))).collect();
+        world.round(&acks);
+        world.rounds(2);
+    }
+    assert_eq!(world.node.consensus.settlement().highest(Seat(1)).0, count);
+    assert!(world.settled_ok() == 0 && world.node.progress().waiting_blocks > 0);
+    (world, batches)
+}
+
+#[test]
+fn settled_batches_are_asked_for_however_many_are_absent() {
+    for restarts in [false, true] {
+        let (mut world, batches) = without_bytes(400);
+        if restarts {
+            world = world.reopen();
+        }
+        for _ in 0..100 {
+            world.pass(DELAY * 2);
+            let sent = std::mem::take(&mut world.sent);
+            let wanted = sent.iter().filter_map(|(_, message)| match message {
+                Message::WantBatches(wanted) => Some(wanted),
+                _ => None,
+            });
+            let wanted: std::collections::BTreeSet<BatchId> =
+                wanted.flatten().map(|batch| batch.id).collect();
+            for batch in batches.iter().filter(|batch| wanted.contains(&batch.id)) {
+                world.receive(1, Message::Batch(batch.clone()));
+            }
+        }
+        assert_eq!((world.node.progress().waiting_blocks, world.settled_ok()), (0, 400), "{restarts}");
+    }
+}

@@ -210,3 +210,20 @@ fn an_accusation_about_accounts_that_are_not_executed_here_waits_for_them() {
     assert_eq!(world.shared.ledger.len(), ACCOUNTS + 2);
     assert_eq!(convicted(&world), [(1, "a batch with a bad row")]);
 }
+
+#[test]
+fn of_proofs_that_come_together_none_is_let_go() {
+    let mut world = World::new(Policy::Quorum);
+    world.round(&[]);
+    let proof = |author: u16| {
+        let twins = [5, 6].map(|time| world.vertex((1, author), &[], &[], time));
+        Message::Evidence(Arc::new(Evidence::of_vertices(&twins[0], &twins[1]).unwrap()))
+    };
+    // Before any of them is checked.
+    for message in [1, 2].map(proof) {
+        world.node.handle(world.now, Input::Received { from: Seat(3), message });
+    }
+    world.work();
+    let accused: Vec<u16> = convicted(&world).iter().map(|(seat, _)| *seat).collect();
+    assert_eq!((accused, &world.misbehaved[..]), (vec![1, 2], &[][..]));
+}

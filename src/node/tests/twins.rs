@@ -118,3 +118,39 @@ fn a_peer_that_shows_an_old_frontier_is_given_what_it_lacks_and_its_own_that_it_
     world.receive(3, Message::Frontier { began: Round(0), rounds: vec![Round(0)] });
     assert_eq!(world.misbehaved, [(Seat(3), "a frontier of another committee")]);
 }
+
+#[test]
+fn what_an_honest_vertex_needs_is_asked_for_though_a_liar_has_filled_its_share() {
+    let mut world = World::new(Policy::Quorum);
+    world.rounds(5);
+    let fifth = world.last.clone();
+    world.rounds(1);
+    let sixth = world.last.clone();
+    // Seat 3 names vertices that nobody made, each lower than the last, so that all are taken for a while.
+    for round in (30..100u64).rev() {
+        let nobody =
+            |a| VertexRef { round: Round(round - 1), author: Seat(a), id: VertexId([round as u8; 32]) };
+        let junk = world.vertex((round, 3), &[0, 1, 2, 3].map(nobody), &[], 1);
+        world.receive(3, Message::Vertex(junk));
+    }
+    assert_eq!(world.node.holdings().wanted_vertices, 256, "all that may be wanted in its name");
+    // Two others were shown its twin, and go on upon what it built on that; here only its own vertex names it.
+    let twin = world.vertex((6, 3), &fifth, &[], 99);
+    let upon = world.vertex((7, 3), &[sixth[0], sixth[1], twin.reference()], &[], 7);
+    let others = [1, 2].map(|author| world.vertex((7, author), &sixth, &[], 7));
+    let seventh = [others[0].reference(), others[1].reference(), upon.reference()];
+    let honest = world.vertex((8, 1), &seventh, &[], 8);
+    for vertex in others.iter().chain([&upon, &honest]) {
+        world.receive(vertex.vertex.author.0, Message::Vertex(vertex.clone()));
+    }
+    assert!(world.node.consensus.dag().get(honest.reference()).is_none());
+    world.sent.clear();
+    world.pass(DELAY * 10);
+    let asked = |(to, message): &(Seat, Message)| {
+        *to != Seat(3)
+            && matches!(message, Message::WantVertices(wanted) if wanted.contains(&twin.reference()))
+    };
+    assert!(world.sent.iter().any(asked), "of somebody else than the liar");
+    world.receive(2, Message::Vertex(twin));
+    assert!(world.node.consensus.dag().get(honest.reference()).is_some());
+}
