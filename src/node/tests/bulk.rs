@@ -367,7 +367,7 @@ fn without_bytes(count: u64) -> (World, Vec<Batch>) {
 #[test]
 fn settled_batches_are_asked_for_however_many_are_absent() {
     for restarts in [false, true] {
-        let (mut world, batches) = without_bytes(400);
+        let (mut world, batches) = without_bytes(600);
         if restarts {
             world = world.reopen();
         }
@@ -384,6 +384,6 @@ fn settled_batches_are_asked_for_however_many_are_absent() {
                 world.receive(1, Message::Batch(batch.clone()));
             }
         }
-        assert_eq!((world.node.progress().waiting_blocks, world.settled_ok()), (0, 400), "{restarts}");
+        assert_eq!((world.node.progress().waiting_blocks, world.settled_ok()), (0, 600), "{restarts}");
     }
 }
