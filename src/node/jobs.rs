@@ -3,7 +3,7 @@
 use super::Shared;
 use super::evidence::{self, Charge, EvidenceError};
 use crate::consensus::verify_certificate;
-use crate::crypto::{self, Claim, KeyTable};
+use crate::crypto::{self, Claim, KeyTable, ProofError};
 use crate::mempool::Taken;
 use crate::metrics::Stage;
 use crate::types::{BatchRef, Certificate, ChainId, Content, Height, Kind, Root, Seat, Sequence};
@@ -38,6 +38,21 @@ pub enum Job {
     },
     /// Check what is said to prove a lie.
     CheckEvidence(Charge),
+    /// Check a piece of an account table against its root.
+    CheckPiece {
+        /// Who sent it.
+        from: Seat,
+        /// The height of the table's checkpoint.
+        height: Height,
+        /// Which piece.
+        piece: u32,
+        /// The root of the table.
+        root: Root,
+        /// Its length.
+        table_bytes: u64,
+        /// The piece with its proof.
+        proof: Bytes,
+    },
     /// Check every signature of a checked batch.
     VerifyRows(Batch),
     /// Seal rows of the mempool into a batch.
@@ -85,6 +100,17 @@ pub enum Done {
         charge: Charge,
         /// `Err`: why it proves nothing.
         verdict: Result<(), EvidenceError>,
+    },
+    /// A piece of an account table was checked.
+    Piece {
+        /// Who sent it.
+        from: Seat,
+        /// The height of the table's checkpoint.
+        height: Height,
+        /// Which piece.
+        piece: u32,
+        /// Its bytes. `Err`: why they are not of the table.
+        result: Result<Vec<u8>, ProofError>,
     },
     /// A batch was checked.
     Batch {
@@ -193,6 +219,10 @@ impl Job {
             Job::CheckEvidence(charge) => {
                 let verdict = evidence::check(shared.law(), &charge.evidence);
                 Done::Evidence { charge, verdict }
+            }
+            Job::CheckPiece { from, height, piece, root, table_bytes, proof } => {
+                let result = wire::verify_table_piece(&root, table_bytes, piece, &proof);
+                Done::Piece { from, height, piece, result }
             }
             Job::VerifyRows(batch) => Done::Verified {
                 batch: batch.reference(),

@@ -44,6 +44,7 @@ mod shared;
 pub mod snapshots;
 mod spread;
 mod start;
+mod table;
 mod votes;
 
 #[cfg(test)]
@@ -284,6 +285,7 @@ impl Node {
             Input::Done(Done::Certificate { from, certificate, good }) => {
                 self.on_certificate_checked(from, certificate, good);
             }
+            Input::Done(Done::Piece { .. }) => {}
             Input::Done(Done::Evidence { charge, verdict }) => self.on_charge_checked(charge, verdict),
             Input::Done(Done::Sealed(batch)) => self.on_sealed(batch),
             Input::Done(Done::Executed(executed)) => self.on_executed(&executed),

@@ -23,6 +23,7 @@ mod header;
 mod joining;
 mod message;
 mod record;
+mod table;
 mod vertex;
 
 #[cfg(test)]
@@ -43,4 +44,5 @@ pub use header::SignedHeader;
 pub use joining::{BLOCKS_MAX, HashedBlock, blocks_that_fit};
 pub use message::{Message, PEER_FRAME_BYTES_MAX, REFS_MAX};
 pub use record::{committee_root, decode_record, encode_record, record_root};
+pub use table::{TABLE_PIECE_BYTES, TABLE_PROOF_BYTES_MAX, table_piece, verify_table_piece};
 pub use vertex::{SignedVertex, sign_vertex, vertex_bytes_max, vertex_slot};
