@@ -301,3 +301,81 @@ fn a_liar_among_the_sources_is_named_where_it_can_be_and_leads_nobody_astray() {
         assert!(named, "{words}: not named in {seeds} worlds");
     }
 }
+
+/// Of everything little is kept, on disk too: blocks of the last seconds, and snapshots as often as can be.
+fn pruning() -> NodeConfig {
+    NodeConfig { snapshot_after_bytes: 40_000, keep_blocks: Some(30), ..forgetful() }
+}
+
+/// A chain of which node 3 has seen nothing, or the beginning, and whose others have removed what it lacks.
+fn pruned(seed: u64, loses: bool) -> (Pump, u64) {
+    let mut genesis = genesis(4, 8, Policy::Quorum);
+    // Vertices are kept on disk for ten times as many rounds.
+    genesis.rules.depth = 10;
+    let (mut pump, mut nonces) = (Pump::with(genesis, seed, pruning()), 1);
+    live(&mut pump, 2, &mut nonces);
+    pump.crash(3, 0);
+    if loses {
+        pump.lose(3);
+    }
+    live(&mut pump, 14, &mut nonces);
+    let first = |seat: usize, pump: &Pump| {
+        let left = &pump.log(seat)[pump.pruned(seat)..];
+        let block = left.iter().find(|(kind, _)| *kind == RecordKind::Block).unwrap();
+        decode_block(&block.1).unwrap().height.0
+    };
+    let removed: Vec<u64> = (0..3).map(|seat| first(seat, &pump)).collect();
+    assert!(removed.iter().all(|first| *first > 100), "{removed:?} of {}", pump.height(0));
+    (pump, nonces)
+}
+
+/// The heights of the blocks on node 3's disk, ascending, in stretches without a gap.
+fn stretches(pump: &Pump) -> Vec<(u64, u64)> {
+    let mut stretches: Vec<(u64, u64)> = Vec::new();
+    for height in chain(pump, 3).into_keys() {
+        match stretches.last_mut() {
+            Some((_, last)) if *last + 1 == height => *last = height,
+            _ => stretches.push((height, height)),
+        }
+    }
+    stretches
+}
+
+/// Node 3 arrives by the table of a checkpoint, and stays with the others.
+fn assert_arrived_anew(pump: &mut Pump, nonces: &mut u64) {
+    let target = pump.height(0);
+    let arrived = pump.run(Duration::from_secs(60), |pump| {
+        pump.height(3) >= target && !pump.node(3).unwrap().progress().catching_up
+    });
+    assert!(arrived, "of {target} blocks: {:?} {:?}", pump.node(3).unwrap().progress(), pump.misbehaved);
+    live(pump, 3, nonces);
+    let (mine, theirs) = (pump.node(3).unwrap().progress(), pump.node(0).unwrap().progress());
+    assert!(mine.round + 10 > theirs.round, "it signs again: {mine:?} beside {theirs:?}");
+    let (ours, veterans) = (chain(pump, 3), chain(pump, 0));
+    assert!(ours.iter().all(|(height, hash)| veterans.get(height).is_none_or(|known| known == hash)));
+    let (ours, veterans) = (records(pump, 3), records(pump, 0));
+    let common: Vec<_> = ours.keys().filter(|height| veterans.contains_key(height)).collect();
+    assert!(common.len() >= 3 && common.iter().all(|height| ours[height] == veterans[height]), "{common:?}");
+    let lowest = (0..4).map(|seat| pump.height(seat)).min().unwrap();
+    assert!(lowest + 50 > pump.height(0));
+    assert!(pump.diverged.is_empty());
+}
+
+#[test]
+fn a_node_whose_peers_removed_what_it_lacks_begins_anew_at_the_table_of_a_checkpoint() {
+    for (seed, loses) in [(31, true), (32, false), (33, true), (34, false)] {
+        let (mut pump, mut nonces) = pruned(seed, loses);
+        let before = pump.height(3);
+        pump.start(3);
+        assert_arrived_anew(&mut pump, &mut nonces);
+        assert!(pump.sent[17] > 0 && pump.sent[12] > 0, "by pieces and a record");
+        assert_eq!(pump.misbehaved, []);
+        let stretches = stretches(&pump);
+        assert!(stretches.len() == if loses { 1 } else { 2 }, "{stretches:?}");
+        assert!(stretches.last().unwrap().0 > before + 100, "{stretches:?}");
+        // And is what it starts on.
+        pump.crash(3, 0);
+        pump.start(3);
+        assert_arrived_anew(&mut pump, &mut nonces);
+    }
+}

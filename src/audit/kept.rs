@@ -36,11 +36,7 @@ pub(super) struct Start {
 
 /// The account root in a block, if it is a checkpoint.
 pub(super) fn account_root(block: &Block) -> Option<Root> {
-    root(block, RootKind::Accounts)
-}
-
-fn root(block: &Block, kind: RootKind) -> Option<Root> {
-    block.roots.iter().find(|(found, _)| *found == kind).map(|(_, root)| *root)
+    block.root(RootKind::Accounts)
 }
 
 fn of_store(error: StoreError, height: Height) -> AuditError {
@@ -119,7 +115,7 @@ pub(super) fn start(directory: &Directory, kept: &KeptBlocks) -> Result<Option<S
     for height in snapshots {
         let Some(bytes) = found.get(&height) else { continue };
         let Ok(block) = decode_block(bytes) else { continue };
-        let record = root(&block, RootKind::Settlement).and_then(|root| settlements.get(&root).cloned());
+        let record = block.root(RootKind::Settlement).and_then(|root| settlements.get(&root).cloned());
         let (Some(record), Some(named)) = (record, account_root(&block)) else { continue };
         match table(&directory.dir, height, named)? {
             Ok(table) => return Ok(Some(Start { hash: block_hash(bytes), block, record, table })),

@@ -7,9 +7,10 @@
 //! - Upon a piece that was asked for: its proof is checked against the root ([`Job::CheckPiece`]); then it stands in the
 //!   table. A piece that nobody asked for costs nothing but its bytes.
 //! - Upon a piece whose proof fails: its source is dropped from this table and reported by the caller; others are asked.
-//! - Upon no answer in time: others are asked; the source gets one request at a time until it answers. Upon the answer that
-//!   it has not got the table: it is dropped from this table, without reproach.
-//! - Upon no source left: all that are connected count as sources again, but for those that lied.
+//! - Upon no answer in time: others are asked; the source gets one request at a time until it answers, then more and more
+//!   again. Upon the answer that it has not got the table: it is dropped from this table, without reproach.
+//! - Upon no source left: all that are connected count as sources again, but for those that lied; how often that was so
+//!   without a piece in between the caller is told.
 //!
 //! Why that is safe: nothing that is kept depends on whom it came from, and exactly one string of bytes passes as a proof
 //! of a piece. A liar among the sources costs one request, and the piece is asked for again.
@@ -24,8 +25,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use zerocopy::{FromZeros, IntoBytes};
 
-/// Pieces that one source is asked for at a time: enough that its link is busy while answers travel.
-const ASKED_PER_SOURCE: usize = 8;
+/// Pieces that one source is asked for at a time: at first, and at most. One more with each that comes, so that its link is
+/// busy while answers travel; a server takes no more requests of one peer at once.
+const ROOM_FIRST: usize = 2;
+const ROOM_MAX: usize = 8;
 
 /// Where a piece stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +43,8 @@ enum Piece {
 #[derive(Clone, Copy, Debug, Default)]
 struct Source {
     asked: usize,
-    /// It let a request pass without an answer.
-    late: bool,
+    /// How many requests it may have at a time; 0 stands for the first number.
+    room: usize,
     /// It said that it has not got the table.
     lacks: bool,
     /// It sent what is not of the table.
@@ -60,6 +63,8 @@ pub(super) struct TableFetch {
     here: usize,
     sources: BTreeMap<Seat, Source>,
     patience: Duration,
+    /// How often nobody had it since a piece came.
+    barren: u32,
 }
 
 impl TableFetch {
@@ -69,12 +74,8 @@ impl TableFetch {
         let table = vec![Account::new_zeroed(); accounts as usize];
         let bytes = table.as_bytes().len() as u64;
         let pieces = vec![Piece::Missing; bytes.div_ceil(TABLE_PIECE_BYTES) as usize];
-        TableFetch { height, root, table, pieces, from: 0, here: 0, sources: BTreeMap::new(), patience }
-    }
-
-    /// Of which checkpoint.
-    pub(super) fn height(&self) -> Height {
-        self.height
+        let sources = BTreeMap::new();
+        TableFetch { height, root, table, pieces, from: 0, here: 0, sources, patience, barren: 0 }
     }
 
     /// How many pieces stand in the table, and of how many.
@@ -82,12 +83,18 @@ impl TableFetch {
         (self.here, self.pieces.len())
     }
 
+    /// How often nobody that is connected had it since a piece came.
+    pub(super) fn barren(&self) -> u32 {
+        self.barren
+    }
+
     /// Whom to ask now for which piece.
     pub(super) fn due(&mut self, now: Time, connected: &SeatSet, dice: &mut Dice) -> Vec<(Seat, u32)> {
         self.give_up(now, connected);
         let mut sources: Vec<Seat> = connected.iter().filter(|seat| self.is_source(*seat)).collect();
-        if sources.is_empty() {
-            self.sources.values_mut().for_each(|source| (source.lacks, source.late) = (false, false));
+        if sources.is_empty() && connected.count() > 0 {
+            self.barren += 1;
+            self.sources.values_mut().for_each(|source| source.lacks = false);
             sources = connected.iter().filter(|seat| self.is_source(*seat)).collect();
         }
         let mut asks = Vec::new();
@@ -95,8 +102,7 @@ impl TableFetch {
             let at = dice.below(sources.len());
             let seat = sources[at];
             let source = self.sources.entry(seat).or_default();
-            let room = if source.late { 1 } else { ASKED_PER_SOURCE };
-            if source.asked >= room {
+            if source.asked >= if source.room == 0 { ROOM_FIRST } else { source.room } {
                 sources.swap_remove(at);
                 continue;
             }
@@ -126,7 +132,7 @@ impl TableFetch {
                 && (due <= now || !connected.contains(of))
             {
                 self.miss(at, of);
-                self.sources.entry(of).or_default().late = true;
+                self.sources.entry(of).or_default().room = 1;
             }
         }
     }
@@ -151,7 +157,7 @@ impl TableFetch {
             source.lacks = true;
             return None;
         }
-        source.late = false;
+        source.room = (source.room.max(ROOM_FIRST) + 1).min(ROOM_MAX);
         self.pieces[at] = Piece::Checking;
         let bytes = self.table.as_bytes().len() as u64;
         Some(Job::CheckPiece { from, height, piece, root: self.root, table_bytes: bytes, proof })
@@ -180,6 +186,7 @@ impl TableFetch {
         table[range.start as usize..range.end as usize].copy_from_slice(&bytes);
         self.pieces[at] = Piece::Here;
         self.here += 1;
+        self.barren = 0;
         true
     }
 
@@ -209,6 +216,13 @@ mod tests {
         dice: Dice,
         now: Time,
         liars: Vec<Seat>,
+    }
+
+    impl TableFetch {
+        fn asked_of(&self, seat: Seat) -> Vec<u32> {
+            let asked = |(_, piece): &(u32, &Piece)| matches!(piece, Piece::Asked { of, .. } if *of == seat);
+            (0..).zip(&self.pieces).filter(asked).map(|(at, _)| at).collect()
+        }
     }
 
     impl World {
@@ -279,9 +293,17 @@ mod tests {
         let mut world = World::new(50 * 4_096);
         let asks = world.ask();
         for seat in [1, 2, 3].map(Seat) {
-            assert_eq!(asks.iter().filter(|ask| ask.0 == seat).count(), ASKED_PER_SOURCE);
+            assert_eq!(asks.iter().filter(|ask| ask.0 == seat).count(), ROOM_FIRST);
         }
         assert_eq!(world.ask(), [], "all are busy");
+        // Who answers is asked for more and more.
+        for _ in 0..ROOM_MAX {
+            let open: Vec<u32> = world.fetch.asked_of(Seat(2));
+            let proof = world.proof(open[0]);
+            world.answer(Seat(2), open[0], proof);
+            world.ask();
+        }
+        assert_eq!([1, 2].map(|seat| world.fetch.asked_of(Seat(seat)).len()), [ROOM_FIRST, ROOM_MAX]);
     }
 
     #[test]
@@ -295,7 +317,7 @@ mod tests {
             Some(proof.into())
         });
         assert!(!world.liars.is_empty() && world.liars.iter().all(|liar| *liar == Seat(2)));
-        assert!(world.liars.len() <= ASKED_PER_SOURCE);
+        assert!(world.liars.len() <= ROOM_MAX);
     }
 
     #[test]
@@ -307,11 +329,12 @@ mod tests {
             _ => Some(world.proof(piece)),
         });
         assert!(asked > 25 && world.liars.is_empty());
-        // All at once have not got it for a while: they are asked again.
+        // All at once have not got it for a while: they are asked again, and it is told.
         let mut world = World::new(9_000);
         world.play(|world, _, piece| {
-            Some(if world.now < Time(5_000_000) { Bytes::new() } else { world.proof(piece) })
+            Some(if world.fetch.barren() < 4 { Bytes::new() } else { world.proof(piece) })
         });
+        assert_eq!(world.fetch.barren(), 0, "a piece came");
     }
 
     #[test]
@@ -334,9 +357,16 @@ mod tests {
     #[test]
     fn what_was_asked_of_a_peer_that_is_gone_is_asked_of_others_at_once() {
         let mut world = World::new(50_000);
-        let gone = world.ask()[0].0;
+        let first = world.ask();
+        let (gone, lost) = first[0];
         world.connected.remove(gone);
+        assert_eq!(world.ask(), [], "the others are busy");
+        for (seat, piece) in first.into_iter().filter(|(seat, _)| *seat != gone) {
+            let proof = world.proof(piece);
+            world.answer(seat, piece, proof);
+        }
         let again = world.ask();
-        assert!(!again.is_empty() && again.iter().all(|(seat, _)| *seat != gone));
+        assert!(again.iter().all(|(seat, _)| *seat != gone));
+        assert!(again.iter().any(|(_, piece)| *piece == lost), "{again:?}");
     }
 }

@@ -54,6 +54,11 @@ impl Shelf {
         self.files.keys().copied().collect()
     }
 
+    /// The snapshots.
+    pub fn files(&self) -> &BTreeMap<Height, Bytes> {
+        &self.files
+    }
+
     /// A snapshot's bytes.
     pub fn read(&self, height: Height) -> Result<Vec<u8>, String> {
         self.files.get(&height).map(|bytes| bytes.to_vec()).ok_or_else(|| "it is not there".to_owned())

@@ -463,6 +463,10 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantFrontier => 0,
         Message::WantBlocks { .. } => 12,
         Message::WantRecord(_) => 8,
+        Message::WantSnapshots => 0,
+        Message::Snapshots { heights, .. } => 12 + heights.len() * 8,
+        Message::WantPiece { .. } => 12,
+        Message::Piece { proof, .. } => 16 + proof.len(),
         Message::Evidence(_) | Message::Blocks { .. } | Message::Record { .. } => message.payload().len(),
     }
 }

@@ -130,7 +130,7 @@ pub struct Pump {
     /// What becomes of a message from one to another node; nothing: it is lost.
     pub change: Option<Change>,
     /// Every message that was sent, by kind.
-    pub sent: [u64; 16],
+    pub sent: [u64; 18],
     /// Batches whose rows some node was told to verify.
     pub verified: u64,
     /// No snapshot can be written.
@@ -173,7 +173,7 @@ impl Pump {
             misbehaved: Vec::new(),
             convicted: Vec::new(),
             diverged: Vec::new(),
-            sent: [0; 16],
+            sent: [0; 18],
             verified: 0,
             no_room: false,
         };
@@ -400,7 +400,12 @@ impl Pump {
             }
             Output::Serve { to, wanted } => {
                 let place = &mut self.places[seat];
-                let answer = wanted.answer(&mut LogArchive::new(&place.log, &mut place.index, place.pruned));
+                let answer = wanted.answer(&mut LogArchive::new(
+                    &place.log,
+                    &mut place.index,
+                    place.pruned,
+                    &place.snapshots,
+                ));
                 answer.iter().for_each(|message| self.transmit(seat, to.index(), message));
             }
             Output::Durable(notice) => self.places[seat].notices.push(notice),

@@ -82,7 +82,7 @@ impl Replay {
         if height == self.tip.0 && hash != self.tip.1 {
             return Err(self.fault(place, format!("a block with the hash {hash}"), self.tip.1.to_string()));
         }
-        let named = block.roots.iter().find(|(kind, _)| *kind == RootKind::Settlement).map(|(_, root)| *root);
+        let named = block.root(RootKind::Settlement);
         if let (Some((place, found)), Some(named)) = (self.passing.settlement.take(), named)
             && found != named
         {
