@@ -184,7 +184,7 @@ pub struct Executed {
 impl Job {
     /// Short work that agreement waits for, as against work by the thousand signatures.
     pub fn urgent(&self) -> bool {
-        !matches!(self, Job::VerifyRows(_) | Job::TakeTable { .. })
+        !matches!(self, Job::VerifyRows(_) | Job::TakeTable { .. } | Job::CheckPiece { .. })
     }
 
     /// Where its CPU time belongs.
