@@ -218,6 +218,16 @@ impl Pump {
         opened.map(|(node, shared, _)| (node, shared))
     }
 
+    /// The same of the beginning of its log.
+    pub fn open_prefix(&self, seat: usize, records: usize) -> Result<Node, OpenError> {
+        let place = &self.places[seat];
+        let read = |height: Height| Ok(place.snapshots[&height].to_vec());
+        let snapshots = Snapshots { heights: place.snapshots.keys().copied().collect(), read: &read };
+        let (log, guard) = (place.log[place.pruned..records].to_vec(), self.guard(seat, records));
+        Node::open_newest(self.setup(seat), snapshots, log.into_iter(), guard, self.now)
+            .map(|(node, _, _)| node)
+    }
+
     /// The snapshots on a node's disk.
     pub fn snapshots(&mut self, seat: usize) -> &mut BTreeMap<Height, Bytes> {
         &mut self.places[seat].snapshots
@@ -256,6 +266,8 @@ impl Pump {
         let place = &mut self.places[seat];
         assert!(place.machine.is_none(), "node {seat} runs");
         place.log.clear();
+        place.snapshots.clear();
+        place.pruned = 0;
         place.index = LogNames::default();
         place.guards.clear();
     }
