@@ -12,10 +12,10 @@ use throng::audit::{Options, Verified, verify};
 use throng::consensus::Retention;
 use throng::node::NodeConfig;
 use throng::store::{Append, Errand, Kept, RecordKind, Store, StoreConfig};
-use throng::types::{BlockHash, Height, Policy, Seat};
+use throng::types::{BlockHash, Content, Height, Policy, Rules, Seat};
 use throng::wire::{
-    Batch, HashedBlock, Message, Rows, block_hash, decode_block, encode_block, encode_genesis, record_root,
-    seal,
+    Batch, Blobs, HashedBlock, Message, Rows, block_hash, decode_block, encode_block, encode_genesis,
+    record_root, seal,
 };
 
 /// Little is kept, so that a short absence is a long one.
@@ -465,6 +465,8 @@ fn a_log_that_ends_at_any_record_of_beginning_anew_is_what_a_start_goes_on_from(
     }
 }
 
+const WRONG_PIECE: &str = "a piece that is not of the account table";
+
 /// What node 1 makes of what it sends to somebody who begins anew, and what it is reproached for.
 const LIES_ANEW: [(&str, Lie, Option<&str>); 4] = [
     (
@@ -478,7 +480,7 @@ const LIES_ANEW: [(&str, Lie, Option<&str>); 4] = [
             }
             other => Some(other),
         },
-        Some("a piece that is not of the account table"),
+        Some(WRONG_PIECE),
     ),
     (
         "another record",
@@ -542,4 +544,57 @@ fn a_liar_among_the_sources_of_a_table_is_named_and_leads_nobody_astray() {
         }
         assert!(named, "{words}: not named in {seeds} worlds");
     }
+}
+
+#[test]
+fn the_pieces_of_a_large_table_come_from_several_peers_and_a_liar_among_them_is_asked_no_more() {
+    let mut genesis = genesis(4, 30_000, Policy::Quorum);
+    // Blobs fill the log fast, so that snapshots of a large table are not rare.
+    genesis.rules = Rules { content: Content::Opaque, depth: 10, ..genesis.rules };
+    genesis.check().unwrap();
+    let mut pump = Pump::with(genesis, 61, NodeConfig { snapshot_after_bytes: 1 << 20, ..pruning() });
+    pump.run(Duration::from_secs(1), |_| false);
+    pump.crash(3, 0);
+    pump.lose(3);
+    let blobs = Blobs::pack(16 << 10, vec![5; 128 << 10]).unwrap();
+    let live = |pump: &mut Pump, turns: u32| {
+        for _ in 0..turns {
+            (0..3).for_each(|seat| _ = pump.submit_blobs(seat, &blobs));
+            pump.run(Duration::from_millis(100), |_| false);
+        }
+    };
+    live(&mut pump, 150);
+    assert!((0..3).all(|seat| pump.pruned(seat) > 500), "all have removed the beginning");
+    let given: Arc<Mutex<BTreeMap<usize, u32>>> = Arc::default();
+    let count = given.clone();
+    pump.change = Some(Box::new(move |from, _, message| match message {
+        Message::Piece { height, piece, proof } => {
+            *count.lock().unwrap().entry(from).or_default() += 1;
+            let mut proof = proof.to_vec();
+            if from == 1 && !proof.is_empty() {
+                *proof.last_mut().unwrap() ^= 1;
+            }
+            Some(Message::Piece { height, piece, proof: proof.into() })
+        }
+        other => Some(other),
+    }));
+    pump.start(3);
+    let target = pump.height(0);
+    for _ in 0..200 {
+        live(&mut pump, 1);
+        if pump.height(3) >= target && !pump.node(3).unwrap().progress().catching_up {
+            break;
+        }
+    }
+    assert!(pump.height(3) >= target, "{:?}", pump.node(3).unwrap().progress());
+    let given = given.lock().unwrap().clone();
+    // 30,001 accounts are eight pieces.
+    assert!(given[&0] >= 2 && given[&2] >= 2 && given[&0] + given[&2] >= 8, "{given:?}");
+    assert!(given[&1] <= 2, "it was asked for two at once, and then no more: {given:?}");
+    assert!(
+        !pump.misbehaved.is_empty() && pump.misbehaved.iter().all(|said| *said == (Seat(1), WRONG_PIECE))
+    );
+    assert!(pump.diverged.is_empty());
+    let root = |seat: usize| pump.shared(seat).unwrap().ledger.root();
+    assert_eq!(root(3), root(0));
 }

@@ -42,6 +42,7 @@ enum Piece {
 /// What is known of a peer as a source of this table.
 #[derive(Clone, Copy, Debug, Default)]
 struct Source {
+    /// Pieces that it was asked for, or that it gave and that are being checked.
     asked: usize,
     /// How many requests it may have at a time; 0 stands for the first number.
     room: usize,
@@ -151,13 +152,11 @@ impl TableFetch {
         if height != self.height || !asked {
             return None;
         }
-        self.miss(at, from);
-        let source = self.sources.entry(from).or_default();
         if proof.is_empty() {
-            source.lacks = true;
+            self.miss(at, from);
+            self.sources.entry(from).or_default().lacks = true;
             return None;
         }
-        source.room = (source.room.max(ROOM_FIRST) + 1).min(ROOM_MAX);
         self.pieces[at] = Piece::Checking;
         let bytes = self.table.as_bytes().len() as u64;
         Some(Job::CheckPiece { from, height, piece, root: self.root, table_bytes: bytes, proof })
@@ -175,12 +174,13 @@ impl TableFetch {
         if height != self.height || self.pieces.get(at) != Some(&Piece::Checking) {
             return true;
         }
+        self.miss(at, from);
+        let source = self.sources.entry(from).or_default();
         let Ok(bytes) = result else {
-            self.pieces[at] = Piece::Missing;
-            self.from = self.from.min(at);
-            self.sources.entry(from).or_default().lied = true;
+            source.lied = true;
             return false;
         };
+        source.room = (source.room.max(ROOM_FIRST) + 1).min(ROOM_MAX);
         let table = self.table.as_mut_bytes();
         let range = table_piece(piece, table.len() as u64);
         table[range.start as usize..range.end as usize].copy_from_slice(&bytes);

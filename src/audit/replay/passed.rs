@@ -82,11 +82,11 @@ impl Replay {
     ) -> Result<Step, Box<Fault>> {
         let (height, next) = (block.height, self.next());
         if !self.is_checkpoint(height) || self.promised.range(height..).next().is_none() {
-            let found = format!("block {height}");
+            let found = format!("a block whose height: {height}");
             return Err(self.fault(
                 place,
                 found,
-                format!("block {next}, or a certificate that proves this one"),
+                format!("{next}, or a certificate that proves a later checkpoint"),
             ));
         }
         let start = kept::oldest_from(&self.dir, &self.chain, height).map_err(|error| match error {
