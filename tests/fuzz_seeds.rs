@@ -158,6 +158,10 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::Blocks { first: Height(9), blocks: Arc::new(vec![given]) },
         Message::WantRecord(Height(64)),
         Message::Record { height: Height(64), bytes: record(1).into() },
+        Message::WantSnapshots,
+        Message::Snapshots { first: Height(3), heights: vec![Height(64), Height(128)] },
+        Message::WantPiece { height: Height(64), piece: 1 },
+        Message::Piece { height: Height(64), piece: 1, proof: vec![6; 80].into() },
     ];
     let rows = rows(2, 1, Submission::pack).expect("three rows");
     let requests = [

@@ -13,12 +13,13 @@ use throng::net::{NetConfig, NodeSetup, RunningNode, StartError, Stopped};
 use throng::node::{NodeConfig, Setup};
 use throng::store::StoreConfig;
 use throng::types::{
-    AccountNumber, BlockHash, Certificate, Effect, Epoch, Genesis, GenesisAccount, Height, Key, Policy,
-    Rules, Seat, SeatInfo, Time, Witness,
+    AccountNumber, BlockHash, Certificate, Content, Effect, Epoch, Genesis, GenesisAccount, Height, Key,
+    Policy, Rules, Seat, SeatInfo, Time, Witness,
 };
 use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Submission};
 use throng::wire::{
-    FrameReader, Rows, chain_id, decode_certificate, encode_certificate, frame_header, transaction_digest,
+    Blobs, FrameReader, Rows, chain_id, decode_certificate, encode_certificate, frame_header,
+    transaction_digest,
 };
 
 /// How long a test waits for bytes that must come before it gives up.
@@ -54,6 +55,7 @@ struct Chain {
     dir: tempfile::TempDir,
     peers: Vec<SocketAddr>,
     config: NodeConfig,
+    segment_bytes: u64,
 }
 
 impl Chain {
@@ -63,10 +65,15 @@ impl Chain {
     }
 
     fn start_with(nodes: u16, policy: Policy, config: NodeConfig) -> (Chain, Vec<RunningNode>) {
+        Chain::start_on(genesis(nodes, policy), config, 16 << 20)
+    }
+
+    fn start_on(genesis: Arc<Genesis>, config: NodeConfig, segment_bytes: u64) -> (Chain, Vec<RunningNode>) {
+        let nodes = genesis.seats.len() as u16;
         let bound: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let peers = bound.iter().map(|listener| listener.local_addr().unwrap()).collect();
         let dir = tempfile::tempdir().unwrap();
-        let chain = Chain { genesis: genesis(nodes, policy), dir, peers, config };
+        let chain = Chain { genesis, dir, peers, config, segment_bytes };
         let start = |(seat, listener)| chain.node(seat, listener).unwrap();
         let running = (0..nodes).zip(bound).map(start).collect();
         (chain, running)
@@ -82,7 +89,11 @@ impl Chain {
                 seed: seat.into(),
             },
             dir: self.path(seat),
-            store: StoreConfig { segment_bytes: 16 << 20, ..StoreConfig::default() },
+            store: StoreConfig {
+                segment_bytes: self.segment_bytes,
+                payload_bytes_max: 4 << 20,
+                ..StoreConfig::default()
+            },
             net: NetConfig { verify_threads: 1, ..NetConfig::default() },
             peer_listener,
             client_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
@@ -445,6 +456,78 @@ fn one_of_four_whose_directory_is_gone_catches_up_by_blocks_and_signs_again() {
     let options = Options { from_height: 1, signatures: true, threads: 1 };
     let verified = verify(&chain.path(3), &options, &|_, _| false).unwrap();
     assert_eq!(verified.fault, None);
+    assert_eq!(verified.report.root, stopped[3].root.to_string());
+    assert_eq!(chain.restart(3).stop().unwrap().root, stopped[3].root);
+}
+
+/// A chain of blobs, which fill the log fast, with a table of some pieces.
+fn bulky_genesis(nodes: u16) -> Arc<Genesis> {
+    let mut genesis = Genesis::clone(&genesis(nodes, Policy::Quorum));
+    genesis.rules = Rules { content: Content::Opaque, depth: 10, ..genesis.rules };
+    let more = (ACCOUNTS + 1..=20_000).map(|number| public_key(&key_of(2, number)));
+    genesis.accounts.extend(more.map(|key| GenesisAccount { key, balance: 7 }));
+    genesis.check().unwrap();
+    Arc::new(genesis)
+}
+
+#[test]
+fn one_of_four_whose_peers_removed_what_it_lacks_begins_anew_at_a_table_and_signs_again() {
+    let config = NodeConfig {
+        snapshot_after_bytes: 4 << 20,
+        keep_blocks: Some(20),
+        vertices_kept: Retention { depths: 3, bytes: 0 },
+        batches_kept: 16,
+        ..NodeConfig::default()
+    };
+    let (chain, running) = Chain::start_on(bulky_genesis(4), config, 8 << 20);
+    let mut running: Vec<_> = running.into_iter().map(Some).collect();
+    let mut clients: Vec<_> = running[..3].iter().flatten().map(Client::connect).collect();
+    let mut sent = 0;
+    let mut send = |clients: &mut [Client]| {
+        for client in clients.iter_mut() {
+            client.ask(&Request::SubmitBlobs {
+                id: 9,
+                blobs: Blobs::pack(8 << 10, vec![7; 120 << 10]).unwrap(),
+            });
+            let Reply::Taken { id: 9, accepted } = client.answer() else { panic!("another answer") };
+            sent += accepted;
+        }
+        clients.iter_mut().for_each(|client| client.until_settled(sent));
+    };
+    send(&mut clients);
+    running[3].take().unwrap().stop().unwrap();
+    std::fs::remove_dir_all(chain.path(3)).unwrap();
+    let pruned = |seat: u16| chain.path(seat).join("pruned-000002.blk").exists();
+    let begun = Instant::now();
+    while !(0..3).all(pruned) {
+        send(&mut clients);
+        assert!(begun.elapsed() < PATIENCE, "nothing is removed");
+    }
+    let away = running[0].as_ref().unwrap().progress().durable;
+    let node = chain.restart(3);
+    loop {
+        send(&mut clients);
+        let (mine, theirs) = (node.progress(), running[0].as_ref().unwrap().progress());
+        assert_eq!(node.failure(), None);
+        assert!(begun.elapsed() < 2 * PATIENCE, "{mine:?} beside {theirs:?}");
+        // It signs what the others name, and has what they have.
+        if !mine.catching_up && mine.durable > away && mine.round + 10 > theirs.round {
+            break;
+        }
+    }
+    // Those who serve a table have it as a file, from the same checkpoints.
+    let last = clients[0].notices.iter().rfind(|notice| notice.ok > 0).unwrap().height;
+    while node.progress().durable < last.0 {
+        send(&mut clients[..1]);
+    }
+    running[3] = Some(node);
+    let stopped: Vec<_> = running.into_iter().flatten().map(|node| node.stop().unwrap()).collect();
+    assert!(stopped.windows(2).all(|pair| pair[0].root == pair[1].root), "{stopped:?}");
+    // What it wrote is whole, says what is not there, and it starts on it.
+    let options = Options { from_height: 1, signatures: true, threads: 1 };
+    let verified = verify(&chain.path(3), &options, &|_, _| false).unwrap();
+    assert_eq!(verified.fault, None);
+    assert!(verified.report.missing > 20 && verified.report.began > 20, "{:?}", verified.report);
     assert_eq!(verified.report.root, stopped[3].root.to_string());
     assert_eq!(chain.restart(3).stop().unwrap().root, stopped[3].root);
 }

@@ -17,7 +17,9 @@
 //!   it the acks that settled a batch; the checker had seen them nowhere, since it looked at the network only.
 
 use std::path::{Path, PathBuf};
-use throng::sim::{self, Crypto, Kinds, Plan, SimConfig, Verdict};
+use throng::sim::{
+    self, Crypto, Fault, Kinds, Lie, PLAN_VERSION, Plan, SimConfig, Tail, Verdict, Ware, What,
+};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
@@ -83,4 +85,59 @@ fn two_seats_of_four_with_twins_and_a_partition_diverge_and_are_proven_to_lie() 
         let report = report.expect("it is played to its end");
         assert_eq!((report.verdict, report.beyond), (Verdict::Agreed, false), "{:?}", report.reason);
     }
+}
+
+/// A chain whose nodes remove what is a few seconds old. Its last node comes after eleven seconds, stops once more within
+/// the seconds after that, and node 0, or nodes 0 and 1 of seven, are false sources all the while.
+fn late_comer(nodes: u16, seed: u64) -> Plan {
+    let crypto = Crypto::Cached;
+    let config = SimConfig {
+        nodes,
+        seed,
+        duration_ms: 22_000,
+        load: 150,
+        accounts: 60,
+        crypto,
+        ..SimConfig::default()
+    };
+    let config = SimConfig { forgetful: true, ..config };
+    let late = nodes - 1;
+    let fault = |at_us: u64, for_us: u64, what: What| Fault { at_us, for_us, what };
+    let mut faults = vec![fault(0, 11_000_000, What::Late { node: late })];
+    for node in 0..(nodes - 1) / 3 {
+        let about = Ware::EACH[(seed as usize + usize::from(node) * 3) % Ware::EACH.len()];
+        faults.push(fault(0, 60_000_000, What::Liar { node, lie: Lie::FalseSource { about } }));
+    }
+    let tails = [Tail::Lost, Tail::Kept, Tail::Partial, Tail::Torn, Tail::Flipped];
+    let tail = tails[seed as usize % tails.len()];
+    let crash = What::Crash { node: late, while_syncing: seed % 2 == 0, tail };
+    // Beginning anew takes some two seconds from the start.
+    faults.push(fault(11_000_000 + 150_000 * (1 + seed * 7 % 20), 300_000, crash));
+    Plan { version: PLAN_VERSION, config, faults }
+}
+
+/// A few seeds here; as many as `THRONG_SEEDS` says, from 0 on, for a longer look.
+#[test]
+fn who_comes_late_to_what_was_removed_begins_anew_among_false_sources() {
+    let seeds = std::env::var("THRONG_SEEDS").ok().and_then(|text| text.parse().ok());
+    let mut by_table = 0;
+    for (nodes, seeds) in [(4, seeds.unwrap_or(5)), (7, seeds.map_or(2, |seeds: u64| seeds / 4))] {
+        for seed in 0..seeds {
+            let plan = late_comer(nodes, seed);
+            let story = serde_json::to_string(&plan).expect("a plan can be written");
+            let report = sim::run(plan, &|_| false).expect("it is played to its end");
+            assert_eq!(report.verdict, Verdict::Agreed, "{:?}\n{story}", report.reason);
+            let (late, first) = (&report.places[usize::from(nodes) - 1], &report.places[1]);
+            assert!(late.height + 60 > first.height, "n={nodes} seed {seed}: {late:?}");
+            assert!(late.round + 60 > first.round, "n={nodes} seed {seed}: it signs, {late:?}");
+            by_table += u64::from(late.pieces > 0);
+            if std::env::var_os("THRONG_SEEDS").is_some() {
+                println!(
+                    "n={nodes} seed {seed}: {} pieces, height {} of {}",
+                    late.pieces, late.height, first.height
+                );
+            }
+        }
+    }
+    assert!(by_table >= 5, "{by_table} by a table");
 }

@@ -482,16 +482,17 @@ fn what_lay_open_and_what_was_proven_before_all_that_is_kept_survives_pruning() 
 #[test]
 fn a_snapshot_that_cannot_be_written_keeps_nothing_from_going_on_and_the_next_one_is_tried() {
     let mut pump = Pump::with(genesis(1, 8, Policy::Quorum), 3, OFTEN);
-    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 20));
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 70));
     let before = pump.snapshots(0).clone();
-    assert_eq!(before.keys().map(|height| height.0).collect::<Vec<_>>(), [8, 16]);
+    // An idle chain of one writes little: in four intervals as much as four times its table.
+    assert_eq!(before.keys().map(|height| height.0).collect::<Vec<_>>(), [32, 64]);
     pump.no_room = true;
-    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 60));
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 140));
     assert_eq!(*pump.snapshots(0), before, "the good ones stay");
     pump.crash(0, 0);
     pump.start(0);
     pump.no_room = false;
-    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 80));
+    assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= 200));
     let heights: Vec<u64> = pump.snapshots(0).keys().map(|height| height.0).collect();
-    assert_eq!(heights, [72, 80], "{heights:?}");
+    assert_eq!(heights, [160, 192], "{heights:?}");
 }

@@ -26,8 +26,9 @@ use throng::types::{
 use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use throng::wire::{
     Accusation, BLOCKS_MAX, Batch, CERTIFICATE_BYTES_MAX, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX,
-    REFS_MAX, SignedVertex, WireError, decode_block, decode_certificate, decode_record, encode_block,
-    encode_certificate, encode_record, frame_header, sign_vertex, vertex_bytes_max,
+    PIECES_MAX, REFS_MAX, SNAPSHOTS_MAX, SignedVertex, TABLE_PROOF_BYTES_MAX, WireError, decode_block,
+    decode_certificate, decode_record, encode_block, encode_certificate, encode_record, frame_header,
+    sign_vertex, vertex_bytes_max,
 };
 
 /// The bytes of a block.
@@ -242,6 +243,10 @@ fn messages(frame: Frame) -> bool {
                 assert!(blocks.len() <= BLOCKS_MAX && blocks.iter().all(|given| block(&given.bytes)));
             }
             Message::Record { bytes, .. } => assert!(bytes.is_empty() || record(&bytes)),
+            Message::Snapshots { heights, .. } => assert!(heights.len() <= SNAPSHOTS_MAX),
+            Message::Piece { piece, proof, .. } => {
+                assert!(piece < PIECES_MAX && proof.len() <= TABLE_PROOF_BYTES_MAX);
+            }
             #[allow(unreachable_patterns, reason = "a kind that is added later")]
             _ => {}
         }

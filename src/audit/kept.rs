@@ -1,7 +1,8 @@
 //! What stands beside the log: the blocks of removed segments, and snapshots.
 //!
 //! A directory of which segments were removed is replayed from its oldest good snapshot on. What lies before is held
-//! together by the chain of blocks alone: each is named by the hash in the next, from the chain id on.
+//! together by the chain of blocks alone: each is named by the hash in the next, from the chain id on, or from a checkpoint
+//! on at which the node began anew ([`crate::node`]) and before which blocks are missing.
 
 use super::fault::{self, fault};
 use super::open::Directory;
@@ -9,7 +10,7 @@ use super::{AuditError, Fault};
 use crate::crypto;
 use crate::node::TABLE_BYTES_MAX;
 use crate::store::{RecordKind, Remain, Store, StoreError};
-use crate::types::{Account, Block, BlockHash, Height, Root, RootKind};
+use crate::types::{Account, Block, BlockHash, ChainId, Height, Root, RootKind};
 use crate::wire::{block_hash, block_height, decode_block, record_root};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ use zerocopy::FromBytes;
 pub(super) struct KeptBlocks {
     /// The last one; the chain id at height 0 if there is none.
     pub tip: (Height, BlockHash),
+    /// How many blocks are missing up to there.
+    pub missing: u64,
     /// Hash and account root of each checkpoint among them.
     pub checkpoints: BTreeMap<Height, (BlockHash, Option<Root>)>,
 }
@@ -36,11 +39,7 @@ pub(super) struct Start {
 
 /// The account root in a block, if it is a checkpoint.
 pub(super) fn account_root(block: &Block) -> Option<Root> {
-    root(block, RootKind::Accounts)
-}
-
-fn root(block: &Block, kind: RootKind) -> Option<Root> {
-    block.roots.iter().find(|(found, _)| *found == kind).map(|(_, root)| *root)
+    block.root(RootKind::Accounts)
 }
 
 fn of_store(error: StoreError, height: Height) -> AuditError {
@@ -66,20 +65,29 @@ pub(super) fn blocks(
         }
         let decoded = decode_block(&remain.bytes);
         let block = decoded.map_err(|error| wrong(error.to_string(), "the bytes of a block".to_owned()))?;
-        linked(&block, kept.tip).map_err(|(found, expected)| wrong(found, expected))?;
+        kept.missing += linked(&block, kept.tip, directory.genesis.rules.checkpoint_blocks)
+            .map_err(|(found, expected)| wrong(found, expected))?;
         let hash = block_hash(&remain.bytes);
-        kept.tip = (next, hash);
-        if directory.is_checkpoint(next) {
-            kept.checkpoints.insert(next, (hash, account_root(&block)));
+        kept.tip = (block.height, hash);
+        if directory.is_checkpoint(block.height) {
+            kept.checkpoints.insert(block.height, (hash, account_root(&block)));
         }
         see(&remain, &block, &hash);
     }
     Ok(kept)
 }
 
-/// Whether a block follows another; what is found and what was expected, if not.
-pub(super) fn linked(block: &Block, before: (Height, BlockHash)) -> Result<(), (String, String)> {
+/// Whether a block follows another, or is a checkpoint further on, at which a node may have begun anew; how many are missing
+/// between the two. What is found and what was expected, if not.
+pub(super) fn linked(
+    block: &Block,
+    before: (Height, BlockHash),
+    interval: u64,
+) -> Result<u64, (String, String)> {
     let next = before.0.next();
+    if block.height > next && block.height.0.is_multiple_of(interval) {
+        return Ok(block.height.0 - next.0);
+    }
     if block.height != next {
         return Err((format!("a block whose height: {}", block.height), next.to_string()));
     }
@@ -87,7 +95,7 @@ pub(super) fn linked(block: &Block, before: (Height, BlockHash)) -> Result<(), (
         let found = format!("a block whose hash of the block before: {}", block.previous);
         return Err((found, before.1.to_string()));
     }
-    Ok(())
+    Ok(0)
 }
 
 /// The oldest good snapshot of a directory whose log does not begin at the genesis; `None` if it does.
@@ -98,10 +106,19 @@ pub(super) fn start(directory: &Directory, kept: &KeptBlocks) -> Result<Option<S
     if kept.tip.0.0 == 0 {
         return Ok(None);
     }
-    let snapshots = snapshots(&directory.dir)?;
+    oldest_from(&directory.dir, &directory.chain, kept.tip.0.next()).map(Some)
+}
+
+/// The oldest good snapshot of a height from `least` on, whose block and settlement record stand in the log.
+///
+/// # Errors
+/// What is wrong with the first one, if none is good.
+pub(super) fn oldest_from(dir: &Path, chain: &ChainId, least: Height) -> Result<Start, AuditError> {
+    let mut snapshots = snapshots(dir)?;
+    snapshots.retain(|height| *height >= least);
     let (mut found, mut settlements) = (BTreeMap::new(), BTreeMap::new());
-    let records = Store::records(&directory.dir, Some(&directory.chain.0));
-    let mut records = records.map_err(|error| of_store(error, kept.tip.0.next()))?;
+    let records = Store::records(dir, Some(&chain.0));
+    let mut records = records.map_err(|error| of_store(error, least))?;
     let first = records.place();
     // What is wrong with the log the replay says in its place.
     while let Some(Ok((kind, bytes))) = records.next() {
@@ -119,15 +136,15 @@ pub(super) fn start(directory: &Directory, kept: &KeptBlocks) -> Result<Option<S
     for height in snapshots {
         let Some(bytes) = found.get(&height) else { continue };
         let Ok(block) = decode_block(bytes) else { continue };
-        let record = root(&block, RootKind::Settlement).and_then(|root| settlements.get(&root).cloned());
+        let record = block.root(RootKind::Settlement).and_then(|root| settlements.get(&root).cloned());
         let (Some(record), Some(named)) = (record, account_root(&block)) else { continue };
-        match table(&directory.dir, height, named)? {
-            Ok(table) => return Ok(Some(Start { hash: block_hash(bytes), block, record, table })),
+        match table(dir, height, named)? {
+            Ok(table) => return Ok(Start { hash: block_hash(bytes), block, record, table }),
             Err(fault) => _ = worst.get_or_insert(fault),
         }
     }
-    let found = format!("a log that begins after block {}", kept.tip.0);
-    let nothing = || fault(&directory.dir, first, kept.tip.0.next(), found, "a snapshot to begin with");
+    let found = format!("a log that begins after block {}", least.0 - 1);
+    let nothing = || fault(dir, first, least, found, "a snapshot to begin with");
     Err(AuditError::Fault(worst.unwrap_or_else(nothing)))
 }
 
@@ -158,11 +175,14 @@ fn table(dir: &Path, height: Height, named: Root) -> Result<Result<Vec<Account>,
 }
 
 /// Holds every snapshot of a directory against the checkpoint of its height; how many there are, or the first that is wrong.
+/// One from above the tip proves nothing and is passed over: a node stopped that was about to begin anew there.
 pub(super) fn check_snapshots(
     dir: &Path,
+    tip: Height,
     checkpoints: &BTreeMap<Height, (BlockHash, Option<Root>)>,
 ) -> Result<Result<u64, Box<Fault>>, AuditError> {
-    let heights = snapshots(dir)?;
+    let mut heights = snapshots(dir)?;
+    heights.retain(|height| *height <= tip);
     for height in &heights {
         let named = checkpoints.get(height).and_then(|(_, root)| *root);
         let Some(named) = named else {

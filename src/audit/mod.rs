@@ -17,6 +17,8 @@
 //! - Upon a directory of which segments were removed: what is left of them must be a chain of blocks from the genesis on;
 //!   the replay begins at the oldest snapshot that has the account root of its checkpoint. Upon any *snapshot*: it must have
 //!   that root. (`kept.rs`)
+//! - Upon blocks that are missing: the node began anew at a checkpoint that a certificate proves, and the replay does so as
+//!   well, at the snapshot of it or the oldest after it; how many are missing is said. (`replay/passed.rs`)
 //! - Upon what is wrong: name the file, the offset of the record, the height and what was expected. Of several faults the
 //!   first in the order of the log counts, however the threads ran.
 //!

@@ -87,6 +87,8 @@ pub(super) struct Totals {
     pub certified: u64,
     /// Validators that are proven to have lied.
     pub liars: u64,
+    /// Blocks that are not there, since the node began anew at a later checkpoint.
+    pub missing: u64,
 }
 
 /// The chain as far as it was replayed.
@@ -294,6 +296,8 @@ impl Replay {
         };
         match next.settlement {
             Some(named) if named == root => Ok(Step::Settlement),
+            // Of a checkpoint further on, at which the node was about to begin anew.
+            _ if self.promised.range(self.next().next()..).next().is_some() => Ok(Step::Settlement),
             Some(named) => {
                 let found = format!("a settlement record with the root {root}");
                 Err(self.fault(place, found, format!("the root {named} that the vertices before it give")))
@@ -323,6 +327,9 @@ impl Replay {
         let decoded = decode_block(bytes);
         let block = decoded.map_err(|error| self.fault(place, error.to_string(), "the bytes of a block"))?;
         let (height, previous) = (self.next(), self.tip.1);
+        if block.height > height {
+            return self.begin_anew(place, block, bytes);
+        }
         let Some(ordered) = self.ordered.pop_front().or_else(|| self.adopted(&block)) else {
             return Err(self.fault(
                 place,
@@ -368,12 +375,11 @@ impl Replay {
     fn adopted(&mut self, block: &Block) -> Option<Ordered> {
         self.promised.range(block.height..).next()?;
         self.last_ordered = block.height;
-        let root = block.roots.iter().find(|(kind, _)| *kind == RootKind::Settlement);
         Some(Ordered {
             leader: block.leader,
             time: block.time,
             settled: block.settled.clone(),
-            settlement: root.map(|(_, root)| *root),
+            settlement: block.root(RootKind::Settlement),
             adopted: true,
         })
     }

@@ -80,9 +80,11 @@ pub struct Report {
     pub root: String,
     /// Bytes of block files read.
     pub bytes: u64,
-    /// The height of the snapshot at which the replay began, since what lies before was removed; 0 if it began at the
-    /// genesis. The blocks up to there were checked as links of the chain.
+    /// The height of the snapshot at which the replay began, or began anew, since what lies before was removed or never here;
+    /// 0 if it began at the genesis. What blocks of removed segments are left were checked as links of the chain.
     pub began: u64,
+    /// Blocks that are not here, since the node began anew at the account table of a checkpoint after them.
+    pub missing: u64,
     /// Snapshots that have the account root of their checkpoint.
     pub snapshots: u64,
 }
@@ -330,6 +332,7 @@ impl Report {
             root: String::new(),
             bytes: 0,
             began: 0,
+            missing: 0,
             snapshots: 0,
         }
     }
@@ -355,6 +358,7 @@ impl Report {
             root: replay.ledger.root().to_string(),
             bytes,
             began: replay.began().0,
+            missing: totals.missing,
             snapshots: 0,
         }
     }

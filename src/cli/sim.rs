@@ -68,7 +68,7 @@ pub struct Args {
     /// What work costs there (JSON; the figures built in are those of one server of 2021)
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
-    /// Nodes keep little in memory for peers that are behind, so that these catch up by blocks
+    /// Nodes keep little for peers that are behind, so that these catch up by blocks, or begin anew at an account table
     #[arg(long)]
     forgetful: bool,
     /// Whether every node checks signatures itself; cached above 16 nodes unless said

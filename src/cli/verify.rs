@@ -128,7 +128,14 @@ fn words(args: &Args, verified: &Verified, elapsed: Duration) -> String {
         let words = format!("snapshots     {snapshots} with the account root of their checkpoint");
         lines.insert(lines.len() - 2, words);
     }
-    if *began > 0 {
+    if verified.report.missing > 0 {
+        let words = format!(
+            "joined        {} blocks are not here: the node went on from the account table of a checkpoint; replayed from block {}",
+            count(&verified.report.missing),
+            count(began)
+        );
+        lines.insert(2, words);
+    } else if *began > 0 {
         let words = format!(
             "pruned        replayed from the snapshot of block {}; what comes before is checked as a chain of blocks",
             count(began)

@@ -13,6 +13,8 @@
 //! - Upon [`Ledger::root`]: the records that blocks have touched since the last root are rehashed and summed, chunk
 //!   by chunk; the rest keeps its chaining values and sums. So the sum is that of the bytes that the root names.
 //! - Upon a snapshot ([`Ledger::copy`]): one copy of the table, taken between two blocks.
+//! - Upon a later table of the chain ([`Ledger::go_on_from`]), which a quorum vouches for: it takes the place of this one.
+//!   No key changes its number, so that whoever checks signatures meanwhile is not misled.
 //! - Upon a question ([`Ledger::account`], [`Ledger::read`]): the state after the last executed block, never one in
 //!   the middle of a block: a block is written under one lock.
 //!
@@ -39,6 +41,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thiserror::Error;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -79,6 +82,27 @@ impl Drop for TableCopy {
     fn drop(&mut self) {
         *self.spare.lock() = std::mem::take(&mut self.bytes);
     }
+}
+
+/// Why a table is not a later one of the same chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum LaterTableError {
+    /// Accounts are never given up, and have a limit.
+    #[error("it has {found} accounts; here are {known}, and at most {most} may be")]
+    Accounts {
+        /// How many it has.
+        found: usize,
+        /// How many there are by now.
+        known: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// Supply is constant.
+    #[error("its balances do not add up to the supply")]
+    Supply,
+    /// The key of a number never changes.
+    #[error("account {0} has another key here")]
+    Key(usize),
 }
 
 /// Moved by a row: to whom, how much.
@@ -127,6 +151,35 @@ impl Ledger {
             accounts_max,
             spare: Arc::default(),
         }
+    }
+
+    /// Goes on from a later table of the same chain, whose root the caller has checked: nothing of what lies between was
+    /// executed here.
+    ///
+    /// # Errors
+    /// [`LaterTableError`] if it cannot be a later table of this chain; then nothing is changed.
+    pub fn go_on_from(&self, table: Vec<Account>) -> Result<(), LaterTableError> {
+        let mut state = self.state.write();
+        let mut tree = self.tree.lock();
+        let known = state.accounts.len();
+        if table.len() < known || table.len() > self.accounts_max {
+            return Err(LaterTableError::Accounts { found: table.len(), known, most: self.accounts_max });
+        }
+        if total(&table) != self.supply {
+            return Err(LaterTableError::Supply);
+        }
+        let changed = state.accounts.iter().zip(&table).position(|(old, new)| old.key != new.key);
+        if let Some(number) = changed {
+            return Err(LaterTableError::Key(number));
+        }
+        for (account, number) in table[known..].iter().zip(known as u32..) {
+            self.keys.push(&account.key).expect("the key table is larger than the account table");
+            state.numbers.insert(account.key, number);
+        }
+        state.accounts = table;
+        let bytes = size_of_val(state.accounts.as_slice());
+        tree.mark(0..bytes);
+        Ok(())
     }
 
     /// Accounts in the table, the sentinel counted. Does not wait for a block that executes.

@@ -401,3 +401,35 @@ fn a_copy_is_the_table_of_its_moment_and_its_memory_serves_the_next_one() {
     assert_eq!(third, before);
     ledger.read(|accounts| assert_eq!(third, accounts.as_bytes()));
 }
+
+#[test]
+fn a_later_table_of_the_chain_takes_the_place_of_this_one_and_no_other_does() {
+    let table = |keys: &[u8], balances: &[u64]| -> Vec<Account> {
+        keys.iter().zip(balances).map(|(key, balance)| Account::new([*key; 32], *balance)).collect()
+    };
+    let ledger = Ledger::with_limit(table(&[0, 1, 2], &[0, 60, 40]), 4);
+    ledger.root();
+    let refused = [
+        (table(&[0, 1], &[0, 100]), LaterTableError::Accounts { found: 2, known: 3, most: 4 }),
+        (
+            table(&[0, 1, 2, 3, 4], &[0, 60, 40, 0, 0]),
+            LaterTableError::Accounts { found: 5, known: 3, most: 4 },
+        ),
+        (table(&[0, 1, 2, 3], &[0, 60, 40, 1]), LaterTableError::Supply),
+        (table(&[0, 2, 1, 3], &[0, 60, 40, 0]), LaterTableError::Key(1)),
+    ];
+    for (later, error) in refused {
+        assert_eq!(ledger.go_on_from(later), Err(error));
+    }
+    assert_eq!(ledger.root().0, crate::crypto::plain(table(&[0, 1, 2], &[0, 60, 40]).as_bytes()));
+    let later = table(&[0, 1, 2, 3], &[0, 10, 70, 20]);
+    assert_eq!(ledger.go_on_from(later.clone()), Ok(()));
+    assert_eq!((ledger.len(), ledger.keys().key(3)), (4, Some([3; 32])));
+    assert_eq!(ledger.root().0, crate::crypto::plain(later.as_bytes()));
+    // And it executes from there: key 3 has its number.
+    let (effects, keys, witnesses) = ([Effect::open(2, 5, 1, 1)], [[3; 32]], [Witness([0; 64])]);
+    let rows = Rows { effects: &effects, keys: &keys, witnesses: &witnesses };
+    assert_eq!(ledger.execute(&[(rows, AccountNumber(1))]).0, [0]);
+    assert_eq!(ledger.account(AccountNumber(3)).unwrap().balance.get(), 25);
+    ledger.root();
+}

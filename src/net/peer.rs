@@ -242,16 +242,8 @@ impl PeerLink {
     pub fn send(&mut self, message: &Message, payload: Bytes) -> bool {
         let queue = match message {
             Message::Vertex(_) => &mut self.votes,
-            Message::Batch(_) | Message::Blocks { .. } | Message::Record { .. } => &mut self.bulk,
-            Message::WantVertices(_)
-            | Message::WantBatches(_)
-            | Message::Frontier { .. }
-            | Message::WantFrontier
-            | Message::WantCertificate(_)
-            | Message::Certificate(_)
-            | Message::Evidence(_)
-            | Message::WantBlocks { .. }
-            | Message::WantRecord(_) => &mut self.requests,
+            message if message.is_bulk() => &mut self.bulk,
+            _ => &mut self.requests,
         };
         queue.push(message.kind(), payload)
     }

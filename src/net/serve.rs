@@ -118,4 +118,8 @@ impl Archive for Files {
     fn certificate(&mut self, height: Height) -> Option<Bytes> {
         told(self.0.certificate(height))
     }
+
+    fn piece(&mut self, height: Height, piece: u32) -> Option<Bytes> {
+        told(self.0.piece(height, piece))
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! - **Upon a start**: of the snapshots in the directory the newest counts whose height has its block and its settlement
 //!   record in the log, and whose bytes have the root that this block names. Whatever speaks against a newer one is said.
-//!   Without any, the log is replayed from the genesis, if it begins there.
+//!   Without any, the log is replayed from the genesis, if it begins there and no block in it is missing: where a node began
+//!   anew at a later checkpoint ([`super::by_table`]), only that or one after it will do.
 //!
 //! Why that is enough: what follows a checkpoint is a function of the account table, of the settlement record, and of the
 //! vertices above its floor with the batches that are open there. The block names the roots of the first two; the rest
@@ -126,8 +127,7 @@ struct Roots {
 }
 
 fn roots(block: &Block) -> Option<Roots> {
-    let of = |kind| block.roots.iter().find(|(found, _)| *found == kind).map(|(_, root)| *root);
-    Some(Roots { accounts: of(RootKind::Accounts)?, settlement: of(RootKind::Settlement)? })
+    Some(Roots { accounts: block.root(RootKind::Accounts)?, settlement: block.root(RootKind::Settlement)? })
 }
 
 fn expect(what: &'static str, found: Root, expected: Root) -> Result<(), BaseError> {
@@ -162,7 +162,7 @@ pub(super) struct Found {
 /// Looks for the newest good base.
 ///
 /// # Errors
-/// There is none, and the log does not begin at the genesis.
+/// There is none, and the log does not begin at the genesis, or blocks are missing in it.
 pub(super) fn find(
     genesis: &Genesis,
     me: Seat,
@@ -172,12 +172,16 @@ pub(super) fn find(
     let (heights, read) = (&mut snapshots.heights, snapshots.read);
     heights.sort_unstable();
     let (mut blocks, mut settlements) = (BTreeMap::new(), BTreeMap::new());
-    let mut first = None;
+    // The last block that does not follow on the one before it: from there on the log is whole.
+    let (mut first, mut last) = (Height(1), Height(0));
     for (kind, bytes) in records {
         match kind {
             RecordKind::Block => {
                 let Some(height) = block_height(&bytes) else { continue };
-                first.get_or_insert(height);
+                if height != last.next() {
+                    first = height;
+                }
+                last = height;
                 if heights.binary_search(&height).is_ok() {
                     blocks.insert(height, bytes);
                 }
@@ -187,21 +191,21 @@ pub(super) fn find(
             }
             _ => {}
         }
-        if heights.is_empty() && first.is_some() {
+        if heights.is_empty() && last.0 > 0 {
             break;
         }
     }
     let mut refused = Vec::new();
-    for height in heights.iter().rev().copied() {
+    for height in heights.iter().rev().copied().filter(|height| *height >= first) {
         match at(genesis, me, blocks.remove(&height), &settlements, || read(height)) {
             Ok(ready) => return Ok(Found { ready: Some(ready), refused }),
             Err(reason) => refused.push(Refused { height, reason }),
         }
     }
-    match first {
-        Some(first) if first.0 > 1 => Err(OpenError::NoBase { first: first.0, refused: words(&refused) }),
-        _ => Ok(Found { ready: None, refused }),
+    if first.0 > 1 {
+        return Err(OpenError::NoBase { first: first.0, refused: words(&refused) });
     }
+    Ok(Found { ready: None, refused })
 }
 
 fn at(

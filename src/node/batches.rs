@@ -249,6 +249,12 @@ impl Batches {
         }
     }
 
+    /// The blocks that wait for execution are given up: nothing is settled that is not executed.
+    pub(super) fn leave_behind(&mut self) {
+        self.absent.clear();
+        self.held.values_mut().for_each(|held| held.settled = false);
+    }
+
     /// How many batches blocks wait for.
     pub(super) fn absent(&self) -> usize {
         self.absent.len()

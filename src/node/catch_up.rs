@@ -8,6 +8,8 @@
 //!   block that comes out against the one that was certified.
 //! - **Upon the newest certified block**: fetch the settlement record that it names, before it is executed. Once the
 //!   block is executed, agreement goes on from the record, and the rest comes as vertices.
+//! - **Upon what is needed having been removed at the peers**: begin anew at a checkpoint whose account table they have
+//!   ([`super::by_table`]).
 //! - **While blocks are adopted**: order nothing, take no vertices, sign nothing. Serve what is here.
 //! - **Upon what was not asked for**: nothing. Upon a block that does not link: score its sender, and ask it no more.
 //!
@@ -28,6 +30,7 @@
 //! Memory: at most three legs of blocks, each of 512 or of one checkpoint interval, whichever is more; a block takes
 //! 42 bytes for each batch that it settles and some 300 beside. So many batches are under way as [`ABSENT_MAX`] says.
 
+use super::by_table::ByTable;
 use super::jobs::Job;
 use super::leg::Leg;
 use super::{Built, Node, OpenError, Output};
@@ -67,7 +70,7 @@ struct Gap {
 
 /// A settlement record that is being fetched.
 #[derive(Debug)]
-struct Record {
+pub(super) struct Record {
     height: Height,
     root: Root,
     asked: Option<(Seat, Time)>,
@@ -75,24 +78,68 @@ struct Record {
     bytes: Option<Bytes>,
 }
 
+impl Record {
+    /// The one with this root, which the block of a height names.
+    pub(super) fn new(height: Height, root: Root) -> Record {
+        let (asked, passed, bytes) = Default::default();
+        Record { height, root, asked, passed, bytes }
+    }
+
+    /// Its bytes, once they are here.
+    pub(super) fn bytes(&self) -> Option<&Bytes> {
+        self.bytes.as_ref()
+    }
+}
+
+/// Which settlement record of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum RecordWanted {
+    /// That of its goal.
+    Goal,
+    /// That of the checkpoint to begin anew at.
+    Base,
+}
+
 /// Catching up in its course.
 #[derive(Debug)]
-struct Run {
+pub(super) struct Run {
     /// The newest certificate that is to be reached.
-    goal: Arc<Certificate>,
+    pub(super) goal: Arc<Certificate>,
     /// What is being fetched.
     leg: Option<Leg>,
     /// When the certificate for the next leg is asked for again.
     ask_leg: Time,
     /// Proved and not handed to the chain, ascending.
-    proved: VecDeque<HashedBlock>,
+    pub(super) proved: VecDeque<HashedBlock>,
     /// The highest block proved.
-    top: Height,
+    pub(super) top: Height,
     record: Option<Record>,
     /// The block after whose execution agreement goes on, and the record.
     last: Option<(Height, Bytes)>,
     /// Who lied is not asked any more.
-    banned: SeatSet,
+    pub(super) banned: SeatSet,
+    /// Beginning anew at a checkpoint, if what is needed is gone.
+    pub(super) table: ByTable,
+}
+
+impl Run {
+    /// Blocks that are here and not handed to the chain.
+    pub(super) fn blocks(&self) -> usize {
+        self.proved.len() + self.leg.as_ref().map_or(0, Leg::len)
+    }
+
+    /// Goes on from another height.
+    pub(super) fn go_to(&mut self, top: Height) {
+        (self.top, self.leg, self.record, self.last) = (top, None, None, None);
+        (self.ask_leg, self.proved) = (Time(0), VecDeque::new());
+    }
+
+    fn wanted(&mut self, which: RecordWanted) -> Option<&mut Record> {
+        match which {
+            RecordWanted::Goal => self.record.as_mut(),
+            RecordWanted::Base => self.table.record(),
+        }
+    }
 }
 
 /// Catching up, and whether it is needed.
@@ -104,7 +151,7 @@ pub(super) struct CatchUp {
     ask_newest: Time,
     /// Who was asked for a certificate, and of which height at the least.
     asked: BTreeMap<Seat, Height>,
-    run: Option<Run>,
+    pub(super) run: Option<Run>,
     /// Blocks were adopted that agreement did not order: it stands still until it goes on from a record.
     behind: bool,
     /// In a replay: the settlement record that was met last, of a block that is still to come.
@@ -124,8 +171,17 @@ impl CatchUp {
 
     /// Blocks that are here and not handed to the chain.
     pub(super) fn blocks(&self) -> usize {
-        let run = self.run.iter();
-        run.map(|run| run.proved.len() + run.leg.as_ref().map_or(0, Leg::len)).sum()
+        self.run.as_ref().map_or(0, Run::blocks)
+    }
+
+    /// Whether nothing may be executed, since the ledger is about to go on from another table.
+    pub(super) fn holds_execution(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.table.holds_execution())
+    }
+
+    /// How many pieces of an account table are here while one is fetched.
+    pub(super) fn pieces(&self) -> usize {
+        self.run.as_ref().map_or(0, |run| run.table.pieces())
     }
 }
 
@@ -144,6 +200,8 @@ impl Node {
             self.ask_newest_certificate();
         }
         self.judge_gap();
+        self.look_for_table();
+        self.ask_pieces();
     }
 
     fn ask_newest_certificate(&mut self) {
@@ -156,7 +214,7 @@ impl Node {
     }
 
     /// Connected peers that have not lied.
-    fn sources(&mut self) -> Vec<Seat> {
+    pub(super) fn sources(&mut self) -> Vec<Seat> {
         let connected: Vec<Seat> = self.connected.iter().collect();
         let Some(run) = &mut self.catch_up.run else { return connected };
         let honest: Vec<Seat> =
@@ -209,7 +267,7 @@ impl Node {
         let (blocks, delay) = (newest.height.0 - ordered.0, self.shared.rules.delay());
         let state = &mut self.catch_up;
         if state.behind {
-            return self.begin(newest);
+            return self.begin(newest, SeatSet::default());
         }
         if blocks <= self.shared.rules.checkpoint_blocks {
             state.gap = None;
@@ -221,11 +279,12 @@ impl Node {
         if blocks <= gap.blocks / 2 {
             state.gap = Some(Gap { ordered, blocks, since: self.now });
         } else if stands || creeps {
-            self.begin(newest);
+            self.begin(newest, SeatSet::default());
         }
     }
 
-    fn begin(&mut self, goal: Arc<Certificate>) {
+    /// Begins a run from where the chain is here; some are known to have lied.
+    pub(super) fn begin(&mut self, goal: Arc<Certificate>, banned: SeatSet) {
         let (gap, top) = (self.catch_up.gap.take(), self.chain.ordered_height());
         debug_assert!(gap.is_none_or(|gap| gap.ordered <= top), "the order does not go back");
         self.catch_up.run = Some(Run {
@@ -236,7 +295,8 @@ impl Node {
             top,
             record: None,
             last: None,
-            banned: SeatSet::default(),
+            banned,
+            table: ByTable::default(),
         });
         self.go_on_catching_up();
     }
@@ -254,6 +314,7 @@ impl Node {
         }
         self.fetch_blocks();
         self.fetch_record();
+        self.go_on_anew();
         self.adopt();
     }
 
@@ -324,17 +385,22 @@ impl Node {
 
     /// Asks for the settlement record of the goal, once its block is proved.
     fn fetch_record(&mut self) {
-        let (wait, now) = (self.shared.rules.delay() * ANSWER_DELAYS, self.now);
-        let peers = self.sources();
         let Some(run) = &mut self.catch_up.run else { return };
         let last = run.proved.back().filter(|last| last.block.height == run.goal.height);
         let Some(last) = last.filter(|_| run.top == run.goal.height) else { return };
         if run.record.as_ref().is_none_or(|record| record.height != last.block.height) {
             let Some(root) = settlement_root(last) else { return };
-            let (asked, passed, bytes) = Default::default();
-            run.record = Some(Record { height: last.block.height, root, asked, passed, bytes });
+            run.record = Some(Record::new(last.block.height, root));
         }
-        let Some(record) = run.record.as_mut().filter(|record| record.bytes.is_none()) else { return };
+        self.ask_record(RecordWanted::Goal);
+    }
+
+    /// Asks somebody for a settlement record that is not here, unless somebody was asked just now.
+    pub(super) fn ask_record(&mut self, which: RecordWanted) {
+        let (wait, now) = (self.shared.rules.delay() * ANSWER_DELAYS, self.now);
+        let peers = self.sources();
+        let wanted = self.catch_up.run.as_mut().and_then(|run| run.wanted(which));
+        let Some(record) = wanted.filter(|record| record.bytes.is_none()) else { return };
         if let Some((seat, due)) = record.asked {
             if due > now && peers.contains(&seat) {
                 return;
@@ -355,7 +421,7 @@ impl Node {
     /// Hands proved blocks to the chain, as many as may wait for their batches; the last one with its record.
     fn adopt(&mut self) {
         let mut wanted = false;
-        while let Some(run) = &mut self.catch_up.run {
+        while let Some(run) = self.catch_up.run.as_mut().filter(|run| !run.table.is_on()) {
             let Some(next) = run.proved.front() else { break };
             let height = next.block.height;
             if height <= self.chain.ordered_height() {
@@ -385,7 +451,7 @@ impl Node {
     }
 
     /// From the first adopted block on agreement stands still.
-    fn stop_ordering(&mut self) {
+    pub(super) fn stop_ordering(&mut self) {
         if !std::mem::replace(&mut self.catch_up.behind, true) {
             self.want_vertices.retain(|_| false);
         }
@@ -420,24 +486,29 @@ impl Node {
     }
 
     pub(super) fn on_record(&mut self, from: Seat, height: Height, bytes: Bytes) {
-        let Some(run) = &mut self.catch_up.run else { return };
+        [RecordWanted::Goal, RecordWanted::Base].into_iter().for_each(|which| {
+            self.take_given_record(which, from, height, &bytes);
+        });
+    }
+
+    fn take_given_record(&mut self, which: RecordWanted, from: Seat, height: Height, bytes: &Bytes) {
         let asked = |record: &&mut Record| {
             record.height == height && record.asked.is_some_and(|(seat, _)| seat == from)
         };
-        let Some(record) = run.record.as_mut().filter(asked) else { return };
+        let wanted = self.catch_up.run.as_mut().and_then(|run| run.wanted(which));
+        let Some(record) = wanted.filter(asked) else { return };
         record.asked = None;
         record.passed.insert(from);
         if bytes.is_empty() {
             return;
         }
-        if record_root(&bytes) != record.root {
-            run.banned.insert(from);
-            return self.misbehaved(from, "a settlement record that its checkpoint does not name");
+        if record_root(bytes) != record.root {
+            return self.lied(from, "a settlement record that its checkpoint does not name");
         }
-        let fits = decode_record(&bytes)
+        let fits = decode_record(bytes)
             .is_ok_and(|fits| Consensus::from_record(&self.genesis, &fits, Some(self.shared.seat)).is_ok());
         if fits {
-            record.bytes = Some(bytes);
+            record.bytes = Some(bytes.clone());
         }
     }
 
@@ -467,7 +538,7 @@ impl Node {
     }
 
     /// Agreement goes on from a record that the chain names.
-    fn go_on_from(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
+    pub(super) fn go_on_from(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
         let refuse = |reason: String| OpenError::Record { kind: "settlement", reason };
         let record = decode_record(bytes).map_err(|error| refuse(error.to_string()))?;
         let me = Some(self.shared.seat);
@@ -512,6 +583,5 @@ impl Node {
 }
 
 fn settlement_root(block: &HashedBlock) -> Option<Root> {
-    let roots = block.block.roots.iter();
-    roots.filter(|(kind, _)| *kind == RootKind::Settlement).map(|(_, root)| *root).next()
+    block.block.root(RootKind::Settlement)
 }

@@ -103,6 +103,18 @@ impl Chain {
         }
     }
 
+    /// Goes on behind a checkpoint that lies further ahead. What was ordered and not executed is given up; the last durable
+    /// block stays what it is.
+    pub(super) fn go_on_at(&mut self, committee: &Committee, block: &Block, hash: BlockHash) {
+        let durable = self.durable;
+        *self = Chain { durable, ..Chain::at(committee, block, hash, self.checkpoint_blocks) };
+    }
+
+    /// Whether the executor has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.executing.is_empty()
+    }
+
     /// Whether there is no room for another ordered block.
     pub(super) fn full(&self) -> bool {
         self.ordered.len() >= ORDERED_MAX

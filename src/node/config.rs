@@ -12,9 +12,10 @@ use std::sync::Arc;
 pub struct NodeConfig {
     /// The most rows in the mempool; rows beyond are refused, and clients are not read from.
     pub mempool_rows_max: usize,
-    /// A snapshot of the account table is taken at the first checkpoint after so many bytes were written to the log since
-    /// the one before, or four times the table, if that is more. What a start has to replay is bounded by it, and
-    /// snapshots never take more than a fifth of what is written. [`u64::MAX`] stands for never.
+    /// How much log lies between two snapshots of the account table at the least, in bytes as the chain's blocks weigh, or
+    /// four times the table, if that is more; mostly it is at most twice that. What a start has to replay follows from it, and
+    /// snapshots never take more than a fifth of what is written. Nodes that have the same figure take them at the same
+    /// checkpoints. [`u64::MAX`] stands for never.
     pub snapshot_after_bytes: u64,
     /// Of how many of the newest blocks at least everything is kept; of older ones only the block itself, once they lie
     /// below the older one of two snapshots. `None` stands for all.

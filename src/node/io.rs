@@ -77,6 +77,8 @@ pub struct Holdings {
     pub unwritten: usize,
     /// Blocks that are to be adopted: at most three legs of 512 blocks, or of a checkpoint interval if that is longer.
     pub to_adopt: usize,
+    /// Pieces of an account table that is being fetched: at most [`crate::wire::PIECES_MAX`], the memory of one table.
+    pub table_pieces: usize,
 }
 
 /// Something that the driver has to do. Order among outputs matters only within one kind.
@@ -172,13 +174,14 @@ pub enum OpenError {
         /// The latest own round in the guard.
         guard: u64,
     },
-    /// The log does not begin at the genesis, and no snapshot is good.
+    /// The log does not begin at the genesis, or lacks blocks where the node began anew at a checkpoint, and no snapshot is
+    /// good.
     #[error(
-        "the log begins at block {first}, what comes before it was removed, and no snapshot is good to begin with ({refused}): \
-         use a copy of the directory that has one"
+        "the log is whole from block {first} on, what comes before it was removed or never here, and no snapshot is good to \
+         begin with ({refused}): use a copy of the directory that has one"
     )]
     NoBase {
-        /// The first block in the log.
+        /// The block from which on none is missing.
         first: u64,
         /// What speaks against each snapshot.
         refused: String,

@@ -3,10 +3,11 @@
 use super::Shared;
 use super::evidence::{self, Charge, EvidenceError};
 use crate::consensus::verify_certificate;
-use crate::crypto::{self, Claim, KeyTable};
+use crate::crypto::{self, Claim, KeyTable, ProofError};
+use crate::ledger::LaterTableError;
 use crate::mempool::Taken;
 use crate::metrics::Stage;
-use crate::types::{BatchRef, Certificate, ChainId, Content, Height, Kind, Root, Seat, Sequence};
+use crate::types::{Account, BatchRef, Certificate, ChainId, Content, Height, Kind, Root, Seat, Sequence};
 use crate::wire::{self, Batch, Gathered, Row, Rows, SignedVertex};
 use bytes::Bytes;
 use std::iter::once;
@@ -38,6 +39,28 @@ pub enum Job {
     },
     /// Check what is said to prove a lie.
     CheckEvidence(Charge),
+    /// Check a piece of an account table against its root.
+    CheckPiece {
+        /// Who sent it.
+        from: Seat,
+        /// The height of the table's checkpoint.
+        height: Height,
+        /// Which piece.
+        piece: u32,
+        /// The root of the table.
+        root: Root,
+        /// Its length.
+        table_bytes: u64,
+        /// The piece with its proof.
+        proof: Bytes,
+    },
+    /// Let the ledger go on from the account table of a checkpoint further ahead; nothing executes meanwhile.
+    TakeTable {
+        /// The height of the checkpoint.
+        height: Height,
+        /// The table.
+        table: Arc<Vec<Account>>,
+    },
     /// Check every signature of a checked batch.
     VerifyRows(Batch),
     /// Seal rows of the mempool into a batch.
@@ -86,6 +109,24 @@ pub enum Done {
         /// `Err`: why it proves nothing.
         verdict: Result<(), EvidenceError>,
     },
+    /// A piece of an account table was checked.
+    Piece {
+        /// Who sent it.
+        from: Seat,
+        /// The height of the table's checkpoint.
+        height: Height,
+        /// Which piece.
+        piece: u32,
+        /// Its bytes. `Err`: why they are not of the table.
+        result: Result<Vec<u8>, ProofError>,
+    },
+    /// The ledger went on from a table.
+    TableTaken {
+        /// The height of its checkpoint.
+        height: Height,
+        /// `Err`: it is no later one of this chain; then nothing changed.
+        result: Result<(), LaterTableError>,
+    },
     /// A batch was checked.
     Batch {
         /// Who sent it.
@@ -117,8 +158,8 @@ pub struct ExecuteJob {
     pub batches: Vec<Batch>,
     /// Whether the block is a checkpoint and needs the root of the account table.
     pub checkpoint: bool,
-    /// Whether the account table after it is to be copied for a snapshot.
-    pub snapshot: bool,
+    /// The account table after it is to be copied for a snapshot if it takes no more than so many bytes.
+    pub table_bytes_max: Option<u64>,
 }
 
 /// What executing a block gave.
@@ -143,7 +184,7 @@ pub struct Executed {
 impl Job {
     /// Short work that agreement waits for, as against work by the thousand signatures.
     pub fn urgent(&self) -> bool {
-        !matches!(self, Job::VerifyRows(_))
+        !matches!(self, Job::VerifyRows(_) | Job::TakeTable { .. } | Job::CheckPiece { .. })
     }
 
     /// Where its CPU time belongs.
@@ -194,6 +235,14 @@ impl Job {
                 let verdict = evidence::check(shared.law(), &charge.evidence);
                 Done::Evidence { charge, verdict }
             }
+            Job::CheckPiece { from, height, piece, root, table_bytes, proof } => {
+                let result = wire::verify_table_piece(&root, table_bytes, piece, &proof);
+                Done::Piece { from, height, piece, result }
+            }
+            Job::TakeTable { height, table } => {
+                let table = Arc::try_unwrap(table).unwrap_or_else(|table| table.to_vec());
+                Done::TableTaken { height, result: shared.ledger.go_on_from(table) }
+            }
             Job::VerifyRows(batch) => Done::Verified {
                 batch: batch.reference(),
                 bad_row: verify_rows(&shared.chain, shared.ledger.keys(), batch.rows().iter())
@@ -232,6 +281,7 @@ impl ExecuteJob {
         }
         let opaque = self.batches.iter().filter(|batch| batch.header.content == Content::Opaque);
         let blobs = opaque.map(|batch| batch.header.rows).fold(0, u32::saturating_add);
+        let snapshot = self.table_bytes_max.is_some_and(|most| table_bytes(ledger.len()) <= most);
         Executed {
             height: self.height,
             outcomes: wire::outcomes_hash(&codes),
@@ -239,9 +289,20 @@ impl ExecuteJob {
             ok: ok.saturating_add(blobs),
             accounts: ledger.len(),
             root: self.checkpoint.then(|| ledger.root()),
-            table: self.snapshot.then(|| ledger.copy()),
+            table: snapshot.then(|| ledger.copy()),
         }
     }
+}
+
+impl Executed {
+    /// Bytes of the account table afterwards.
+    pub fn table_bytes(&self) -> u64 {
+        table_bytes(self.accounts)
+    }
+}
+
+fn table_bytes(accounts: u32) -> u64 {
+    u64::from(accounts) * size_of::<Account>() as u64
 }
 
 /// The places of the vertices with a bad signature, be it their own or that of a vote in them, ascending.

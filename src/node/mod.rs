@@ -28,6 +28,7 @@
 mod base;
 mod batches;
 mod bulk;
+mod by_table;
 mod catch_up;
 mod chain;
 mod checkpoints;
@@ -42,8 +43,10 @@ mod recover;
 mod serve;
 mod shared;
 pub mod snapshots;
+mod spacing;
 mod spread;
 mod start;
+mod table;
 mod votes;
 
 #[cfg(test)]
@@ -62,6 +65,7 @@ use crate::types::{
     Ack, BatchId, BatchRef, BlockHash, Genesis, Height, Round, Seat, SeatSet, Sequence, Time, VertexId,
     VertexRef,
 };
+use crate::wire::client::BlockNotice;
 use crate::wire::{SignedVertex, block_hash, block_height};
 use batches::Batches;
 use bytes::Bytes;
@@ -83,6 +87,11 @@ enum OnDisk {
     OwnVertex(Arc<SignedVertex>),
     Batch(BatchId),
     Block(Built),
+    /// The block of a checkpoint at which the node began anew, with the round of its leader.
+    Base {
+        leader: Round,
+        notice: BlockNotice,
+    },
 }
 
 /// One validator's machine.
@@ -284,6 +293,10 @@ impl Node {
             Input::Done(Done::Certificate { from, certificate, good }) => {
                 self.on_certificate_checked(from, certificate, good);
             }
+            Input::Done(Done::Piece { from, height, piece, result }) => {
+                self.on_piece_checked(from, height, piece, result);
+            }
+            Input::Done(Done::TableTaken { height, result }) => self.on_table_taken(height, result),
             Input::Done(Done::Evidence { charge, verdict }) => self.on_charge_checked(charge, verdict),
             Input::Done(Done::Sealed(batch)) => self.on_sealed(batch),
             Input::Done(Done::Executed(executed)) => self.on_executed(&executed),
@@ -353,6 +366,7 @@ impl Node {
             waiting_blocks: self.chain.waiting(),
             unwritten: self.on_disk.len(),
             to_adopt: self.catch_up.blocks(),
+            table_pieces: self.catch_up.pieces(),
         }
     }
 
@@ -397,6 +411,7 @@ impl Node {
             Some(OnDisk::OwnVertex(vertex)) => self.on_own_vertex_durable(vertex),
             Some(OnDisk::Batch(id)) => self.on_batch_durable(&id, view),
             Some(OnDisk::Block(built)) => self.on_block_durable(built),
+            Some(OnDisk::Base { leader, notice }) => self.on_base_durable(leader, notice),
             None => {}
         }
     }

@@ -44,7 +44,8 @@ impl Node {
         self.consensus = consensus;
         self.consensus.keep(kept);
         self.next_sequence = Sequence(own.0.saturating_add(1));
-        self.keeping.begun_at(block.height, block.leader.round);
+        let count = block.height.0 / shared.rules.checkpoint_blocks;
+        self.keeping.begun_at(block.height, count, block.leader.round);
         self.signing.begin_with(block.height, record);
         self.note_checkpoint(block.height, hash);
     }
@@ -131,11 +132,15 @@ impl Node {
             let (stored, replayed) = (hash.to_string(), own.to_string());
             return Err(OpenError::Replay { height: height.0, stored, replayed });
         }
+        if height != self.passing.seen.next() {
+            // What lies before was removed, or never here.
+            self.keeping.lacks_up_to(base);
+        }
         self.passing.seen = height;
         if self.checkpoints.is_checkpoint(height) {
             let block = decode_block(bytes).map_err(|error| unreadable("block", error))?;
             self.checkpoints.executed(height, hash);
-            self.keeping.found_block(height, block.leader.round);
+            self.keeping.checkpoint(height, block.leader.round);
         }
         Ok(())
     }
@@ -204,6 +209,10 @@ impl Node {
         if next.settlement.as_ref().is_some_and(|(named, _)| *named == root) {
             return Ok(());
         }
+        if self.checkpoints.certified() > next.height {
+            // Of a checkpoint at which the node was about to begin anew when it stopped.
+            return Ok(());
+        }
         let reason = format!("its root {root} is not the one that the next block names");
         Err(OpenError::Record { kind: "settlement", reason })
     }
@@ -220,8 +229,11 @@ impl Node {
         let batches: Option<Vec<Batch>> =
             next.settled.iter().map(|b| self.batches.get(&b.id).map(|held| held.batch.clone())).collect();
         let batches = batches.ok_or(OpenError::MissingBatch { height: next.height.0 })?;
+        let leader = next.leader.round;
         let Some((height, checkpoint)) = self.chain.start() else { return Ok(()) };
-        let executed = ExecuteJob { height, batches, checkpoint, snapshot: false }.run(&self.shared);
+        self.weigh((height, checkpoint), leader, &batches);
+        let executed = ExecuteJob { height, batches, checkpoint, table_bytes_max: None }.run(&self.shared);
+        self.keep_table(&executed);
         let Some((built, replayed)) = self.chain.finish(&executed) else { return Ok(()) };
         if replayed != bytes {
             let (stored, replayed) = (block_hash(&bytes).to_string(), built.hash.to_string());
@@ -233,7 +245,7 @@ impl Node {
         self.chain.durable = (built.height, built.hash);
         self.note_checkpoint(built.height, built.hash);
         if checkpoint {
-            self.keeping.found_block(built.height, built.round);
+            self.keeping.checkpoint(built.height, built.round);
         }
         self.recovered_adopted(&built)
     }

@@ -2,9 +2,13 @@
 //! function for all drivers.
 
 use crate::store::{Index, RecordKind};
-use crate::types::{BatchId, BatchRef, Height};
-use crate::wire::{Batch, HashedBlock, Message, blocks_that_fit, decode_certificate};
+use crate::types::{BatchId, BatchRef, Height, RootKind};
+use crate::wire::{
+    Batch, HashedBlock, Message, TablePieces, blocks_that_fit, decode_block, decode_certificate,
+};
 use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// The most bytes of batches in one answer, beside the first: the rest is asked for again. By bytes and not by number:
@@ -27,6 +31,13 @@ pub enum Wanted {
     Record(Height),
     /// The certificate of the lowest checkpoint at or above this height.
     Certificate(Height),
+    /// A piece of the account table of the checkpoint of this height.
+    Piece {
+        /// The height.
+        height: Height,
+        /// The number of the piece.
+        piece: u32,
+    },
 }
 
 /// What lies on a disk, by name: the bytes of records as they were written. Nothing is found that was not durable, or
@@ -40,11 +51,13 @@ pub trait Archive {
     fn record(&mut self, height: Height) -> Option<Bytes>;
     /// The certificate of the lowest checkpoint at or above a height that has one.
     fn certificate(&mut self, height: Height) -> Option<Bytes>;
+    /// A piece of the snapshot of a height, with its proof.
+    fn piece(&mut self, height: Height, piece: u32) -> Option<Bytes>;
 }
 
 impl Wanted {
-    /// What to send to whom wants this. Blocks and records are answered with nothing in them when they are not there,
-    /// so that the peer asks another one at once.
+    /// What to send to whom wants this. Blocks, records and pieces are answered with nothing in them when they are not
+    /// there, so that the peer asks another one at once.
     pub fn answer(&self, archive: &mut dyn Archive) -> Vec<Message> {
         match self {
             Wanted::Blocks { first, count } => vec![blocks(*first, *count, archive)],
@@ -56,6 +69,10 @@ impl Wanted {
             Wanted::Certificate(height) => {
                 let found = archive.certificate(*height).and_then(|bytes| decode_certificate(&bytes).ok());
                 found.into_iter().map(|certificate| Message::Certificate(Arc::new(certificate))).collect()
+            }
+            Wanted::Piece { height, piece } => {
+                let proof = archive.piece(*height, *piece).unwrap_or_default();
+                vec![Message::Piece { height: *height, piece: *piece, proof }]
             }
         }
     }
@@ -96,60 +113,92 @@ fn batches(wanted: &[BatchRef], archive: &mut dyn Archive) -> Vec<Message> {
     found
 }
 
-/// The names of the first so many records of a log in memory.
+/// What is known of a log in memory and of the snapshots beside it: the names of the first so many records, and what
+/// proves the pieces of the snapshots that were asked for.
 #[derive(Debug, Default)]
 pub struct LogNames {
     known: usize,
     index: Index<usize>,
+    pieces: BTreeMap<Height, (Bytes, TablePieces)>,
 }
 
-/// A log in memory as what peers are answered from.
+/// A log in memory, with the snapshots beside it, as what peers are answered from.
 #[derive(Debug)]
 pub struct LogArchive<'a> {
     log: &'a [(RecordKind, Bytes)],
-    index: &'a Index<usize>,
-    /// Of so many records at the beginning only the blocks are left.
+    names: &'a mut LogNames,
+    /// So many records at the beginning were removed.
     pruned: usize,
+    snapshots: &'a BTreeMap<Height, Bytes>,
     /// Bytes that were read so far.
     pub bytes: usize,
 }
 
 impl<'a> LogArchive<'a> {
-    /// A log, and an index that knows the beginning of it at least; it is brought up to the end. Of the first
-    /// `pruned` records only the blocks are left.
-    pub fn new(log: &'a [(RecordKind, Bytes)], index: &'a mut LogNames, pruned: usize) -> LogArchive<'a> {
-        for (place, (kind, bytes)) in log.iter().enumerate().skip(index.known) {
-            index.index.note(*kind, bytes, place);
+    /// A log of which the first `pruned` records were removed, and names of the beginning of it at least; they are brought up
+    /// to the end.
+    pub fn new(
+        log: &'a [(RecordKind, Bytes)],
+        names: &'a mut LogNames,
+        pruned: usize,
+        snapshots: &'a BTreeMap<Height, Bytes>,
+    ) -> LogArchive<'a> {
+        for (place, (kind, bytes)) in log.iter().enumerate().skip(names.known) {
+            names.index.note(*kind, bytes, place);
         }
-        index.known = log.len();
-        LogArchive { log, index: &index.index, pruned, bytes: 0 }
+        names.known = log.len();
+        names.pieces.retain(|height, (bytes, _)| {
+            snapshots.get(height).is_some_and(|found| found.as_ptr() == bytes.as_ptr())
+        });
+        LogArchive { log, names, pruned, snapshots, bytes: 0 }
     }
 
     fn read(&mut self, place: Option<usize>) -> Option<Bytes> {
-        let place = place?;
-        let (kind, bytes) = self.log.get(place)?;
-        if place < self.pruned && *kind != RecordKind::Block {
-            return None;
-        }
+        let (_, bytes) = self.log.get(place.filter(|place| *place >= self.pruned)?)?;
         self.bytes += bytes.len();
         Some(bytes.clone())
+    }
+
+    /// What proves the pieces of a snapshot, which is that of its checkpoint or not here.
+    fn pieces(&mut self, height: Height) -> Option<&(Bytes, TablePieces)> {
+        if !self.names.pieces.contains_key(&height) {
+            let table = self.snapshots.get(&height)?.clone();
+            self.bytes += table.len();
+            let read = |at: u64, out: &mut [u8]| {
+                out.copy_from_slice(&table[at as usize..at as usize + out.len()]);
+                Ok::<(), Infallible>(())
+            };
+            let Ok(pieces) = TablePieces::new(table.len(), read);
+            let block = self.read(self.names.index.block(height))?;
+            let named = decode_block(&block).ok()?.root(RootKind::Accounts);
+            (named == Some(pieces.root())).then(|| self.names.pieces.insert(height, (table, pieces)))?;
+        }
+        self.names.pieces.get(&height)
     }
 }
 
 impl Archive for LogArchive<'_> {
     fn block(&mut self, height: Height) -> Option<Bytes> {
-        self.read(self.index.block(height))
+        self.read(self.names.index.block(height))
     }
 
     fn batch(&mut self, id: &BatchId) -> Option<Bytes> {
-        self.read(self.index.batch(id))
+        self.read(self.names.index.batch(id))
     }
 
     fn record(&mut self, height: Height) -> Option<Bytes> {
-        self.read(self.index.record(height))
+        self.read(self.names.index.record(height))
     }
 
     fn certificate(&mut self, height: Height) -> Option<Bytes> {
-        self.read(self.index.certificate(height))
+        self.read(self.names.index.certificate(height))
+    }
+
+    fn piece(&mut self, height: Height, piece: u32) -> Option<Bytes> {
+        let (table, pieces) = self.pieces(height)?;
+        let place = pieces.place(piece);
+        let proof = pieces.prove(piece, &table[place.start as usize..place.end as usize]).ok()?;
+        self.bytes += proof.len();
+        Some(proof)
     }
 }

@@ -1,8 +1,9 @@
 //! Snapshots of the account table, and what may be removed once they are there.
 //!
-//! - **Upon a checkpoint** whose block goes to the executor, when enough was written to the log since the last snapshot and
-//!   none is on its way: the executor copies the table after it. By bytes of log and not by blocks, since what a start
-//!   has to replay costs by the byte; and seldom enough that snapshots are a small part of what is written.
+//! - **Upon a checkpoint** whose block goes to the executor, when one is due ([`super::spacing`]) and none is on its way: the
+//!   executor copies the table after it, if that is small beside what was written to the log since the last one. By bytes
+//!   of log and not by blocks, since what a start has to replay costs by the byte; and seldom enough that snapshots are a
+//!   small part of what is written. Until the length of the table is known the next block waits.
 //! - **Upon that block being durable**: what is older than its floor and still needed is written to the log once more, and
 //!   the table leaves as [`Output::Snapshot`]. It comes back as [`super::Input::Snapshotted`]. One that failed is forgotten; the
 //!   next one comes in its time.
@@ -16,11 +17,12 @@
 //! written again behind the floor, before the snapshot is told of. So nobody's silence keeps the log from being pruned.
 
 use super::jobs::Executed;
+use super::spacing::Spacing;
 use super::{Node, Output};
 use crate::store::{Fate, RecordKind};
 use crate::types::params::KEPT_DEPTHS;
-use crate::types::{Account, Height, Round};
-use crate::wire::vertex_slot;
+use crate::types::{Height, Round, Seat};
+use crate::wire::{Batch, Message, vertex_slot};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -32,8 +34,12 @@ const LOG_BYTES_PER_TABLE_BYTE: u64 = 4;
 pub(super) struct Keeping {
     after_bytes: u64,
     keep_blocks: Option<u64>,
-    /// Payload written to the log since the last snapshot was taken.
-    log_bytes: u64,
+    /// Where snapshots are due.
+    spacing: Spacing,
+    /// A checkpoint in execution at which one is due if the table takes no more than so many bytes.
+    weighed: Option<(Height, u64)>,
+    /// From where on all blocks are here with their batches.
+    first: Height,
     /// The highest round of a vertex in the log.
     pub highest: Round,
     /// The checkpoint whose table is being copied, or waits for its block, or is being written.
@@ -65,12 +71,11 @@ pub fn fate(last: Round) -> impl Fn(RecordKind, &[u8]) -> Fate + Send {
 impl Keeping {
     pub(super) fn new(config: &super::NodeConfig) -> Keeping {
         let super::NodeConfig { snapshot_after_bytes, keep_blocks, .. } = *config;
-        Keeping { after_bytes: snapshot_after_bytes, keep_blocks, ..Keeping::default() }
+        Keeping { after_bytes: snapshot_after_bytes, keep_blocks, first: Height(1), ..Keeping::default() }
     }
 
     /// A record goes to the log, or was found in it.
     pub(super) fn logged(&mut self, kind: RecordKind, bytes: &[u8]) {
-        self.log_bytes = self.log_bytes.saturating_add(bytes.len() as u64);
         if kind == RecordKind::Vertex
             && let Some((round, _)) = vertex_slot(bytes)
         {
@@ -78,22 +83,39 @@ impl Keeping {
         }
     }
 
-    /// The node begins at the snapshot of this height, which is good.
-    pub(super) fn begun_at(&mut self, height: Height, leader: Round) {
+    /// The node begins at the snapshot of this height, the `count`-th checkpoint, which is good.
+    pub(super) fn begun_at(&mut self, height: Height, count: u64, leader: Round) {
         self.good = vec![height];
         self.leaders.insert(height, leader);
+        (self.spacing, self.weighed) = (Spacing::at(count, leader), None);
     }
 
-    /// The block of a checkpoint is in the log; what comes before the node's base does not count as written since.
-    pub(super) fn found_block(&mut self, height: Height, leader: Round) {
-        if self.good.last() == Some(&height) {
-            self.log_bytes = 0;
-        }
-        self.checkpoint(height, leader);
+    /// The same for a node that ran before: what it had lies behind, with a gap in between.
+    pub(super) fn begun_anew_at(&mut self, height: Height, count: u64, leader: Round) {
+        let good = std::mem::take(&mut self.good);
+        self.begun_at(height, count, leader);
+        self.good = good;
+        self.lacks_up_to(height);
+    }
+
+    /// Whether no snapshot is on its way.
+    pub(super) fn may_take(&self) -> bool {
+        self.taking.is_none()
+    }
+
+    /// The snapshot of this height is on its way; which older one stays.
+    pub(super) fn takes(&mut self, height: Height) -> Option<Height> {
+        self.taking = Some(height);
+        self.good.last().copied()
+    }
+
+    /// Blocks up to this height, or the batches that they settle, are not here.
+    pub(super) fn lacks_up_to(&mut self, height: Height) {
+        self.first = self.first.max(height.next());
     }
 
     /// The block of a checkpoint is durable.
-    fn checkpoint(&mut self, height: Height, leader: Round) {
+    pub(super) fn checkpoint(&mut self, height: Height, leader: Round) {
         if self.keep_blocks.is_some() {
             self.leaders.insert(height, leader);
         }
@@ -101,26 +123,57 @@ impl Keeping {
 }
 
 impl Node {
-    /// Whether the executor is to copy the table after this checkpoint.
-    pub(super) fn takes_snapshot(&mut self, height: Height, has_record: bool) -> bool {
-        let table = u64::from(self.chain.accounts) * size_of::<Account>() as u64;
+    /// A block is to be executed: how large a table may be of which a snapshot is due after it.
+    pub(super) fn weigh(
+        &mut self,
+        (height, is_checkpoint): (Height, bool),
+        leader: Round,
+        batches: &[Batch],
+    ) {
         let keeping = &mut self.keeping;
-        let due = keeping.after_bytes.max(table.saturating_mul(LOG_BYTES_PER_TABLE_BYTE));
-        let takes = has_record && keeping.taking.is_none() && keeping.log_bytes >= due;
-        if takes {
-            (keeping.taking, keeping.log_bytes) = (Some(height), 0);
+        let bytes = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
+        keeping.spacing.block(leader, bytes, self.shared.committee.quorum());
+        if is_checkpoint {
+            let weight = keeping.spacing.checkpoint();
+            let table_bytes_max = weight / LOG_BYTES_PER_TABLE_BYTE;
+            keeping.weighed = (weight >= keeping.after_bytes).then_some((height, table_bytes_max));
         }
-        takes
+    }
+
+    /// Whether a block must not be executed yet, since it is not known whether a snapshot was due before it.
+    pub(super) fn is_weighing(&self) -> bool {
+        self.keeping.weighed.is_some()
+    }
+
+    /// How large the table may be that the executor is to copy after this checkpoint; `None`: it copies none.
+    pub(super) fn takes_snapshot(&mut self, has_record: bool) -> Option<u64> {
+        let keeping = &mut self.keeping;
+        let (height, table_bytes_max) = keeping.weighed.filter(|_| has_record && keeping.taking.is_none())?;
+        keeping.taking = Some(height);
+        Some(table_bytes_max)
     }
 
     /// A block was executed: perhaps with a copy of the table.
     pub(super) fn keep_table(&mut self, executed: &Executed) {
-        if self.keeping.taking == Some(executed.height) {
-            self.keeping.table.clone_from(&executed.table);
+        let keeping = &mut self.keeping;
+        if let Some((_, table_bytes_max)) = keeping.weighed.take_if(|(height, _)| *height == executed.height)
+            && executed.table_bytes() <= table_bytes_max
+        {
+            keeping.spacing.was_due();
+        }
+        if keeping.taking == Some(executed.height) {
+            keeping.table.clone_from(&executed.table);
             if executed.table.is_none() {
-                self.keeping.taking = None;
+                keeping.taking = None;
             }
         }
+    }
+
+    /// Says what there is for a peer that begins anew.
+    pub(super) fn say_snapshots(&mut self, to: Seat) {
+        let Keeping { first, good, .. } = &self.keeping;
+        let (first, heights) = (*first, good.clone());
+        self.send(to, Message::Snapshots { first, heights });
     }
 
     /// A checkpoint is durable: its table may go to disk.
@@ -155,6 +208,9 @@ impl Node {
             good.push(height);
             let older = good.len().saturating_sub(2);
             good.drain(..older);
+        }
+        // The log knows nothing yet of a checkpoint to begin anew at.
+        if !self.on_table_written(height, written) && written {
             self.prune();
         }
     }
@@ -175,6 +231,7 @@ impl Node {
         keeping.leaders = keeping.leaders.split_off(&first);
         if last > keeping.pruned && !keeping.pruning {
             (keeping.pruned, keeping.pruning) = (last, true);
+            keeping.lacks_up_to(first);
             self.batches.let_go(first);
             self.outputs.push_back(Output::Prune { last });
         }

@@ -46,6 +46,10 @@ impl Node {
             Message::Blocks { first, blocks } => self.on_blocks(from, first, &blocks),
             Message::WantRecord(height) => self.serve(from, Wanted::Record(height)),
             Message::Record { height, bytes } => self.on_record(from, height, bytes),
+            Message::WantSnapshots => self.say_snapshots(from),
+            Message::Snapshots { first, heights } => self.on_snapshots(from, first, heights),
+            Message::WantPiece { height, piece } => self.serve(from, Wanted::Piece { height, piece }),
+            Message::Piece { height, piece, proof } => self.on_piece(from, height, piece, proof),
         }
     }
 

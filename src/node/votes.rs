@@ -221,15 +221,25 @@ impl Node {
     /// Hands blocks to the executor whose batches are all here.
     pub(super) fn execute_ready(&mut self) {
         while let Some(next) = self.chain.next() {
+            if self.is_weighing() || self.catch_up.holds_execution() {
+                return;
+            }
             let batches: Option<Vec<_>> =
                 next.settled.iter().map(|b| self.batches.get(&b.id).map(|held| held.batch.clone())).collect();
             let Some(batches) = batches else { return };
             // A block that was adopted has none, but for the last one.
             let record = next.settlement.as_ref().and_then(|(_, record)| record.as_ref());
             let has_record = record.is_some_and(|record| record.len() <= RECORD_BYTES_MAX);
+            let leader = next.leader.round;
             let Some((height, checkpoint)) = self.chain.start() else { return };
-            let snapshot = self.takes_snapshot(height, has_record);
-            self.outputs.push_back(Output::Execute(ExecuteJob { height, batches, checkpoint, snapshot }));
+            self.weigh((height, checkpoint), leader, &batches);
+            let table_bytes_max = self.takes_snapshot(has_record);
+            self.outputs.push_back(Output::Execute(ExecuteJob {
+                height,
+                batches,
+                checkpoint,
+                table_bytes_max,
+            }));
         }
     }
 

@@ -62,8 +62,9 @@ pub struct SimConfig {
     pub bandwidth: u64,
     /// Cores of each node.
     pub cores: u32,
-    /// Nodes keep little in memory for peers that are behind, so that a short absence is a long one: vertices of three
-    /// collection depths and 64 executed batches. Whoever lacks more catches up by blocks.
+    /// Nodes keep little for peers that are behind, so that a short absence is a long one: in memory vertices of three
+    /// collection depths and 64 executed batches, on disk what the last 64 blocks need; and the collection depth is 20
+    /// rounds. Whoever lacks more catches up by blocks, or begins anew at the account table of a checkpoint.
     #[serde(default)]
     pub forgetful: bool,
     /// How signatures are checked.
@@ -166,15 +167,13 @@ impl SimConfig {
         usize::from(self.nodes) - self.faulty_max()
     }
 
-    /// How its nodes conduct themselves, but that they remove nothing if they keep `all`.
-    pub(super) fn node(&self, all: bool) -> NodeConfig {
+    /// How its nodes conduct themselves.
+    pub(super) fn node(&self) -> NodeConfig {
         let node = super::snapshots::node_config();
-        let keep_blocks = if all { None } else { node.keep_blocks };
-        let node = NodeConfig { keep_blocks, ..node };
         match self.forgetful {
             true => {
                 let vertices_kept = Retention { depths: 3, bytes: 0 };
-                NodeConfig { vertices_kept, batches_kept: 64, ..node }
+                NodeConfig { vertices_kept, batches_kept: 64, keep_blocks: Some(64), ..node }
             }
             false => node,
         }

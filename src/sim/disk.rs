@@ -235,7 +235,7 @@ impl Disk {
 
     /// What the disk has for peers, and the bytes that were read for it.
     pub fn archive(&mut self) -> LogArchive<'_> {
-        LogArchive::new(&self.log, &mut self.names, self.shelf.pruned())
+        LogArchive::new(&self.log, &mut self.names, self.shelf.pruned(), self.shelf.files())
     }
 
     /// The node stopped in the middle: what was not written yet is lost, of the group that was being synced the disk

@@ -58,7 +58,7 @@ pub use amnesia::Amnesia;
 pub use calibration::Calibration;
 pub use config::{Crypto, REAL_CRYPTO_NODES, SimConfig, SimError};
 pub use disk::Tail;
-pub use lies::{LIES, Lie};
+pub use lies::{LIES, Lie, Ware};
 pub use many::many;
 pub use plan::{Fault, KINDS, Kinds, PLAN_VERSION, Plan, What};
 pub use report::{Conviction, Latency, NodeReport, RunReport, Shrunk};

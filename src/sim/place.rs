@@ -25,6 +25,8 @@ pub struct Tally {
     pub messages: u64,
     /// What it accused others of.
     pub accusations: u64,
+    /// Pieces of account tables that it was given.
+    pub pieces: u64,
     /// Replays at starts, in records.
     pub replayed: u64,
 }

@@ -345,16 +345,6 @@ impl Plan {
         faulty
     }
 
-    /// Whether a node comes to the chain, or back to it, without what the others had before.
-    pub(super) fn joins(&self) -> bool {
-        let joins = |what: &What| match what {
-            What::Late { .. } => true,
-            What::Amnesia { loses, .. } => loses.loses_log(),
-            _ => false,
-        };
-        self.faults.iter().any(|fault| joins(&fault.what))
-    }
-
     /// When the last fault has ended that ends. A lie that lasts to the end of the run does not: the others go on beside it.
     pub fn healed(&self) -> Nanos {
         let run_us = self.config.duration_ms * 1000;

@@ -47,6 +47,8 @@ pub struct NodeReport {
     pub received: u64,
     /// Messages read.
     pub messages: u64,
+    /// Pieces of account tables that it was given.
+    pub pieces: u64,
     /// Bytes that became durable on it.
     pub stored: u64,
     /// Modelled CPU time as a share of one core.
@@ -191,6 +193,7 @@ impl World {
             sent,
             received,
             messages: place.tally.messages,
+            pieces: place.tally.pieces,
             stored: place.disk.bytes,
             cores_busy: place.cpu.busy as f64 / self.now.max(1) as f64,
         }

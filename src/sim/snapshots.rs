@@ -16,8 +16,7 @@ use std::collections::BTreeMap;
 
 /// Bytes of log between two snapshots: runs are short.
 const AFTER_BYTES: u64 = 64 << 10;
-/// Blocks of which everything is kept: more than pass while the longest of faults lasts, so that who was cut off for so
-/// long still finds all that it lacks.
+/// Blocks of which everything is kept, unless nodes are forgetful: more than pass while the longest of faults lasts.
 const KEEP_BLOCKS: u64 = 1_500;
 /// Bytes of log that are removed together.
 const SEGMENT_BYTES: usize = 64 << 10;
@@ -52,6 +51,11 @@ impl Shelf {
     /// The heights of the snapshots.
     pub fn heights(&self) -> Vec<Height> {
         self.files.keys().copied().collect()
+    }
+
+    /// The snapshots.
+    pub fn files(&self) -> &BTreeMap<Height, Bytes> {
+        &self.files
     }
 
     /// A snapshot's bytes.

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// The purpose of draws about when a crash hits a sync.
 const IN_SYNC: u64 = 31;
+/// The kind of a frame with a piece of an account table.
+const PIECE: u8 = 17;
 /// Kinds of events in the trace.
 const MESSAGE: u8 = 1;
 const TURN: u8 = 2;
@@ -101,6 +103,7 @@ impl World {
             let Some((_, flight)) = place.inbox.pop_front() else { break };
             place.inbox_bytes -= flight.parcel.bytes();
             place.tally.messages += 1;
+            place.tally.pieces += u64::from(flight.parcel.kind == PIECE);
             turn.cost += self.plan.config.calibration.message(flight.parcel.bytes());
             self.network.consumed(&flight);
             let Parcel { kind, payload, digest, decoded } = &*flight.parcel;
@@ -225,8 +228,12 @@ impl World {
                 let messages = wanted.answer(&mut archive);
                 let read = self.plan.config.calibration.sync(archive.bytes) * factor;
                 for message in messages {
+                    if self.places[usize::from(seat)].lies {
+                        self.say(seat, &[to], &message, false, at + read);
+                        continue;
+                    }
                     let parcel = self.pack(seat, &message);
-                    self.transmit(seat, to.0, &parcel, at + read);
+                    self.faces(to.0).for_each(|to| self.transmit(seat, to, &parcel, at + read));
                 }
             }
             Output::Durable(notice) => {
@@ -463,6 +470,10 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantFrontier => 0,
         Message::WantBlocks { .. } => 12,
         Message::WantRecord(_) => 8,
+        Message::WantSnapshots => 0,
+        Message::Snapshots { heights, .. } => 12 + heights.len() * 8,
+        Message::WantPiece { .. } => 12,
+        Message::Piece { proof, .. } => 16 + proof.len(),
         Message::Evidence(_) | Message::Blocks { .. } | Message::Record { .. } => message.payload().len(),
     }
 }

@@ -33,6 +33,8 @@ pub fn job_cost(job: &Job, calibration: &Calibration) -> u64 {
         Job::CheckEvidence(_) => rows_cost(2, calibration),
         Job::CheckCertificate { certificate, .. } => rows_cost(certificate.votes.len(), calibration),
         Job::CheckBatch { batch, .. } => calibration.verify_single_ns + calibration.hash(batch.bytes().len()),
+        Job::CheckPiece { proof, .. } => calibration.hash(proof.len()),
+        Job::TakeTable { table, .. } => calibration.execute_row_ns * table.len() as u64,
         Job::VerifyRows(batch) => rows_cost(batch.rows().len(), calibration),
         Job::Seal { rows, .. } => calibration.sign_ns + calibration.hash(rows.effects.len() * 96),
         Job::SealBlobs { blobs, .. } => calibration.sign_ns + calibration.hash(blobs.column().len()),
@@ -103,6 +105,8 @@ impl Verdicts {
             }
             Job::CheckCertificate { .. }
             | Job::CheckEvidence(_)
+            | Job::CheckPiece { .. }
+            | Job::TakeTable { .. }
             | Job::Seal { .. }
             | Job::SealBlobs { .. } => None,
         }

@@ -28,6 +28,8 @@ const SAMPLE: Nanos = 100 * MS;
 const FIRST_DIALS: Nanos = 20 * MS;
 /// Blocks from checkpoint to checkpoint: often, since runs are short.
 const CHECKPOINT_BLOCKS: u64 = 16;
+/// The collection depth where nodes are forgetful: vertices are kept on disk for ten times as many rounds.
+const FORGETFUL_DEPTH: u64 = 20;
 /// Events between two looks at whether the run is to end.
 const LOOK: u64 = 1 << 8;
 /// The purposes of draws.
@@ -235,10 +237,9 @@ impl World {
         }
     }
 
-    /// How nodes conduct themselves. Where one comes who has nothing, nobody removes what it needs: so far it can begin
-    /// with blocks from the genesis on only.
+    /// How nodes conduct themselves.
     pub(super) fn node_config(&self) -> crate::node::NodeConfig {
-        self.plan.config.node(self.plan.joins())
+        self.plan.config.node()
     }
 
     /// The nodes that run, ascending.
@@ -304,6 +305,7 @@ fn genesis(
         policy: config.verify,
         delay_ms: delay_ms as u32,
         checkpoint_blocks: CHECKPOINT_BLOCKS,
+        depth: if config.forgetful { FORGETFUL_DEPTH } else { Rules::default().depth },
         ..Rules::default()
     };
     Genesis {

@@ -117,6 +117,9 @@ pub enum Damage {
     /// What was kept of a removed segment does not pass its check.
     #[error("what was kept of a removed segment is not what was written")]
     Remains,
+    /// A snapshot is not the table of its checkpoint.
+    #[error("the snapshot is not the table of its checkpoint")]
+    Snapshot,
     /// The record is whole, but of a kind that no version so far writes.
     #[error("a record of unknown kind")]
     Kind,

@@ -5,9 +5,11 @@
 //! as it is read.
 
 use super::format::{RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
+use super::pieces::OpenSnapshots;
 use super::segment::path_of;
 use super::{Damage, Index, Place, StoreError};
-use crate::types::{BatchId, Height};
+use crate::types::{BatchId, Height, RootKind};
+use crate::wire::decode_block;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -25,11 +27,12 @@ pub struct Finder {
     index: Arc<Mutex<Index<Place>>>,
     /// The last used last.
     open: VecDeque<(u32, File, SegmentHead)>,
+    snapshots: OpenSnapshots,
 }
 
 impl Finder {
     pub(super) fn new(dir: PathBuf, index: Arc<Mutex<Index<Place>>>) -> Finder {
-        Finder { dir, index, open: VecDeque::new() }
+        Finder { dir, index, open: VecDeque::new(), snapshots: OpenSnapshots::default() }
     }
 
     /// The block of a height; `None`: it is not here.
@@ -66,6 +69,20 @@ impl Finder {
     pub fn record(&mut self, height: Height) -> Result<Option<Bytes>, StoreError> {
         let place = self.index.lock().record(height);
         self.look(place)
+    }
+
+    /// A piece of the snapshot of a height, with its proof.
+    ///
+    /// # Errors
+    /// It cannot be read, or the snapshot is not the table of its checkpoint; that is said once.
+    pub fn piece(&mut self, height: Height, piece: u32) -> Result<Option<Bytes>, StoreError> {
+        let (dir, mut snapshots) = (self.dir.clone(), std::mem::take(&mut self.snapshots));
+        let found = snapshots.piece(&dir, height, piece, || {
+            let block = self.block(height)?.and_then(|bytes| decode_block(&bytes).ok());
+            Ok(block.and_then(|block| block.root(RootKind::Accounts)))
+        });
+        self.snapshots = snapshots;
+        found
     }
 
     /// What stands at a place; `None` also where its segment was removed.

@@ -14,7 +14,7 @@
 //!   first part is written and synced before the second is begun. If a record of the group raises the guard, the guard is
 //!   written and synced after the group and before any of it is reported.
 //! - Upon a name that a peer asks for: the index, which opening and appending fill, knows the place; the record is read
-//!   and checked anew ([`Finder`]).
+//!   and checked anew ([`Finder`]). Upon a piece of a snapshot: likewise (`pieces.rs`).
 //! - Upon a full segment: the newest few stay in the system's memory, older ones leave it. Views on them stay good.
 //! - Upon a snapshot: a thread of its own writes it beside the log, and removes older ones only once it is durable
 //!   (`snapshot.rs`).
@@ -52,6 +52,7 @@ mod image;
 mod index;
 mod keeper;
 mod map;
+mod pieces;
 mod prune;
 mod recover;
 mod remains;

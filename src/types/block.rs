@@ -73,3 +73,10 @@ pub struct Block {
     /// Roots, at a checkpoint; tags ascending.
     pub roots: Vec<(RootKind, Root)>,
 }
+
+impl Block {
+    /// The root of a kind, at a checkpoint.
+    pub fn root(&self, kind: RootKind) -> Option<Root> {
+        self.roots.iter().find(|(found, _)| *found == kind).map(|(_, root)| *root)
+    }
+}

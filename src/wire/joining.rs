@@ -1,25 +1,32 @@
-//! What a node that catches up asks for and is given: blocks by height, and settlement records.
+//! What a node that catches up asks for and is given: blocks by height, settlement records, and account tables in pieces.
 //!
 //! ```text
 //! want blocks: first height u64 · count u32
 //! blocks: first height u64 · count u32, then (length u32 · bytes of a block), heights ascending by one; none: not here
 //! want record: height u64
 //! record: height u64 · length u32 · bytes of a settlement record; none: not here
+//! want snapshots: nothing
+//! snapshots: first u64, from where on all blocks are here with their batches · count u32, then heights u64 ascending
+//! want piece: height u64 · piece u32
+//! piece: height u64 · piece u32 · length u32 · bytes of a proof; none: not here
 //! ```
 
 use super::cursor::{Put, Reader};
-use super::{WireError, block_hash, decode_block, decode_record};
+use super::{PIECES_MAX, TABLE_PROOF_BYTES_MAX, WireError, block_hash, decode_block, decode_record};
 use crate::types::params::{RECORD_BYTES_MAX, SETTLED_MAX};
 use crate::types::{Block, BlockHash, Height};
 use bytes::Bytes;
 
 /// The most blocks in one answer, and asked for at once.
 pub const BLOCKS_MAX: usize = 256;
+/// The most snapshots that a node names.
+pub const SNAPSHOTS_MAX: usize = 4;
 /// The most bytes of a block: every author's whole window settles in it.
 const BLOCK_BYTES_MAX: usize = 143 + SETTLED_MAX * 42 + 8 * 33;
 /// The most bytes of an answer: a few blocks of any size, or a settlement record.
 pub(super) const ANSWER_BYTES_MAX: usize =
     16 + if BLOCK_BYTES_MAX > RECORD_BYTES_MAX { BLOCK_BYTES_MAX } else { RECORD_BYTES_MAX };
+const _: () = assert!(16 + TABLE_PROOF_BYTES_MAX <= ANSWER_BYTES_MAX);
 
 /// A block with the bytes that it came in, and their hash.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,4 +116,45 @@ pub(super) fn read_record(payload: &Bytes) -> Result<(Height, Bytes), WireError>
         decode_record(&bytes)?;
     }
     Ok((height, bytes))
+}
+
+pub(super) fn put_snapshots(first: Height, heights: &[Height], out: &mut Vec<u8>) {
+    out.put_u64(first.0).put_count(heights.len());
+    heights.iter().for_each(|height| _ = out.put_u64(height.0));
+}
+
+pub(super) fn read_snapshots(reader: &mut Reader<'_>) -> Result<(Height, Vec<Height>), WireError> {
+    let first = Height(reader.u64()?);
+    let count = reader.count("snapshots", SNAPSHOTS_MAX, 8)?;
+    let heights = (0..count).map(|_| reader.u64().map(Height)).collect::<Result<Vec<_>, _>>()?;
+    let ascend = heights.is_sorted_by(|one, next| one < next);
+    if first.0 == 0 || !ascend || heights.first() == Some(&Height(0)) {
+        return Err(WireError::Value("heights of snapshots"));
+    }
+    Ok((first, heights))
+}
+
+/// The height of a table and the number of a piece of it.
+pub(super) fn read_want_piece(reader: &mut Reader<'_>) -> Result<(Height, u32), WireError> {
+    let (height, piece) = (Height(reader.u64()?), reader.u32()?);
+    if height.0 == 0 {
+        return Err(WireError::Value("height of a table"));
+    }
+    if piece >= PIECES_MAX {
+        return Err(WireError::Limit { what: "piece", found: piece.into(), most: u64::from(PIECES_MAX) - 1 });
+    }
+    Ok((height, piece))
+}
+
+pub(super) fn put_piece(height: Height, piece: u32, proof: &[u8], out: &mut Vec<u8>) {
+    out.put_u64(height.0).put_u32(piece).put_count(proof.len()).put(proof);
+}
+
+pub(super) fn read_piece(payload: &Bytes) -> Result<(Height, u32, Bytes), WireError> {
+    let mut reader = Reader::new("piece", payload);
+    let (height, piece) = read_want_piece(&mut reader)?;
+    let length = reader.count("proof of a piece", TABLE_PROOF_BYTES_MAX, 1)?;
+    let proof = payload.slice_ref(reader.bytes(length)?);
+    reader.end()?;
+    Ok((height, piece, proof))
 }

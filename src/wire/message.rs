@@ -2,7 +2,10 @@
 
 use super::checkpoint::{decode_certificate, encode_certificate};
 use super::cursor::{Put, Reader};
-use super::joining::{ANSWER_BYTES_MAX, put_blocks, put_record, read_blocks, read_record, read_want_blocks};
+use super::joining::{
+    ANSWER_BYTES_MAX, put_blocks, put_piece, put_record, put_snapshots, read_blocks, read_piece, read_record,
+    read_snapshots, read_want_blocks, read_want_piece,
+};
 use super::{Batch, Evidence, Frame, HashedBlock, SignedVertex, WireError, vertex_bytes_max};
 use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
 use crate::types::{BatchId, BatchRef, Certificate, Height, Round, Sequence, VertexId, VertexRef};
@@ -71,6 +74,31 @@ pub enum Message {
         /// Its canonical bytes; none: it is not here.
         bytes: Bytes,
     },
+    /// Please say what you have for somebody who begins anew.
+    WantSnapshots,
+    /// Of which checkpoints an account table can be had.
+    Snapshots {
+        /// From this height on every block is here, with the batches that it settles.
+        first: Height,
+        /// The heights of the snapshots, ascending, at most [`super::SNAPSHOTS_MAX`].
+        heights: Vec<Height>,
+    },
+    /// Please send a piece of the account table of the checkpoint of this height.
+    WantPiece {
+        /// The height of the checkpoint.
+        height: Height,
+        /// The number of the piece, below [`super::PIECES_MAX`].
+        piece: u32,
+    },
+    /// A piece that was asked for.
+    Piece {
+        /// The height of the checkpoint.
+        height: Height,
+        /// The number of the piece.
+        piece: u32,
+        /// The piece with its proof ([`super::verify_table_piece`]); none: it is not here.
+        proof: Bytes,
+    },
 }
 
 impl Message {
@@ -90,6 +118,10 @@ impl Message {
             Message::Blocks { .. } => 11,
             Message::WantRecord(_) => 12,
             Message::Record { .. } => 13,
+            Message::WantSnapshots => 14,
+            Message::Snapshots { .. } => 15,
+            Message::WantPiece { .. } => 16,
+            Message::Piece { .. } => 17,
         }
     }
 
@@ -125,13 +157,23 @@ impl Message {
             Message::Blocks { first, blocks } => put_blocks(*first, blocks, &mut out),
             Message::WantRecord(height) => _ = out.put_u64(height.0),
             Message::Record { height, bytes } => put_record(*height, bytes, &mut out),
+            Message::WantSnapshots => {}
+            Message::Snapshots { first, heights } => put_snapshots(*first, heights, &mut out),
+            Message::WantPiece { height, piece } => _ = out.put_u64(height.0).put_u32(*piece),
+            Message::Piece { height, piece, proof } => {
+                out.reserve_exact(16 + proof.len());
+                put_piece(*height, *piece, proof, &mut out);
+            }
         }
         Bytes::from(out)
     }
 
     /// Whether it is of the class of large things, which waits behind votes and requests.
     pub fn is_bulk(&self) -> bool {
-        matches!(self, Message::Batch(_) | Message::Blocks { .. } | Message::Record { .. })
+        matches!(
+            self,
+            Message::Batch(_) | Message::Blocks { .. } | Message::Record { .. } | Message::Piece { .. }
+        )
     }
 
     /// Decodes a frame between peers.
@@ -190,6 +232,19 @@ impl Message {
             13 => {
                 let (height, bytes) = read_record(&frame.payload)?;
                 return Ok(Message::Record { height, bytes });
+            }
+            14 => Message::WantSnapshots,
+            15 => {
+                let (first, heights) = read_snapshots(&mut reader)?;
+                Message::Snapshots { first, heights }
+            }
+            16 => {
+                let (height, piece) = read_want_piece(&mut reader)?;
+                Message::WantPiece { height, piece }
+            }
+            17 => {
+                let (height, piece, proof) = read_piece(&frame.payload)?;
+                return Ok(Message::Piece { height, piece, proof });
             }
             other => return Err(WireError::Kind(other)),
         };

@@ -23,6 +23,7 @@ mod header;
 mod joining;
 mod message;
 mod record;
+mod table;
 mod vertex;
 
 #[cfg(test)]
@@ -40,7 +41,10 @@ pub use evidence::{EVIDENCE_BYTES_MAX, Evidence};
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, frame_header};
 pub use genesis::{chain_id, chain_id_of, decode_genesis, encode_genesis};
 pub use header::SignedHeader;
-pub use joining::{BLOCKS_MAX, HashedBlock, blocks_that_fit};
+pub use joining::{BLOCKS_MAX, HashedBlock, SNAPSHOTS_MAX, blocks_that_fit};
 pub use message::{Message, PEER_FRAME_BYTES_MAX, REFS_MAX};
 pub use record::{committee_root, decode_record, encode_record, record_root};
+pub use table::{
+    PIECES_MAX, TABLE_PIECE_BYTES, TABLE_PROOF_BYTES_MAX, TablePieces, table_piece, verify_table_piece,
+};
 pub use vertex::{SignedVertex, sign_vertex, vertex_bytes_max, vertex_slot};

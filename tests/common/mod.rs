@@ -130,7 +130,7 @@ pub struct Pump {
     /// What becomes of a message from one to another node; nothing: it is lost.
     pub change: Option<Change>,
     /// Every message that was sent, by kind.
-    pub sent: [u64; 16],
+    pub sent: [u64; 18],
     /// Batches whose rows some node was told to verify.
     pub verified: u64,
     /// No snapshot can be written.
@@ -173,7 +173,7 @@ impl Pump {
             misbehaved: Vec::new(),
             convicted: Vec::new(),
             diverged: Vec::new(),
-            sent: [0; 16],
+            sent: [0; 18],
             verified: 0,
             no_room: false,
         };
@@ -218,6 +218,16 @@ impl Pump {
         opened.map(|(node, shared, _)| (node, shared))
     }
 
+    /// The same of the beginning of its log.
+    pub fn open_prefix(&self, seat: usize, records: usize) -> Result<Node, OpenError> {
+        let place = &self.places[seat];
+        let read = |height: Height| Ok(place.snapshots[&height].to_vec());
+        let snapshots = Snapshots { heights: place.snapshots.keys().copied().collect(), read: &read };
+        let (log, guard) = (place.log[place.pruned..records].to_vec(), self.guard(seat, records));
+        Node::open_newest(self.setup(seat), snapshots, log.into_iter(), guard, self.now)
+            .map(|(node, _, _)| node)
+    }
+
     /// The snapshots on a node's disk.
     pub fn snapshots(&mut self, seat: usize) -> &mut BTreeMap<Height, Bytes> {
         &mut self.places[seat].snapshots
@@ -256,6 +266,8 @@ impl Pump {
         let place = &mut self.places[seat];
         assert!(place.machine.is_none(), "node {seat} runs");
         place.log.clear();
+        place.snapshots.clear();
+        place.pruned = 0;
         place.index = LogNames::default();
         place.guards.clear();
     }
@@ -400,7 +412,12 @@ impl Pump {
             }
             Output::Serve { to, wanted } => {
                 let place = &mut self.places[seat];
-                let answer = wanted.answer(&mut LogArchive::new(&place.log, &mut place.index, place.pruned));
+                let answer = wanted.answer(&mut LogArchive::new(
+                    &place.log,
+                    &mut place.index,
+                    place.pruned,
+                    &place.snapshots,
+                ));
                 answer.iter().for_each(|message| self.transmit(seat, to.index(), message));
             }
             Output::Durable(notice) => self.places[seat].notices.push(notice),

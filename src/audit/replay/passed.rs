@@ -8,8 +8,10 @@ use crate::audit::{AuditError, fault};
 use crate::consensus::Consensus;
 use crate::ledger::Ledger;
 use crate::store::{Place, Store};
-use crate::types::{BlockHash, ChainId, Height, Root, RootKind, Round};
+use crate::types::{Block, BlockHash, ChainId, Height, Root, RootKind, Round};
 use crate::wire::{Batch, block_hash, decode_block, decode_record};
+use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What is passed over.
@@ -51,11 +53,7 @@ impl Replay {
 
     fn begin_at(&mut self, directory: &Directory, kept: &KeptBlocks, start: Start) -> Result<(), Box<Fault>> {
         let Start { block, hash, record, table } = start;
-        let wrong = |found: String| {
-            let file = Store::snapshot_path(&directory.dir, block.height.0);
-            let expected = "the state of a checkpoint of this chain".to_owned();
-            Box::new(Fault { file, offset: 0, height: block.height.0, found, expected })
-        };
+        let wrong = |found: String| unfit(&directory.dir, block.height, found);
         let decoded = decode_record(&record).map_err(|error| wrong(error.to_string()))?;
         let consensus = Consensus::from_record(&self.genesis, &decoded, None);
         self.consensus = consensus.map_err(|error| wrong(error.to_string()))?;
@@ -68,35 +66,80 @@ impl Replay {
         self.tip = (block.height, hash);
         self.last_ordered = block.height;
         self.checkpoints = kept.checkpoints.clone();
+        self.totals.missing = kept.missing;
         let floor = self.consensus.dag().floor();
         self.passing = Passing { height: block.height, floor, last: kept.tip, settlement: None };
         Ok(())
+    }
+
+    /// A block further on than the next, which a certificate stands before: the node began anew there, and so does the
+    /// replay, or at the oldest snapshot after it. Keys that were known stay known.
+    pub(super) fn begin_anew(
+        &mut self,
+        place: Place,
+        block: Block,
+        bytes: &[u8],
+    ) -> Result<Step, Box<Fault>> {
+        let (height, next) = (block.height, self.next());
+        if !self.is_checkpoint(height) || self.promised.range(height..).next().is_none() {
+            let found = format!("a block whose height: {height}");
+            return Err(self.fault(
+                place,
+                found,
+                format!("{next}, or a certificate that proves a later checkpoint"),
+            ));
+        }
+        let start = kept::oldest_from(&self.dir, &self.chain, height).map_err(|error| match error {
+            AuditError::Fault(fault) => fault,
+            error => self.fault(place, error.to_string(), "a snapshot to go on from"),
+        })?;
+        let unfit = |found: String| unfit(&self.dir, start.block.height, found);
+        let decoded = decode_record(&start.record).map_err(|error| unfit(error.to_string()))?;
+        let gone_on = self.consensus.go_on_from(&self.genesis, &decoded, None);
+        gone_on.map_err(|error| unfit(error.to_string()))?;
+        self.ledger.go_on_from(start.table).map_err(|error| unfit(error.to_string()))?;
+        let hash = block_hash(bytes);
+        self.totals.missing += height.0 - next.0;
+        (self.tip, self.last_ordered) = ((start.block.height, start.hash), start.block.height);
+        (self.ordered, self.record) = (VecDeque::new(), None);
+        let (floor, last) = (self.consensus.dag().floor(), (height, hash));
+        self.passing = Passing { height: start.block.height, floor, last, settlement: None };
+        self.pass_checkpoint(place, &block, hash)?;
+        Ok(Step::Passed { block, hash })
     }
 
     /// A block before the snapshot, or its own: a link of the chain.
     pub(super) fn pass_block(&mut self, place: Place, bytes: &[u8]) -> Result<Step, Box<Fault>> {
         let decoded = decode_block(bytes);
         let block = decoded.map_err(|error| self.fault(place, error.to_string(), "the bytes of a block"))?;
-        linked(&block, self.passing.last).map_err(|(found, expected)| self.fault(place, found, expected))?;
+        let missing = linked(&block, self.passing.last, self.genesis.rules.checkpoint_blocks);
+        let missing = missing.map_err(|(found, expected)| self.fault(place, found, expected))?;
+        self.totals.missing += missing;
         let (height, hash) = (block.height, block_hash(bytes));
-        if height == self.tip.0 && hash != self.tip.1 {
-            return Err(self.fault(place, format!("a block with the hash {hash}"), self.tip.1.to_string()));
-        }
-        let named = block.roots.iter().find(|(kind, _)| *kind == RootKind::Settlement).map(|(_, root)| *root);
+        let named = block.root(RootKind::Settlement);
         if let (Some((place, found)), Some(named)) = (self.passing.settlement.take(), named)
             && found != named
         {
             let found = format!("a settlement record with the root {found}");
             return Err(self.fault(place, found, format!("the root {named} that the next block names")));
         }
+        self.pass_checkpoint(place, &block, hash)?;
+        self.passing.last = (height, hash);
+        Ok(Step::Passed { block, hash })
+    }
+
+    fn pass_checkpoint(&mut self, place: Place, block: &Block, hash: BlockHash) -> Result<(), Box<Fault>> {
+        let (height, own) = (block.height, self.tip);
+        if height == own.0 && hash != own.1 {
+            return Err(self.fault(place, format!("a block with the hash {hash}"), own.1.to_string()));
+        }
         if self.is_checkpoint(height) {
-            self.checkpoints.insert(height, (hash, kept::account_root(&block)));
+            self.checkpoints.insert(height, (hash, kept::account_root(block)));
             if let Some((place, signed)) = self.promised.remove(&height) {
                 self.certified(place, height, (signed, hash))?;
             }
         }
-        self.passing.last = (height, hash);
-        Ok(Step::Passed { block, hash })
+        Ok(())
     }
 
     /// Whether a block that is still to be replayed may settle a batch.
@@ -111,6 +154,13 @@ impl Replay {
 
     /// Holds the snapshots against the checkpoints that were replayed or passed; how many there are.
     pub(in crate::audit) fn check_snapshots(&self) -> Result<Result<u64, Box<fault::Fault>>, AuditError> {
-        kept::check_snapshots(&self.dir, &self.checkpoints)
+        kept::check_snapshots(&self.dir, self.tip.0, &self.checkpoints)
     }
+}
+
+/// What is wrong with the snapshot of a height.
+fn unfit(dir: &Path, height: Height, found: String) -> Box<Fault> {
+    let file = Store::snapshot_path(dir, height.0);
+    let expected = "the state of a checkpoint of this chain".to_owned();
+    Box::new(Fault { file, offset: 0, height: height.0, found, expected })
 }

@@ -8,8 +8,10 @@
 //! - Upon [`Tree::root`]: the marked chunks and all nodes above them are rehashed; the result is `blake3::hash` of
 //!   the bytes. An array that has become *shorter* makes the tree forget everything: correct, at the price of a
 //!   full rehash, for nothing that is kept here ever shrinks.
+//! - Upon an array that lies elsewhere, as in a file: [`Tree::read_root`] takes it in by sections of 4 MiB.
 //! - Upon [`Tree::prove`]: a Bao slice of the range, from kept values, without rehashing. Only while nothing is
-//!   marked: a proof belongs to the last root. Upon a slice from outside: [`verify_range`].
+//!   marked: a proof belongs to the last root. Of an array that lies elsewhere: [`Tree::prove_part`], which holds the bytes
+//!   against the kept values first. Upon a slice from outside: [`verify_range`].
 //!
 //! Why the root is right: the shape of the tree depends on the length alone (BLAKE3 paper, §2.1: left subtrees are
 //! full), so a node changes only if bytes under it change or arrive, and then a chunk under it is marked or new.
@@ -129,14 +131,46 @@ impl Tree {
                 .filter_map(|(at, ((section, dirty), part))| update(self.tally, at, section, dirty, part))
                 .collect()
         };
+        self.raise(&mut changed, bytes)
+    }
+
+    /// The root of an array of `len` bytes that the caller has elsewhere: `read` fills in what stands from an offset on. What
+    /// was known before is forgotten. Takes the memory of one section, 4 MiB, beside the kept values.
+    ///
+    /// # Errors
+    /// The first one of `read`; then nothing is known.
+    pub fn read_root<E>(
+        &mut self,
+        len: usize,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+    ) -> Result<[u8; 32], E> {
+        *self = Tree { tally: self.tally, ..Tree::default() };
+        let mut fresh = self.clone();
+        fresh.fit(len);
+        let mut bytes = vec![0; len.min(SECTION)];
+        let parts = fresh.sections.iter_mut().zip(fresh.dirty.chunks_mut(SECTION_WORDS));
+        for (at, (section, dirty)) in parts.enumerate() {
+            let start = at * SECTION;
+            bytes.truncate(len - start);
+            read(start as u64, &mut bytes)?;
+            update(fresh.tally, at, section, dirty, &bytes);
+        }
+        let root = fresh.raise(&mut (0..fresh.sections.len() as u32).collect(), &bytes);
+        *self = fresh;
+        Ok(root)
+    }
+
+    /// Brings the nodes over the sections up to date; the root. `first` are the bytes of the first section if there is no
+    /// other.
+    fn raise(&mut self, changed: &mut Vec<u32>, first: &[u8]) -> [u8; 32] {
         for (leaf, section) in self.top.leaves_mut().iter_mut().zip(&self.sections) {
             *leaf = *section.nodes.top().expect("a section has a chunk");
         }
-        self.top.raise(Wide::new(), &mut changed);
+        self.top.raise(Wide::new(), changed);
         match self.top.children_of_top().or_else(|| self.sections.first()?.nodes.children_of_top()) {
             Some([left, right]) => *merge_subtrees_root(left, right, Mode::Hash).as_bytes(),
             // One chunk is its own root, and hashed as such.
-            None => *blake3::hash(bytes).as_bytes(),
+            None => *blake3::hash(first).as_bytes(),
         }
     }
 
@@ -169,6 +203,12 @@ impl Tree {
     /// Whether the kept values are those of an array of `len` bytes without a mark.
     fn is_fresh(&self, len: usize) -> bool {
         len == self.len && self.dirty.iter().all(|word| *word == 0)
+    }
+
+    /// The kept value of a chunk.
+    fn chunk(&self, chunk: u64) -> Option<&Cv> {
+        let section = self.sections.get((chunk / SECTION_CHUNKS as u64) as usize)?;
+        section.nodes.node(0, (chunk % SECTION_CHUNKS as u64) as usize)
     }
 
     /// The kept value over the `len` bytes from `start`, a node of the tree other than the root.

@@ -14,7 +14,7 @@
 //! otherwise a claim that leads to the same path passes. A verifier that knows the length says so
 //! ([`verify_range_of`]), and then one string of bytes alone passes.
 
-use super::wide::{CHUNK, Cv, PARENT};
+use super::wide::{CHUNK, Cv, LANES, PARENT, Wide};
 use super::{Tree, section::chunk_cv};
 use blake3::hazmat::{Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 use std::ops::Range;
@@ -117,19 +117,61 @@ impl Tree {
     /// The proof that `range` of `bytes` stands in the array with the last [`Tree::root`]. About 2 KiB for one
     /// record of a table of 64 MB; at most [`PROOF_BYTES_MAX`].
     pub fn prove(&self, bytes: &[u8], range: Range<u64>) -> Result<Vec<u8>, ProveError> {
-        let len = bytes.len() as u64;
-        match checked(&range) {
-            Err(ProofError::TooLong(bytes)) => return Err(ProveError::TooLong(bytes)),
-            Err(_) => return Err(ProveError::EmptyRange),
-            Ok(()) if range.end > len => return Err(ProveError::PastEnd { end: range.end, len }),
-            Ok(()) if !self.is_fresh(bytes.len()) => return Err(ProveError::Stale),
-            Ok(()) => {}
+        self.check_provable(bytes.len(), &range)?;
+        Ok(self.proof(0, bytes, range))
+    }
+
+    /// The same for an array that the caller has elsewhere: of it `part`, which begins at `start` and at a chunk, and holds
+    /// all chunks that the range touches, and no other. They are hashed once more: what is not as it was at the last root is
+    /// [`ProveError::Stale`].
+    pub fn prove_part(&self, start: u64, part: &[u8], range: Range<u64>) -> Result<Vec<u8>, ProveError> {
+        self.check_provable(self.len(), &range)?;
+        let chunks = range.start / CHUNK as u64..range.end.div_ceil(CHUNK as u64);
+        let end = (chunks.end * CHUNK as u64).min(self.len() as u64);
+        let whole = start == chunks.start * CHUNK as u64 && start + part.len() as u64 == end;
+        if !whole || !self.has_chunks(chunks.start, part) {
+            return Err(ProveError::Stale);
         }
-        let mut proof = len.to_le_bytes().to_vec();
+        Ok(self.proof(start, part, range))
+    }
+
+    fn check_provable(&self, bytes: usize, range: &Range<u64>) -> Result<(), ProveError> {
+        let len = bytes as u64;
+        match checked(range) {
+            Err(ProofError::TooLong(bytes)) => Err(ProveError::TooLong(bytes)),
+            Err(_) => Err(ProveError::EmptyRange),
+            Ok(()) if range.end > len => Err(ProveError::PastEnd { end: range.end, len }),
+            Ok(()) if !self.is_fresh(bytes) => Err(ProveError::Stale),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Whether the kept values of the chunks from `first` on are those of `bytes`.
+    fn has_chunks(&self, first: u64, bytes: &[u8]) -> bool {
+        let wide = Wide::new();
+        bytes.chunks(CHUNK * LANES).zip((first..).step_by(LANES)).all(|(some, first)| {
+            let mut values = [[0; 32]; LANES];
+            let whole = some.len() / CHUNK;
+            wide.chunks(first, &some[..whole * CHUNK], &mut values[..whole]);
+            if whole * CHUNK < some.len() {
+                values[whole] = chunk_cv(first + whole as u64, &some[whole * CHUNK..]);
+            }
+            let count = some.len().div_ceil(CHUNK);
+            values[..count].iter().zip(first..).all(|(value, chunk)| self.chunk(chunk) == Some(value))
+        })
+    }
+
+    /// The proof of a range; `bytes` are those from `start` on.
+    fn proof(&self, start: u64, bytes: &[u8], range: Range<u64>) -> Vec<u8> {
+        let len = self.len() as u64;
+        let mut proof =
+            Vec::with_capacity(HEAD + bytes.len().min(CHUNKS_MAX * CHUNK) * 17 / 16 + DEPTH_MAX * PARENT);
+        proof.extend(len.to_le_bytes());
         let mut ahead = vec![(0, len)];
         while let Some(span) = ahead.pop() {
             if span.1 <= CHUNK as u64 {
-                proof.extend(&bytes[span.0 as usize..(span.0 + span.1) as usize]);
+                let from = (span.0 - start) as usize;
+                proof.extend(&bytes[from..from + span.1 as usize]);
                 continue;
             }
             let [left, right] = children(span);
@@ -138,7 +180,7 @@ impl Tree {
             }
             ahead.extend([right, left].into_iter().filter(|child| overlaps(*child, &range)));
         }
-        Ok(proof)
+        proof
     }
 }
 

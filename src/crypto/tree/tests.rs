@@ -241,6 +241,31 @@ fn what_is_no_proof_of_the_range_is_refused_with_the_reason() {
 const ARRAY_TOO_LONG: u64 = (1 << 48) + 1;
 
 #[test]
+fn an_array_that_lies_elsewhere_has_the_same_root_and_proofs_as_long_as_it_is_the_same() {
+    for len in edges().into_iter().chain([9 << 20, (4 << 20) + 1]) {
+        let bytes = painted(len);
+        let (whole, root) = tree(&bytes);
+        let mut read = Tree::new();
+        let fill = |at: u64, out: &mut [u8]| {
+            out.copy_from_slice(&bytes[at as usize..at as usize + out.len()]);
+            Ok::<(), ()>(())
+        };
+        assert_eq!(read.read_root(len, fill), Ok(root), "{len}");
+        for start in (0..len as u64).step_by((len / 7 + 1).next_multiple_of(1024)) {
+            let range = start..(start + 20_000).min(len as u64);
+            let end = (range.end as usize).next_multiple_of(1024).min(len);
+            let mut part = bytes[start as usize..end].to_vec();
+            assert_eq!(read.prove_part(start, &part, range.clone()), whole.prove(&bytes, range.clone()));
+            assert_eq!(read.prove_part(start, &part[1..], range.clone()), Err(ProveError::Stale));
+            *part.last_mut().unwrap() ^= 1;
+            assert_eq!(read.prove_part(start, &part, range), Err(ProveError::Stale));
+        }
+        assert_eq!(read.read_root(len.max(1), |_, _| Err("unreadable")), Err("unreadable"));
+        assert!(read.is_empty());
+    }
+}
+
+#[test]
 fn the_end_of_the_array_proves_its_length() {
     for len in edges().into_iter().filter(|len| *len > 0) {
         let bytes = painted(len);

@@ -198,7 +198,12 @@ impl World {
                 Output::Snapshot { .. } | Output::Prune { .. } => panic!("nobody asked for snapshots"),
                 Output::Serve { to, wanted } => {
                     let mut index = LogNames::default();
-                    let answer = wanted.answer(&mut LogArchive::new(&self.disk.log, &mut index, 0));
+                    let answer = wanted.answer(&mut LogArchive::new(
+                        &self.disk.log,
+                        &mut index,
+                        0,
+                        &Default::default(),
+                    ));
                     self.sent.extend(answer.into_iter().map(|message| (to, message)));
                 }
                 Output::Durable(notice) => self.durable.push(notice),

@@ -2,6 +2,7 @@
 
 use crate::node::Holdings;
 use crate::types::Rules;
+use crate::wire::PIECES_MAX;
 
 /// Blocks that wait for execution at most.
 const BLOCKS_MAX: usize = 1024;
@@ -44,6 +45,7 @@ pub fn check(seat: u16, nodes: usize, rules: &Rules, holds: &Holds) -> Result<()
         ("acks of absent batches", node.named_batches, each(3 * rules.window).saturating_mul(nodes)),
         ("executed batches", node.executed_batches, batches_kept),
         ("blocks to be adopted", node.to_adopt, leg.saturating_mul(3)),
+        ("pieces of a table", node.table_pieces, PIECES_MAX as usize),
         ("own batches outstanding", node.outstanding, window),
         ("rows in the mempool", mempool.0, mempool.1),
         ("bytes of messages unread", inbox_bytes, inbox),

@@ -1,6 +1,6 @@
 //! Drawing lies: who lies, how, and when.
 
-use super::Lie;
+use super::{Lie, Ware};
 use crate::sim::config::SimConfig;
 use crate::sim::plan::{DRAWN_US_MAX, Fault, What};
 use crate::sim::random::Dice;
@@ -68,6 +68,7 @@ fn draw_lie(config: &SimConfig, node: u16, kind: &str, dice: &mut Dice) -> Lie {
             Lie::SilentLeader { from, late_us: if dice.coin() { 0 } else { dice.between(1_000, 1_000_000) } }
         }
         "flood" => Lie::Flood { each: dice.between(2, 20) as u32 },
-        _ => Lie::Replay { each: dice.between(1, 6) as u32 },
+        "replay" => Lie::Replay { each: dice.between(1, 6) as u32 },
+        _ => Lie::FalseSource { about: Ware::EACH[dice.below(Ware::EACH.len() as u64) as usize] },
     }
 }

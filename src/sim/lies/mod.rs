@@ -18,6 +18,7 @@ mod draw;
 mod faces;
 mod replay;
 mod rows;
+mod sources;
 mod twins;
 mod vertices;
 mod withhold;
@@ -26,6 +27,7 @@ mod withhold;
 mod tests;
 
 pub(super) use draw::{draw, for_ever};
+pub use sources::Ware;
 pub(super) use twins::copies;
 
 use super::queue::Nanos;
@@ -40,7 +42,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The lies by name, as the command line takes them.
-pub const LIES: [&str; 12] = [
+pub const LIES: [&str; 13] = [
     "twins",
     "two-vertices",
     "two-batches",
@@ -53,6 +55,7 @@ pub const LIES: [&str; 12] = [
     "silent-leader",
     "flood",
     "replay",
+    "false-source",
 ];
 /// Own vertices and batches of which it is remembered how they were shown, the oldest go first.
 const SHOWN_MAX: usize = 4096;
@@ -117,6 +120,11 @@ pub enum Lie {
     Replay {
         /// How many.
         each: u32,
+    },
+    /// Who catches up is given something else than what it asked for.
+    FalseSource {
+        /// What is false.
+        about: Ware,
     },
 }
 
@@ -279,6 +287,7 @@ impl Liar {
             Lie::SilentLeader { from, late_us } => Box::new(withhold::SilentLeader { from, late_us }),
             Lie::Flood { each } => Box::new(vertices::Flood::new(each)),
             Lie::Replay { each } => Box::new(replay::Replay::new(each)),
+            Lie::FalseSource { about } => Box::new(sources::FalseSource::new(about)),
         };
         self.lies.insert(number, tells);
     }

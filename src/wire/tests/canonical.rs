@@ -164,7 +164,7 @@ fn hashed(height: u64) -> HashedBlock {
     HashedBlock::decode(encode_block(&block).into()).unwrap()
 }
 
-fn messages() -> [Message; 14] {
+fn messages() -> [Message; 19] {
     let blocks = |heights: std::ops::Range<u64>| {
         let first = Height(heights.start);
         Message::Blocks { first, blocks: Arc::new(heights.map(hashed).collect()) }
@@ -184,6 +184,11 @@ fn messages() -> [Message; 14] {
         blocks(9..9),
         Message::WantRecord(Height(64)),
         Message::Record { height: Height(64), bytes: encode_record(&record()).into() },
+        Message::WantSnapshots,
+        Message::Snapshots { first: Height(3), heights: vec![Height(64), Height(128)] },
+        Message::WantPiece { height: Height(64), piece: 2 },
+        Message::Piece { height: Height(64), piece: 2, proof: vec![7; 40].into() },
+        Message::Piece { height: Height(64), piece: 2, proof: Bytes::new() },
     ]
 }
 

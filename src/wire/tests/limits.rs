@@ -276,7 +276,7 @@ fn counts_are_refused_before_anything_is_allocated() {
         assert!(limit(counted(most + 1)).is_some());
         assert!(limit(counted(u32::MAX as usize)).is_some());
     }
-    assert_eq!(Message::decode(frame(14, vec![0; 4])), Err(WireError::Kind(14)));
+    assert_eq!(Message::decode(frame(18, vec![0; 4])), Err(WireError::Kind(18)));
     let blocks = |first: u64, count: usize| {
         let payload = [&first.to_le_bytes()[..], &(count as u32).to_le_bytes()].concat();
         [10, 11].map(|kind| Message::decode(frame(kind, payload.clone())))
@@ -291,6 +291,25 @@ fn counts_are_refused_before_anything_is_allocated() {
     assert_eq!(limit(record(RECORD_BYTES_MAX + 1)), Some("settlement record"));
     assert!(matches!(record(RECORD_BYTES_MAX), Err(WireError::Short("settlement record"))));
     assert!(record(0).is_ok());
+    let snapshots = |heights: &[u64]| {
+        let message =
+            Message::Snapshots { first: Height(1), heights: heights.iter().copied().map(Height).collect() };
+        Message::decode(frame(message.kind(), message.payload().to_vec()))
+    };
+    assert!(snapshots(&[]).is_ok() && snapshots(&[1, 2, 3, 4]).is_ok());
+    assert_eq!(limit(snapshots(&[1, 2, 3, 4, 5])), Some("snapshots"));
+    assert!([&[0][..], &[2, 2], &[3, 1]].iter().all(|heights| snapshots(heights).is_err()));
+    assert!(Message::decode(frame(15, vec![0; 12])).is_err(), "first 0");
+    let piece = |height: u64, piece: u32, length: usize| {
+        let head = [&height.to_le_bytes()[..], &piece.to_le_bytes()].concat();
+        let given = [&head[..], &(length as u32).to_le_bytes()].concat();
+        [Message::decode(frame(16, head)), Message::decode(frame(17, given))]
+    };
+    assert!(piece(1, PIECES_MAX - 1, 0).iter().all(Result::is_ok));
+    assert_eq!(piece(1, PIECES_MAX, 0).map(limit), [Some("piece"); 2]);
+    assert!(piece(0, 0, 0).iter().all(Result::is_err));
+    assert_eq!(piece(1, 0, TABLE_PROOF_BYTES_MAX + 1).map(limit), [None, Some("proof of a piece")]);
+    assert!(matches!(&piece(1, 0, TABLE_PROOF_BYTES_MAX)[1], Err(WireError::Short(_))));
     let mut genesis = Genesis {
         name: "x".repeat(NAME_BYTES_MAX + 1),
         time: Time(0),

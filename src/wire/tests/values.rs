@@ -5,8 +5,8 @@ use crate::types::params::{CHECKPOINT_VOTES_MAX, GIVE_WAY_STEPS_MAX, SEATS_MAX};
 use crate::types::*;
 use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
 use crate::wire::{
-    BLOCKS_MAX, Batch, Blobs, Gathered, HashedBlock, Message, Rows, encode_block, encode_record, seal,
-    seal_blobs, sign_vertex,
+    BLOCKS_MAX, Batch, Blobs, Gathered, HashedBlock, Message, PIECES_MAX, Rows, SNAPSHOTS_MAX, encode_block,
+    encode_record, seal, seal_blobs, sign_vertex,
 };
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
@@ -283,6 +283,18 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         (1..u64::MAX, prop::option::of(record())).prop_map(|(height, record)| {
             let bytes = record.map_or(Bytes::new(), |record| encode_record(&record).into());
             Message::Record { height: Height(height), bytes }
+        }),
+        Just(Message::WantSnapshots),
+        (1..u64::MAX, prop::collection::btree_set(1..u64::MAX, 0..=SNAPSHOTS_MAX)).prop_map(
+            |(first, heights)| Message::Snapshots {
+                first: Height(first),
+                heights: heights.into_iter().map(Height).collect()
+            }
+        ),
+        (1..u64::MAX, 0..PIECES_MAX)
+            .prop_map(|(height, piece)| Message::WantPiece { height: Height(height), piece }),
+        (1..u64::MAX, 0..PIECES_MAX, vec(any::<u8>(), 0..99)).prop_map(|(height, piece, proof)| {
+            Message::Piece { height: Height(height), piece, proof: proof.into() }
         }),
     ]
 }

@@ -1,0 +1,88 @@
+//! Pieces of snapshots, each with its proof, for peers that begin anew.
+//!
+//! - Upon the first piece of a snapshot: it is read through once, and held against the root that its block names; what
+//!   proves its pieces is kept, a sixteenth of its bytes. One that is not its checkpoint's is remembered as such, so that
+//!   nobody makes this node read it again and again.
+//! - Upon a piece: plain reads, as of records ([`super::Finder`]), and the bytes are hashed once more before they go out.
+//! - A snapshot stays open when a newer one takes its place: who has begun to fetch it gets it whole. So the files of so many
+//!   removed snapshots at most take room on disk as [`OPEN_MAX`] says, until others are asked for.
+
+use super::snapshot::path_of;
+use super::{Damage, StoreError};
+use crate::types::params::ACCOUNTS_MAX;
+use crate::types::{Account, Height, Root};
+use crate::wire::TablePieces;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Snapshots that stay open.
+const OPEN_MAX: usize = 2;
+/// The most bytes of a snapshot.
+const TABLE_BYTES_MAX: u64 = ACCOUNTS_MAX as u64 * size_of::<Account>() as u64;
+
+/// A snapshot of which pieces are handed out.
+struct OpenSnapshot {
+    height: Height,
+    /// `None`: it is not the table of its checkpoint.
+    good: Option<(File, TablePieces)>,
+}
+
+/// The snapshots that were asked for last.
+#[derive(Default)]
+pub(super) struct OpenSnapshots(VecDeque<OpenSnapshot>);
+
+impl OpenSnapshots {
+    /// A piece of the snapshot of a height; `None`: it is not here. `root` is what its block names.
+    pub(super) fn piece(
+        &mut self,
+        dir: &Path,
+        height: Height,
+        piece: u32,
+        root: impl FnOnce() -> Result<Option<Root>, StoreError>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let path = path_of(dir, height.0);
+        if self.0.iter().all(|open| open.height != height) {
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                file => file.map_err(StoreError::io("open", &path))?,
+            };
+            let Some(root) = root()? else { return Ok(None) };
+            let (good, error) = match read_through(file, &path, root) {
+                Ok(good) => (Some(good), None),
+                Err(error) => (None, Some(error)),
+            };
+            self.0.push_back(OpenSnapshot { height, good });
+            if self.0.len() > OPEN_MAX {
+                self.0.pop_front();
+            }
+            if let Some(error) = error {
+                return Err(error);
+            }
+        }
+        let open = self.0.iter().find(|open| open.height == height).and_then(|open| open.good.as_ref());
+        let Some((file, pieces)) = open else { return Ok(None) };
+        let place = pieces.place(piece);
+        let mut bytes = vec![0; (place.end - place.start) as usize];
+        file.read_exact_at(&mut bytes, place.start).map_err(StoreError::io("read", &path))?;
+        match pieces.prove(piece, &bytes) {
+            Ok(proof) => Ok(Some(proof)),
+            Err(_) if bytes.is_empty() => Ok(None),
+            Err(_) => Err(StoreError::Damaged { file: path, offset: place.start, damage: Damage::Snapshot }),
+        }
+    }
+}
+
+fn read_through(file: File, path: &Path, root: Root) -> Result<(File, TablePieces), StoreError> {
+    let damaged = |damage| StoreError::Damaged { file: path.to_owned(), offset: 0, damage };
+    let length = file.metadata().map_err(StoreError::io("look at", path))?.len();
+    if length > TABLE_BYTES_MAX {
+        return Err(damaged(Damage::Length));
+    }
+    let read = |at: u64, out: &mut [u8]| file.read_exact_at(out, at).map_err(StoreError::io("read", path));
+    let pieces = TablePieces::new(length as usize, read)?;
+    if pieces.root() == root { Ok((file, pieces)) } else { Err(damaged(Damage::Snapshot)) }
+}
