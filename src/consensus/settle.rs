@@ -102,6 +102,15 @@ impl Settlement {
         Sequence(self.authors[author.index()].highest)
     }
 
+    /// Up to which sequence an author's batches may be about, as far as the order tells: a window above the highest settled one,
+    /// and whatever the author's own counted acks name. It never falls.
+    pub fn reserved(&self, author: Seat) -> Sequence {
+        let state = &self.authors[author.index()];
+        let named = state.slots.iter().rev().find(|(_, slot)| slot.fixed.contains_key(&author));
+        let named = named.map_or(0, |(sequence, _)| *sequence);
+        Sequence(state.highest.saturating_add(self.window).max(named))
+    }
+
     /// Whether a slot lies below its author's window: it can never settle any more.
     pub fn dead(&self, author: Seat, sequence: Sequence) -> bool {
         let state = &self.authors[author.index()];

@@ -31,16 +31,26 @@ impl Node {
     }
 
     /// An author keeps at most a window of batches outstanding, none beyond what others would count: that is two windows
-    /// above the highest settled one, of which who lost its records leaves out the first.
+    /// above the highest settled one. The second of them is for who lost its records, one batch at a time: so it has a
+    /// number left after many a loss.
     fn may_seal(&self) -> bool {
         let window = self.shared.rules.window;
         let highest = self.consensus.settlement().highest(self.shared.seat).0;
+        let first = highest.saturating_add(window);
+        let next = self.next_sequence.0;
         !self.sealing
             && self.start.signs()
             && !self.catch_up.is_behind()
             && (self.outstanding.len() as u64) < window
-            && self.next_sequence.0 <= highest.saturating_add(2 * window)
+            && (next <= first || self.outstanding.keys().all(|sequence| sequence.0 <= first))
+            && next <= first.saturating_add(window)
             && self.consensus.dag().uncommitted_bytes() <= UNCOMMITTED_BYTES_MAX
+    }
+
+    /// Whether others may see a batch. One's own only once the order tells whoever forgets it that its number is used.
+    pub(super) fn may_show(&self, batch: &Batch) -> bool {
+        let BatchRef { author, sequence, .. } = batch.reference();
+        author != self.shared.seat || sequence <= self.consensus.settlement().reserved(author)
     }
 
     pub(super) fn seal_if_due(&mut self) {
@@ -122,12 +132,14 @@ impl Node {
 
     pub(super) fn on_batch_durable(&mut self, id: &BatchId, view: Bytes) {
         self.batches.durable(id, view);
+        let Some(batch) = self.batches.get(id).map(|held| held.batch.clone()) else { return };
+        let shown = self.may_show(&batch);
         let Some(held) = self.batches.get_mut(id) else { return };
-        held.pushed = self.now;
+        // What is held back is pushed by the first regular look that finds it may be.
+        held.pushed = if shown { self.now } else { Time(0) };
         // One that came back when it was settled is on everybody's disk.
-        if held.batch.header.author == self.shared.seat && !held.settled {
-            let message = Message::Batch(held.batch.clone());
-            self.outputs.push_back(Output::Broadcast(message));
+        if held.batch.header.author == self.shared.seat && !held.settled && shown {
+            self.outputs.push_back(Output::Broadcast(Message::Batch(batch)));
         }
     }
 
@@ -171,6 +183,9 @@ impl Node {
         }
         self.want_batches.got(&reference);
         self.stirred = self.now;
+        if author == self.shared.seat {
+            self.used(sequence);
+        }
         // While blocks are adopted, agreement does not know what they settled.
         if author == self.shared.seat && open && !self.batches.is_absent(&reference.id) {
             self.outstanding.insert(sequence, reference.id);
@@ -261,8 +276,8 @@ impl Node {
             self.stirred = self.now;
         }
         if holders.len() >= enough {
-            if batch.author == self.shared.seat && batch.sequence >= self.next_sequence {
-                self.lost_own();
+            if batch.author == self.shared.seat {
+                self.used(batch.sequence);
             }
             let due = self.now + self.shared.rules.delay() * 4;
             holders
@@ -271,19 +286,25 @@ impl Node {
         }
     }
 
-    /// A batch of one's own is held by others, and nothing here knows of it: the records were lost, and nobody can say
-    /// which numbers are used. It goes on above all that may be, where others still count; what the others hold comes
-    /// back from them.
+    /// A batch of one's own is about with this number. If nothing here knows of it, the records were lost.
+    pub(super) fn used(&mut self, sequence: Sequence) {
+        if sequence >= self.next_sequence {
+            self.lost_own();
+            self.next_sequence = self.next_sequence.max(Sequence(sequence.0.saturating_add(1)));
+        }
+    }
+
+    /// The records were lost, and nobody can say which numbers are used. It goes on above all that may be, where others
+    /// still count; what the others hold comes back from them.
     pub(super) fn lost_own(&mut self) {
-        let highest = self.consensus.settlement().highest(self.shared.seat).0;
-        let next = Sequence(highest.saturating_add(self.shared.rules.window).saturating_add(1));
-        self.next_sequence = self.next_sequence.max(next);
+        let reserved = self.consensus.settlement().reserved(self.shared.seat);
+        self.next_sequence = self.next_sequence.max(Sequence(reserved.0.saturating_add(1)));
     }
 
     /// A settled batch that is not here holds up the chain; a push may still be under way.
     pub(super) fn want_settled(&mut self, batch: BatchRef) {
-        if batch.author == self.shared.seat && batch.sequence >= self.next_sequence {
-            self.lost_own();
+        if batch.author == self.shared.seat {
+            self.used(batch.sequence);
         }
         let due = self.now + self.shared.rules.delay();
         self.want_for_the_chain(batch, due);
@@ -311,8 +332,8 @@ impl Node {
 
     /// A batch of an adopted block that is not here: nobody pushes it any more.
     pub(super) fn want_adopted(&mut self, batch: BatchRef) {
-        if batch.author == self.shared.seat && batch.sequence >= self.next_sequence {
-            self.lost_own();
+        if batch.author == self.shared.seat {
+            self.used(batch.sequence);
         }
         self.want_for_the_chain(batch, self.now);
     }
@@ -340,7 +361,7 @@ impl Node {
             .batches
             .unsettled()
             .filter(|h| h.durable && h.batch.header.author == me && h.acked_by.count() + 1 < quorum)
-            .filter(|h| now >= h.pushed + delay * 4)
+            .filter(|h| now >= h.pushed + delay * 4 && self.may_show(&h.batch))
             .map(|h| h.batch.id)
             .collect();
         for id in stale {
@@ -396,7 +417,8 @@ impl Node {
             committee.has(b.author) && !self.batches.has(&b.id) && !settlement.open(b.author, b.sequence)
         };
         let old: Vec<BatchRef> = wanted.iter().filter(old).copied().collect();
-        let found = wanted.iter().filter_map(|b| self.batches.at_hand(&b.id)).cloned();
+        let found = wanted.iter().filter_map(|b| self.batches.at_hand(&b.id));
+        let found = found.filter(|batch| self.may_show(batch)).cloned();
         let mut room = REPLY_BYTES_MAX;
         let fits = found.take_while(|batch| {
             let before = room;

@@ -26,6 +26,7 @@ impl Node {
             .batches
             .unsettled()
             .filter(|held| held.durable && held.batch.header.author == me && !held.acked_by.contains(seat))
+            .filter(|held| self.may_show(&held.batch))
             .map(|held| held.batch.clone())
             .collect();
         mine.into_iter().for_each(|batch| self.send(seat, Message::Batch(batch)));

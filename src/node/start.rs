@@ -7,14 +7,18 @@
 //!   latest own vertex of its sender, the latest of ours that it knows, and from where on it knows. With `2f` answers of
 //!   others (`f = 0`: of all others) that know nothing above the guard, go on after the guard. A chain of one asks nobody.
 //! - **Upon an answer of one that began above the guard** (on a snapshot or a settlement record) and knows no vertex of ours:
-//!   it counts once the order has passed the round it began at, and the first vertex is of a later one; its sequences go on a
-//!   window above the highest settled one. Of what lies below it can say nothing, so nothing is signed there.
+//!   it counts once the order has passed the round it began at, and the first vertex is of a later one; its sequences go on as
+//!   after a loss. Of what lies below it can say nothing, so nothing is signed there.
 //! - **Upon no valid guard, upon an own vertex above the guard that a peer shows, or upon a guard of round 0 while others
 //!   are past round 1**: the validator is *lost*. So it is upon `f + 1` answers that know an own vertex above the guard, at
 //!   or below the floor, where nobody can show it any more, as long as too few know of none. It waits until `2f` others have
 //!   proved their own latest vertex: until it is accepted here, with all that lies below. `M` is the highest round accepted
-//!   then. Once the order has passed `M`, it comes back in round `M + 2` or later, and its sequences go on a window above the
-//!   highest settled one. With `f = 0` it goes on after the highest own vertex that the others know.
+//!   then. Once the order has passed `M`, it comes back in round `M + 2` or later, and its sequences go on above all that are
+//!   *reserved*: those up to a window above the highest settled one, and those that its own acks in the order name
+//!   ([`crate::consensus::Settlement::reserved`]). With `f = 0` it goes on after the highest own vertex that the others know.
+//! - **Upon a batch sealed here**: show it to nobody, not even on request, before its number is reserved. Below the window that
+//!   is so from the start; above it, where one is after a loss, once the own vertex that acks it is output. There one batch at a
+//!   time is sealed, until it settles.
 //!
 //! Why that is safe:
 //!
@@ -24,14 +28,25 @@
 //!   must not: who is lost waits for an order that moves, and it may move only with this validator.
 //! - What is accepted has a quorum in each round below: nobody can make `M` large by words, and a claim to know a vertex of
 //!   ours counts for nothing until the vertex is shown, signed. Who claims and does not show is not counted.
-//! - A forgotten batch was sealed at most a window above what was settled then, by an order that had not passed `M`.
+//! - A forgotten batch had a reserved number when it was first shown, by an order whose last leader was of some round `R`.
+//!   That leader was emitted because of a quorum of vertices of `R + 2` or above; one of the `2f` is honest, not lost, and an
+//!   author of such a one. So `M >= R + 2`, the order passes `R` before anything is signed, and what was reserved then is
+//!   reserved now: it never falls. So nothing that others may have seen is sealed anew, however often the directory goes
+//!   before anything settles. What nobody saw is no second batch to anybody.
+//! - A number that another's ack names is not taken for used because of that: one liar could name the highest one that counts,
+//!   and leave its victim none. What `f + 1` others ack is, and what carries the own signature: acks in an own vertex, and
+//!   batches.
+//! - Each loss costs one number, as long as nothing settles in between; there is a window of them. When they are used up, an own
+//!   batch has to settle that others hold and give back.
 //! - Acks need no guard: only the first id that is output counts.
 //! - Who says that it began far above gains what a lie about our vertices would gain, and no more: it does not count before
 //!   the order is there.
 //!
 //! What it cannot do: a copied key in a second process that runs at the same time cannot be detected beforehand. Both sign, and
 //! their vertices are evidence against the key. One that hears a newer vertex of its own name stops signing, as if lost.
-//! Nor is a copy of an earlier time noticed of which nothing that was signed since has reached anybody.
+//! Nor is a copy of an earlier time noticed of which no vertex that was signed since has reached anybody, be it that a batch
+//! has: the guard of the copy is believed. With `f = 0` the same holds of a vertex that was lost on its way, while a batch that
+//! was sent after it arrived.
 
 use super::{Node, OpenError};
 use crate::store::{Guard, GuardState};
@@ -164,7 +179,12 @@ impl Node {
         self.pace.found(vertex.round);
         self.guard_vertex(signed);
         self.signing.found(signed);
-        vertex.acks.iter().for_each(|ack| self.batches.said(ack));
+        for ack in &vertex.acks {
+            self.batches.said(ack);
+            if ack.batch.author == self.shared.seat {
+                self.used(ack.batch.sequence);
+            }
+        }
         if !vertex.acks.is_empty() {
             self.own_acks.insert(vertex.round, vertex.acks.clone());
         }
@@ -226,6 +246,10 @@ impl Node {
 
     /// Goes on with the start as far as the answers carry.
     pub(super) fn go_on_starting(&mut self) {
+        if self.catch_up.is_behind() {
+            // What blocks that are adopted settled is known when agreement goes on.
+            return;
+        }
         let highest = self.consensus.dag().highest();
         if self.start.stage == Stage::Asking && self.guard.round.0 == 0 && highest.0 > 1 {
             self.lose();
@@ -249,10 +273,7 @@ impl Node {
             }
             Stage::Lost if self.start.all_answer => self.resume_after_reported(),
             Stage::Lost => {
-                let dag = self.consensus.dag();
-                let proved =
-                    |(seat, answer): &(&Seat, &Answer)| answer.its <= dag.latest(**seat).max(dag.floor());
-                if self.start.answers.iter().filter(proved).count() >= self.start.needed {
+                if self.proved().count() >= self.start.needed {
                     self.start.stage = Stage::Proved(highest);
                 }
             }
@@ -264,11 +285,17 @@ impl Node {
         }
     }
 
+    /// The answers of those whose own latest vertex is accepted here.
+    fn proved(&self) -> impl Iterator<Item = Answer> {
+        let (dag, answers) = (self.consensus.dag(), self.start.answers.iter());
+        answers.filter(|(seat, answer)| answer.its <= dag.latest(**seat).max(dag.floor())).map(|(_, a)| *a)
+    }
+
     /// Without tolerance no other forgets or lies: the highest own vertex that they know is the last.
     fn resume_after_reported(&mut self) {
         let here = self.consensus.dag().latest(self.shared.seat);
-        let (answers, ordered) = (self.start.answers.values(), self.chain.last_round);
-        let known: Vec<Answer> = answers.filter(|a| a.knows_none_above(here, ordered)).copied().collect();
+        let ordered = self.chain.last_round;
+        let known: Vec<Answer> = self.proved().filter(|a| a.knows_none_above(here, ordered)).collect();
         if known.len() >= self.start.needed {
             self.sign_above(here, &known);
             self.sign_again();

@@ -131,3 +131,27 @@ fn batches_settle_in_the_order_of_their_last_needed_ack() {
     let settled = settlement.count(&output(&[(0, &one_two), (1, &one_two), (2, &two_one)]));
     assert_eq!(sequences(&settled), [2, 1]);
 }
+
+#[test]
+fn what_is_reserved_follows_what_settled_and_the_authors_own_acks_and_never_falls() {
+    let mut settlement = settlement(4, 4, Policy::Quorum);
+    let reserved = |settlement: &Settlement| settlement.reserved(Seat(0)).0;
+    assert_eq!(reserved(&settlement), 4, "a window above nothing");
+    let others = [ack(0, 8, 1, Valid), ack(0, 6, 1, Held)];
+    settlement.count(&output(&[(1, &others), (2, &others[..1])]));
+    assert_eq!(reserved(&settlement), 4, "whatever others say");
+    settlement.count(&output(&[(0, &[ack(0, 9, 1, Valid), ack(0, 7, 1, Invalid)])]));
+    assert_eq!(reserved(&settlement), 4, "nor what does not count");
+    settlement.count(&output(&[(0, &[ack(0, 6, 2, Held)])]));
+    assert_eq!(reserved(&settlement), 6);
+    settlement.count(&all_valid(&[1]));
+    assert_eq!((reserved(&settlement), settlement.reserved(Seat(1)).0), (6, 4));
+    settlement.count(&output(&[(0, &[ack(0, 7, 2, Held)]), (3, &[ack(0, 7, 2, Held)])]));
+    let kept = reserved(&settlement);
+    settlement.count(&output(&[
+        (0, &[ack(0, 5, 0, Valid)]),
+        (1, &[ack(0, 5, 0, Valid)]),
+        (2, &[ack(0, 5, 0, Valid)]),
+    ]));
+    assert_eq!((kept, reserved(&settlement)), (7, 9), "a window above the highest settled one");
+}

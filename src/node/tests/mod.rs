@@ -264,8 +264,23 @@ impl World {
 
     /// The next round of the other three, who name only each other: each says these acks.
     pub fn round(&mut self, acks: &[(u16, Ack)]) {
+        self.round_upon(self.last.clone(), acks);
+    }
+
+    /// The same, but they name this node too, if it has made the round before.
+    pub fn round_together(&mut self, acks: &[(u16, Ack)]) {
+        let mut parents = self.last.clone();
+        let own = self
+            .own
+            .iter()
+            .map(|v| v.reference())
+            .find(|v| Some(v.round) == parents.first().map(|p| p.round));
+        parents.splice(0..0, own);
+        self.round_upon(parents, acks);
+    }
+
+    fn round_upon(&mut self, parents: Vec<VertexRef>, acks: &[(u16, Ack)]) {
         let round = self.last.first().map_or(1, |v| v.round.0 + 1);
-        let parents = self.last.clone();
         self.last.clear();
         for author in 1..4 {
             let said: Vec<Ack> = acks.iter().filter(|a| a.0 == author).map(|a| a.1).collect();

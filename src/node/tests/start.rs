@@ -39,7 +39,9 @@ fn restarted(mut world: World, harm: impl FnOnce(&mut Disk)) -> World {
 
 /// The others push what they have: all that they made, and all that they were sent.
 fn push_all(world: &mut World) {
-    for vertex in world.made.clone().into_iter().chain(world.own.clone()) {
+    let mut all: Vec<_> = world.made.iter().chain(&world.own).cloned().collect();
+    all.sort_by_key(|vertex| vertex.vertex.round);
+    for vertex in all {
         world.receive(1, Message::Vertex(vertex));
     }
     world.pass(DELAY);
@@ -202,4 +204,109 @@ fn who_began_above_the_guard_knows_of_no_forgotten_vertex_but_cannot_vouch_below
     assert!(!world.node.guard().lost);
     let sealed = world.seal(8, 1..3);
     assert!(sealed.sequence.0 > 16, "{sealed:?}");
+}
+
+/// Rounds in which all four name each other, until it seals the rows of an account, and some more.
+fn seals(world: &mut World, from: u32) -> Batch {
+    let rows = rows(&world.genesis, from, 1..3, None);
+    ingress::admit(&world.shared, &[Submission::pack(columns(&rows)).unwrap()]);
+    world.handle(Input::Rows);
+    let of = |(kind, bytes): &(RecordKind, Bytes)| {
+        let batch = (*kind == RecordKind::Batch).then(|| Batch::decode(bytes.clone()).unwrap())?;
+        (batch.header.author == Seat(0) && batch.rows().effects[0].from.get() == from).then_some(batch)
+    };
+    for _ in 0..20 {
+        world.round_together(&[]);
+        world.pass(DELAY * 2);
+        if let Some(batch) = world.disk.log.iter().find_map(of) {
+            return batch;
+        }
+    }
+    panic!("it seals nothing: {:?}", world.node.progress());
+}
+
+/// It lost its disk, and the others push what they have.
+fn loses_all(world: World) -> World {
+    let mut world = restarted(world, |disk| *disk = Disk::new(crate::types::ChainId(disk.chain)));
+    let last = world.last[0].round;
+    assert_eq!(world.node.guard().sequence.0, 0);
+    (1..4).for_each(|seat| world.receive(seat, frontier(0, last.0)));
+    push_all(&mut world);
+    world
+}
+
+#[test]
+fn however_often_the_directory_goes_no_number_that_others_saw_is_used_twice() {
+    let mut world = loses_all(lived());
+    let mut seen: Vec<Batch> = Vec::new();
+    for (life, seat) in [(5, 1), (6, 2), (7, 3)] {
+        let batch = seals(&mut world, life);
+        // It reaches one peer; who acks it.
+        world.pass(DELAY * 2);
+        for _ in 0..6 {
+            world.round_together(&[]);
+            world.pass(DELAY * 2);
+        }
+        assert!(world.pushes(batch.id).contains(&seat), "the order names it: it may be shown");
+        world.round_together(&[(seat, ack(batch.reference(), Verdict::Held))]);
+        assert!(!world.node.consensus.settlement().dead(Seat(0), batch.header.sequence));
+        seen.push(batch);
+        world = loses_all(world);
+    }
+    seen.push(seals(&mut world, 8));
+    let numbers: Vec<u64> = seen.iter().map(|batch| batch.header.sequence.0).collect();
+    assert_eq!(numbers, [17, 18, 19, 20], "each loss costs one");
+    let mut judge = World::new(Policy::Quorum);
+    let headers: Vec<Arc<SignedVertex>> = world.own.clone();
+    headers.into_iter().for_each(|vertex| judge.receive(1, Message::Vertex(vertex)));
+    for batch in seen {
+        judge.receive(1, Message::Batch(batch));
+    }
+    assert_eq!(judge.node.evidence().count(), 0);
+}
+
+#[test]
+fn after_a_loss_nobody_sees_a_batch_whose_number_the_order_does_not_name() {
+    let mut world = loses_all(lived());
+    let batch = {
+        world.rounds(12);
+        let reference = world.seal(5, 1..3);
+        let records = world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);
+        let batch = Batch::decode(records.last().unwrap().1.clone()).unwrap();
+        assert_eq!((batch.reference(), reference.sequence.0), (reference, 17));
+        batch
+    };
+    // The others never name what it says: they push, ask, and connect anew.
+    world.rounds(9);
+    world.receive(2, Message::WantBatches(vec![batch.reference()]));
+    world.handle(Input::Disconnected(Seat(3)));
+    world.handle(Input::Connected(Seat(3)));
+    assert!(world.pushes(batch.id).is_empty());
+    assert!(!world.said(batch.id).is_empty(), "its own vertices ack it");
+    let another = rows(&world.genesis, 6, 1..3, None);
+    ingress::admit(&world.shared, &[Submission::pack(columns(&another)).unwrap()]);
+    world.handle(Input::Rows);
+    // A restart changes nothing about it.
+    let (own, last) = (signed(&world).0, world.last[0].round.0);
+    let mut world = restarted(world, |_| ());
+    (1..4).for_each(|seat| world.receive(seat, frontier(own, last)));
+    world.rounds(3);
+    assert!(world.own.last().unwrap().vertex.round.0 > own, "it goes on");
+    assert!(world.pushes(batch.id).is_empty());
+    assert_eq!(world.node.guard().sequence.0, 17, "one at a time");
+    // Now they name it.
+    for _ in 0..9 {
+        world.round_together(&[]);
+        world.pass(DELAY * 2);
+    }
+    let pushed: std::collections::BTreeSet<u16> = world.pushes(batch.id).into_iter().collect();
+    assert_eq!(pushed, [1, 2, 3].into());
+    world.receive(2, Message::WantBatches(vec![batch.reference()]));
+    assert_eq!(world.pushes(batch.id), [2]);
+    world.round_together(&[1, 2, 3].map(|by| (by, ack(batch.reference(), Verdict::Valid))));
+    for _ in 0..6 {
+        world.round_together(&[]);
+    }
+    assert_eq!(world.node.progress().outstanding, 0, "it settles");
+    assert_eq!(world.seal(7, 1..3).sequence.0, 18);
 }
