@@ -102,6 +102,34 @@ fn nothing_at_or_below_the_floor_is_taken_and_parents_there_count_as_accepted() 
 }
 
 #[test]
+fn a_free_slot_at_the_floor_stays_free_though_all_parents_are_accepted() {
+    let mut consensus = consensus();
+    let mut all: Vec<Vec<Arc<SignedVertex>>> = Vec::new();
+    // Seat 3 is silent for some rounds around the later floor.
+    for round in 1..=14 {
+        let below = all.last().map(|v| refs(v)).unwrap_or_default();
+        let here = (0..N).filter(|&author| author != 3 || !(5..=9).contains(&round));
+        all.push(here.map(|author| vertex((round, author, 0), &below, &[], Vec::new())).collect());
+        all.last().unwrap().iter().for_each(|v| _ = accepted(consensus.insert(v.clone())));
+        emit_all(&mut consensus);
+        if consensus.dag().floor() >= Round(6) {
+            break;
+        }
+    }
+    let (floor, before) = (consensus.dag().floor().0, consensus.dag().uncommitted_bytes());
+    assert!((6..9).contains(&floor), "{floor}");
+    let late = |round: u64| vertex((round, 3, 0), &refs(&all[round as usize - 2]), &[], Vec::new());
+    for round in [floor - 1, floor] {
+        assert_eq!(consensus.insert(late(round)), Insert::Ignored);
+        assert_eq!(consensus.restore(late(round)), Insert::Ignored);
+    }
+    assert_eq!(consensus.dag().uncommitted_bytes(), before);
+    // Just above it is taken.
+    assert_eq!(accepted(consensus.insert(late(floor + 1))), [late(floor + 1).reference()]);
+    assert_eq!(consensus.dag().uncommitted_bytes(), before + 100);
+}
+
+#[test]
 fn what_waits_only_for_what_the_floor_passed_is_let_in() {
     let (mut consensus, all) = (consensus(), full_rounds(N, 9));
     // Seat 3 names a vertex of round 1 that nobody has.

@@ -155,62 +155,128 @@ fn a_chain_of_twins_longer_than_the_space_is_worked_through_from_below() {
     assert_eq!(consensus.dag().waiting(), 0);
 }
 
+/// A twin of seat 3 of this round, which needs a weak parent besides the full round below.
+fn needing(all: &[Vec<Arc<SignedVertex>>], (round, face): (u64, u8), parent: VertexRef) -> Arc<SignedVertex> {
+    vertex((round, 3, face), &refs(&all[round as usize - 2]), &[parent], Vec::new())
+}
+
 #[test]
 fn one_authors_demand_never_displaces_anothers() {
-    let (mut consensus, all) = grown(20);
-    // Seat 2 demands twins of seat 3 without end, lower and lower.
-    let mut faces = Vec::new();
-    for face in 1..60u8 {
-        let round = 17 - u64::from(face) / 4;
-        let nobody = VertexRef { round: Round(round - 3), author: Seat(3), id: VertexId([face; 32]) };
-        let twin = vertex((round, 3, face), &refs(&all[round as usize - 2]), &[nobody], Vec::new());
-        let demander = vertex((21, 2, face), &refs(&all[19]), &[twin.reference()], Vec::new());
-        consensus.insert(demander);
-        consensus.insert(twin.clone());
-        faces.push(twin);
+    let (mut consensus, mut all) = grown(20);
+    // Seat 2 falls silent: eight slots of it are free.
+    for round in 21..28 {
+        let below = refs(&all[round as usize - 2]);
+        let made = [0, 1, 3].map(|author| vertex((round, author, 0), &below, &[], Vec::new()));
+        made.iter().for_each(|v| assert!(matches!(consensus.insert(v.clone()), Insert::Accepted(_))));
+        all.push(made.to_vec());
     }
-    let held = consensus.dag().waiting() as u64;
-    assert!(held <= 3 * SPACE, "{held}");
-    // Seat 1 needs one of them that is the highest of all, and then its parent.
-    let deep = vertex((16, 3, 200), &refs(&all[14]), &[], Vec::new());
-    let needed = vertex((18, 3, 201), &refs(&all[16]), &[deep.reference()], Vec::new());
-    let honest = vertex((21, 1, 0), &refs(&all[19]), &[needed.reference()], Vec::new());
-    consensus.insert(honest.clone());
+    // Now it names a twin of seat 3 in each, and each of these a lower one, which needs one that nobody has.
+    let (mut upper, mut lower) = (Vec::new(), Vec::new());
+    for (round, face) in (21..=28).zip(1..) {
+        let nobody = VertexRef { round: Round(round - 9), author: Seat(3), id: VertexId([face; 32]) };
+        lower.push(needing(&all, (round - 6, face + 50), nobody));
+        upper.push(needing(&all, (round - 3, face), lower.last().unwrap().reference()));
+    }
+    let top =
+        needing(&all, (27, 99), VertexRef { round: Round(25), author: Seat(3), id: VertexId([99; 32]) });
+    for (round, twin) in (21..=28).zip(&upper) {
+        let below: Vec<_> =
+            all[round as usize - 2].iter().filter(|v| v.vertex.author != Seat(3)).cloned().collect();
+        let mut strong = refs(&below);
+        strong.push(if round == 28 {
+            top.reference()
+        } else {
+            all[round as usize - 2].last().unwrap().reference()
+        });
+        let demander = vertex((round, 2, 0), &strong, &[twin.reference()], Vec::new());
+        assert_eq!(consensus.dag().well_formed(&demander), Ok(()));
+        assert!(matches!(consensus.insert(demander), Insert::Waiting { charged: Seat(2), .. }));
+        assert!(matches!(consensus.insert(twin.clone()), Insert::Waiting { charged: Seat(2), .. }));
+    }
+    assert_eq!(consensus.dag().waiting() as u64, 2 * SPACE);
+    assert_eq!(consensus.insert(top), Insert::Dropped, "what it demands has no room any more");
+    let pour = |consensus: &mut Consensus, twin: &Arc<SignedVertex>, waiting: u64| {
+        assert!(matches!(consensus.insert(twin.clone()), Insert::Waiting { charged: Seat(2), .. }));
+        assert_eq!(consensus.dag().waiting() as u64, waiting, "a higher one gave way");
+    };
+    pour(&mut consensus, &lower[0], 2 * SPACE);
+    // Seat 1 needs the highest of all, and that needs one more.
+    let deep = vertex((24, 3, 200), &refs(&all[22]), &[], Vec::new());
+    let needed = needing(&all, (26, 201), deep.reference());
+    let honest = vertex((28, 1, 0), &refs(&all[26]), &[needed.reference()], Vec::new());
+    assert_eq!(
+        consensus.insert(honest.clone()),
+        Insert::Waiting { charged: Seat(1), absent: vec![needed.reference()] }
+    );
     assert_eq!(
         consensus.insert(needed.clone()),
         Insert::Waiting { charged: Seat(1), absent: vec![deep.reference()] }
     );
+    lower[1..4].iter().for_each(|twin| pour(&mut consensus, twin, 2 * SPACE + 2));
+    assert_eq!(consensus.insert(needed.clone()), Insert::Ignored, "it still waits");
     assert!(consensus.dag().absent(2).contains(&(Seat(1), deep.reference())), "asked for, whatever else is");
-    assert!(matches!(consensus.insert(deep), Insert::Accepted(_)));
-    assert!(consensus.dag().get(honest.reference()).is_some());
+    assert_eq!(consensus.insert(deep.clone()), Insert::Accepted(vec![deep, needed, honest]),);
+}
+
+/// Twins of seats 2 and 3, the first of a tree: each names two fresh ones of the round below, the lowest two that nobody
+/// has. `faces` counts those of each slot.
+fn cascade(
+    all: &[Vec<Arc<SignedVertex>>],
+    (round, author): (u64, u16),
+    lowest: u64,
+    faces: &mut std::collections::BTreeMap<(u64, u16), u8>,
+    made: &mut Vec<Arc<SignedVertex>>,
+) -> VertexRef {
+    let face = faces.entry((round, author)).or_default();
+    *face += 1;
+    let face = *face;
+    let mut strong = refs(&all[round as usize - 2]);
+    for author in [2, 3] {
+        strong[author as usize] = if round == lowest {
+            VertexRef { id: VertexId([face; 32]), ..strong[author as usize] }
+        } else {
+            cascade(all, (round - 1, author), lowest, faces, made)
+        };
+    }
+    made.push(vertex((round, author, face), &strong, &[], Vec::new()));
+    made.last().unwrap().reference()
 }
 
 #[test]
 fn a_cascade_of_fresh_twins_fills_only_the_space_of_who_began_it() {
-    // Seats 2 and 3 are one adversary: each twin names two fresh twins of the round below.
+    // Seats 2 and 3 are one adversary.
     let (mut consensus, all) = grown(14);
-    let mut level = vec![vertex((14, 3, 1), &refs(&all[12]), &[], Vec::new())];
-    let root = vertex((15, 2, 0), &with_face(&all[13], &level[0]), &[], Vec::new());
-    consensus.insert(root);
-    for (round, face) in (3..14u64).rev().zip((1..).step_by(17)) {
-        let mut below = Vec::new();
-        for (place, twin) in level.iter().enumerate().take(8) {
-            let named = [0u8, 1].map(|side| {
-                let face = face + place as u8 * 2 + side;
-                vertex((round, 3, face), &refs(&all[round as usize - 2]), &[], Vec::new()).reference()
-            });
-            let nobody = VertexRef { id: VertexId([place as u8; 32]), ..named[1] };
-            let strong = refs(&all[twin.vertex.round.0 as usize - 2]);
-            let changed = strong.iter().map(|p| if p.author == Seat(3) { nobody } else { *p });
-            let face = 100 + place as u8;
-            let fresh = vertex((twin.vertex.round.0, 3, face), &changed.collect::<Vec<_>>(), &[], Vec::new());
-            consensus.insert(twin.clone());
-            consensus.insert(fresh);
-            below.extend(named.map(|n| vertex((n.round.0, 3, n.id.0[11]), &[], &[], Vec::new())));
+    let (mut faces, mut tree) = Default::default();
+    let root = cascade(&all, (15, 2), 9, &mut faces, &mut tree);
+    assert_eq!(tree.len(), 127);
+    // A vertex of seat 1 needs one of two twins that its sender was shown.
+    let shown = twin_chain(&all, 200, 14);
+    let honest = vertex((15, 1, 0), &with_face(&all[13], &shown[13]), &[], Vec::new());
+    tree.extend(shown[12..].iter().cloned());
+    let rest = shown[11].clone();
+    // One in a space of its own, and what seats 2 and 3 demand; later also what seat 1 does.
+    let (mut bound, mut most) = (1 + 2 * SPACE, 0);
+    assert!(matches!(
+        consensus.insert(tree.iter().find(|v| v.reference() == root).unwrap().clone()),
+        Insert::Waiting { .. }
+    ));
+    for step in 0..60 {
+        if step == 30 {
+            assert_eq!(most, bound, "they took all that they could");
+            assert!(matches!(consensus.insert(honest.clone()), Insert::Waiting { charged: Seat(1), .. }));
+            (bound, most) = (bound + 3, 0);
         }
-        level = below;
-        assert!(consensus.dag().waiting() as u64 <= 3 * SPACE);
+        let wanted = consensus.dag().absent(64);
+        for asked in tree.iter().filter(|v| wanted.iter().any(|w| w.1 == v.reference())) {
+            consensus.insert(asked.clone());
+            let waiting = consensus.dag().waiting() as u64;
+            assert!(waiting <= bound, "{waiting} in step {step}");
+            most = most.max(waiting);
+        }
     }
-    let honest = vertex((15, 1, 0), &refs(&all[13]), &[], Vec::new());
-    assert!(matches!(consensus.insert(honest), Insert::Accepted(_)));
+    assert_eq!(most, bound, "what it needs waits beside all of theirs");
+    assert!(consensus.dag().absent(64).contains(&(Seat(1), rest.reference())));
+    // The rest of the chain comes, from below as it is asked for.
+    serve(&mut consensus, &shown);
+    assert!(consensus.dag().get(honest.reference()).is_some());
 }

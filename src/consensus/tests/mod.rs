@@ -6,6 +6,7 @@ mod checkpoint;
 mod decide;
 mod demand;
 mod pace;
+mod parents;
 mod record;
 mod schedule;
 mod settle;
