@@ -202,7 +202,7 @@ impl Node {
     }
 
     /// Two batches of one slot, both with good headers, prove that their author lies.
-    fn compare_slot(&mut self, batch: &Batch) {
+    pub(super) fn compare_slot(&mut self, batch: &Batch) {
         let slot = self.batches.slot(batch.header.author, batch.header.sequence);
         if let Some(known) = slot.and_then(|id| self.batches.get(&id)) {
             let evidence = Evidence::of_batches(&SignedHeader::of(&known.batch), &SignedHeader::of(batch));

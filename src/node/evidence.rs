@@ -7,6 +7,7 @@
 //! - Upon an accusation in an accepted vertex: the one row is checked. If it is bad, its batch' author is convicted; if it
 //!   is good or does not stand there, the accuser is.
 //! - Upon evidence from a peer: checked like one's own. What proves nothing is held against the peer that sent it.
+//! - Upon a start: what of this stands in the log and has no verdict there is charged anew.
 //! - Upon a conviction, which is the first proof against a seat: it is kept on disk, told to all and to whoever connects,
 //!   and the seat's batches get no further acks in this epoch. Own vertices name none of its vertices any more, unless there
 //!   is no quorum without ([`crate::consensus::Dag::shun`]): so that a liar costs the others what a silent seat costs. Those
@@ -180,6 +181,12 @@ impl Court {
     /// Whether there is proof against a seat.
     pub(super) fn is_convicted(&self, seat: Seat) -> bool {
         self.convicted.contains_key(&seat)
+    }
+
+    /// Whether a verdict on a charge could still convict somebody: the accused, or an accuser who said it in a vertex.
+    pub(super) fn is_open(&self, charge: &Charge) -> bool {
+        let judged = self.is_convicted(charge.evidence.accused());
+        !judged && (charge.vertex.is_none() || !self.is_convicted(charge.from))
     }
 
     /// All proofs, by seat.

@@ -6,8 +6,8 @@
 
 use super::batches::Check;
 use super::chain::Chain;
-use super::jobs::ExecuteJob;
-use super::{Node, OpenError};
+use super::jobs::{ExecuteJob, Job};
+use super::{Node, OpenError, Output};
 use crate::consensus::{Consensus, Insert};
 use crate::store::RecordKind;
 use crate::types::{Block, BlockHash, Height, Round, Sequence, Verdict};
@@ -163,6 +163,7 @@ impl Node {
         if !self.may_settle(&batch) {
             return self.batches.recall(batch, Height(0));
         }
+        self.compare_slot(&batch);
         // The acks before it in the log made it wanted.
         self.want_batches.got(&reference);
         let before = self.before(reference.author, reference.sequence);
@@ -179,6 +180,9 @@ impl Node {
         if vertex.vertex.author == self.shared.seat {
             self.signed_before(&vertex);
         }
+        if let Some(known) = self.consensus.dag().twin_of(vertex.reference()) {
+            self.found(Evidence::of_vertices(known, &vertex));
+        }
         if let Insert::Accepted(accepted) = self.consensus.restore(vertex) {
             for vertex in accepted {
                 self.recover_said(&vertex);
@@ -192,8 +196,13 @@ impl Node {
         }
     }
 
-    fn recover_said(&mut self, vertex: &SignedVertex) {
+    fn recover_said(&mut self, vertex: &Arc<SignedVertex>) {
         self.count_checkpoint_votes(vertex);
+        match vertex.accusation() {
+            // It was to be charged as well; whether it was judged is told by what comes after it.
+            Some(own) if vertex.vertex.author == self.shared.seat => self.found(Some(Evidence::BadRow(own))),
+            _ => self.on_accusation(vertex),
+        }
         for ack in vertex.vertex.acks.iter().filter(|ack| ack.verdict != Verdict::Invalid) {
             self.note_ack(ack, vertex.vertex.author);
         }
@@ -251,9 +260,12 @@ impl Node {
     }
 
     /// Goes on where the log ends: what was sealed or held and not said yet is said, what was to be verified is
-    /// verified.
+    /// verified, and who is proven to lie by what is on disk is judged, if that was not done before the log ends.
     pub(super) fn resume(&mut self) {
-        self.outputs.clear();
+        let court = &self.court;
+        self.outputs.retain(
+            |output| matches!(output, Output::Job(Job::CheckEvidence(charge)) if court.is_open(charge)),
+        );
         if self.diverged.is_some() {
             return self.report_divergence();
         }

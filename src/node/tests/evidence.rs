@@ -9,6 +9,22 @@ fn convicted(world: &World) -> Vec<(u16, &'static str)> {
     world.node.evidence().map(|evidence| (evidence.accused().0, evidence.words())).collect()
 }
 
+/// The machine died after the lie was on disk and before the verdict was: it judges at the next start.
+pub(super) fn assert_judged_again(mut world: World) {
+    let before = convicted(&world);
+    assert_eq!(before.len(), 1);
+    let proofs =
+        |world: &World| world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Evidence).count();
+    assert_eq!(proofs(&world), 1);
+    world.disk.log.retain(|(kind, _)| *kind != RecordKind::Evidence);
+    let world = world.reopen();
+    assert_eq!((convicted(&world), proofs(&world)), (before.clone(), 1));
+    assert_eq!(told(&world)[..3], [Seat(1), Seat(2), Seat(3)]);
+    // With the verdict on disk there is nothing to judge.
+    let world = world.reopen();
+    assert_eq!((convicted(&world), proofs(&world)), (before, 1));
+}
+
 fn told(world: &World) -> Vec<Seat> {
     let told = world.sent.iter().filter(|(_, message)| matches!(message, Message::Evidence(_)));
     told.map(|(to, _)| *to).collect()
@@ -81,6 +97,7 @@ fn two_votes_for_one_checkpoint_convict_their_author() {
     for evidence in world.node.evidence() {
         assert_eq!(check(World::new(Policy::Quorum).shared.law(), evidence), Ok(()));
     }
+    assert_judged_again(world);
 }
 
 #[test]
@@ -117,6 +134,9 @@ fn a_bad_row_convicts_its_sealer_and_the_accusation_rides_in_the_next_vertex() {
     for evidence in world.node.evidence() {
         assert_eq!(check(stranger.law(), evidence), Ok(()));
     }
+    // The own vertex is enough, though the batch is gone.
+    world.disk.log.retain(|(kind, _)| *kind != RecordKind::Batch);
+    assert_judged_again(world);
 }
 
 #[test]
@@ -131,6 +151,7 @@ fn who_accuses_falsely_is_convicted_and_the_accused_is_not() {
     assert_eq!(convicted(&world), [(3, "a false accusation")]);
     assert_eq!(world.misbehaved, [], "the vertex itself is as good as any");
     assert!(world.node.consensus.dag().get(liar.reference()).is_some());
+    assert_judged_again(world);
 }
 
 #[test]
@@ -145,6 +166,7 @@ fn a_true_accusation_in_a_vertex_convicts_the_accused() {
     assert_eq!(convicted(&world), [(1, "a batch with a bad row")]);
     let turned = Evidence::FalseAccusation(accuser);
     assert_eq!(check(world.shared.law(), &turned), Err(EvidenceError::TrueAccusation));
+    assert_judged_again(world);
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn a_node_that_accepted_twins_restarts_on_its_log() {
     assert_eq!(world.node.progress().waiting_vertices, 0);
     world.rounds(6);
     assert!(world.node.tip().0 > tip.0);
+    super::evidence::assert_judged_again(world);
 }
 
 #[test]
