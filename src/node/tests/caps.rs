@@ -65,3 +65,38 @@ fn above_the_cap_on_uncommitted_bytes_nothing_new_is_acked_or_sealed_but_rounds_
     world.rounds(2);
     assert!(!world.said(batch.id).is_empty() && sealed(&world), "a commit sets it free");
 }
+
+#[test]
+fn above_two_caps_a_leader_is_waited_for_four_times_as_long() {
+    let mut world = World::new(Policy::Quorum);
+    let mut round = 0;
+    let leads = |world: &World, round: u64| world.node.consensus.dag().leader(Round(round));
+    while world.node.consensus.dag().uncommitted_bytes() <= 2 * UNCOMMITTED_BYTES_MAX
+        || leads(&world, round + 1) == Seat(0)
+    {
+        round += 1;
+        barren_round(&mut world, round);
+        assert!(round < 1_000 && world.durable.is_empty(), "no leader commits");
+    }
+    // There is something to settle, and the leader of the next round stays away.
+    let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..4, None));
+    world.receive(1, Message::Batch(batch));
+    round += 1;
+    let (leader, parents) = (leads(&world, round), world.last.clone());
+    let made: Vec<_> = (1..4).map(|author| world.vertex((round, author), &parents, &[], round)).collect();
+    let (late, here): (Vec<_>, Vec<_>) = made.into_iter().partition(|v| v.vertex.author == leader);
+    here.into_iter().for_each(|v| world.receive(v.vertex.author.0, Message::Vertex(v)));
+    let step = Duration::from_millis(1);
+    while world.own.last().unwrap().vertex.round.0 < round {
+        world.pass(step);
+    }
+    // With its own vertex the round has a quorum: it has just entered the next one.
+    let due = world.node.vote_due().expect("it waits for the leader").since(world.now);
+    let wait = DELAY * 2 * 2u32.pow(2);
+    assert!(due <= wait && due >= wait - step, "{due:?}");
+    world.pass(wait - step * 2);
+    assert_eq!(world.own.last().unwrap().vertex.round.0, round);
+    world.receive(leader.0, Message::Vertex(late[0].clone()));
+    world.pass(step);
+    assert_eq!(world.own.last().unwrap().vertex.round.0, round + 1, "it is here");
+}

@@ -119,6 +119,18 @@ fn a_second_batch_that_is_only_named_by_an_ack_is_fetched_and_convicts() {
 }
 
 #[test]
+fn two_batches_of_one_slot_in_the_log_convict_though_no_verdict_stands_there() {
+    let mut world = World::new(Policy::Quorum);
+    let [first, second] = [4, 6].map(|end| world.batch(1, 1, &rows(&world.genesis, 2, 1..end, None)));
+    world.receive(1, Message::Batch(first));
+    // What f + 1 others hold is fetched and kept.
+    world.round(&[1, 2].map(|by| (by, ack(second.reference(), Verdict::Held))));
+    world.pass(DELAY * 6);
+    world.receive(2, Message::Batch(second));
+    assert_judged_again(world);
+}
+
+#[test]
 fn a_bad_row_convicts_its_sealer_and_the_accusation_rides_in_the_next_vertex() {
     let mut world = World::new(Policy::All);
     let batch = world.batch(1, 1, &rows(&world.genesis, 2, 1..9, Some(5)));

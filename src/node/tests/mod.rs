@@ -7,8 +7,10 @@ mod checks;
 mod disk;
 mod evidence;
 mod guard;
+mod spread;
 mod start;
 mod twins;
+mod window;
 
 use super::*;
 use crate::crypto::{SigningKey, public_key, sign, signing_key_from_seed};
