@@ -11,6 +11,8 @@
 //!   and peers sent sixteen for each request; asked for ever more slowly, they came later than new ones.
 //! - `given-back-and-settled`: a validator that had lost its directory got its batches back after they had settled, and so
 //!   they stand in its log. At the next start it took them for outstanding, and sealed nothing any more.
+//! - `takes-itself-for-lost`: a validator that had only been down took the frontier of one that had come late for a vertex of
+//!   its own that it had forgotten, and waited for an order that could not move without it.
 //! - `waits-on-demand`: vertices waited in both spaces of an author, its own and what is demanded in its name; the
 //!   checker of memory knew of one.
 //! - `written-and-never-sent`: a node died between writing a vertex and sending it. The disk kept the vertex, and with
@@ -34,6 +36,9 @@ fn plans_that_failed_once_agree() {
     files.sort_unstable();
     assert!(!files.is_empty(), "plans were found");
     for file in files {
+        let name = file.file_stem().and_then(|name| name.to_str()).expect("a plain name");
+        let told = include_str!("simulation.rs").contains(&format!("//! - `{name}`: "));
+        assert!(told, "{name}: what went wrong is not told above");
         let plan = Plan::read(&file).expect("a plan that can be played");
         let report = sim::run(plan, &|_| false).expect("it is played to its end");
         assert_eq!(report.verdict, Verdict::Agreed, "{}: {:?}", file.display(), report.reason);
