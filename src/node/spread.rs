@@ -75,8 +75,9 @@ impl Node {
         self.send(to, Message::Frontier { began, rounds });
     }
 
-    /// Passes another author's vertex on to peers that seem cut off from that author: whose latest vertex does not
-    /// name one of its author, of the round before. Not again to the same peer within two message delays.
+    /// Passes another author's vertex on to peers that seem cut off from that author: whose latest vertex names
+    /// none of its author, neither of the round before nor, as a weak parent, one that came late: which is one that the peer
+    /// had not seen when it made the vertex before. Not again to the same peer within two message delays.
     pub(super) fn relay(&mut self, vertex: &Arc<SignedVertex>) {
         let (author, round) = (vertex.vertex.author, vertex.vertex.round);
         let peers: Vec<Seat> = self.connected.iter().filter(|&peer| peer != author).collect();
