@@ -11,6 +11,9 @@
 //!   and peers sent sixteen for each request; asked for ever more slowly, they came later than new ones.
 //! - `given-back-and-settled`: a validator that had lost its directory got its batches back after they had settled, and so
 //!   they stand in its log. At the next start it took them for outstanding, and sealed nothing any more.
+//! - `shunned-and-drawn`: batches that two convicted validators were drawn to verify waited for ever. Their
+//!   acks were seen and taken for enough, but nobody names their vertices, so that these acks never came into the order.
+//! - `two-shunned-at-once`: the same, after two validators ran twice with one key each.
 //! - `takes-itself-for-lost`: a validator that had only been down took the frontier of one that had come late for a vertex of
 //!   its own that it had forgotten, and waited for an order that could not move without it.
 //! - `waits-on-demand`: vertices waited in both spaces of an author, its own and what is demanded in its name; the

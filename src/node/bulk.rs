@@ -214,12 +214,17 @@ impl Node {
         self.shared.rules.policy == Policy::All || self.rank(held) <= self.shared.committee.faulty_max()
     }
 
-    /// The own place among those who verify a batch. Seats that have been silent for a collection depth are passed
-    /// over.
+    /// The own place among those who verify a batch. Seats that have been silent for a collection depth are passed over,
+    /// and so are those that are shunned: nobody names their vertices, so that their acks do not come into the order.
     fn rank(&self, held: &Held) -> usize {
         let dag = self.consensus.dag();
         let recent = dag.highest().back(self.shared.rules.depth);
-        held.before.iter().filter(|&seat| dag.latest(seat) >= recent).count()
+        held.before.iter().filter(|&seat| dag.latest(seat) >= recent && !dag.shuns(seat)).count()
+    }
+
+    /// How many of these seats' acks will count.
+    fn counted(&self, seats: &SeatSet) -> usize {
+        seats.iter().filter(|&seat| !self.consensus.dag().shuns(seat)).count()
     }
 
     pub(super) fn before(&self, author: Seat, sequence: Sequence) -> SeatSet {
@@ -360,7 +365,7 @@ impl Node {
         let stale: Vec<BatchId> = self
             .batches
             .unsettled()
-            .filter(|h| h.durable && h.batch.header.author == me && h.acked_by.count() + 1 < quorum)
+            .filter(|h| h.durable && h.batch.header.author == me && self.counted(&h.acked_by) + 1 < quorum)
             .filter(|h| now >= h.pushed + delay * 4 && self.may_show(&h.batch))
             .map(|h| h.batch.id)
             .collect();
@@ -406,7 +411,9 @@ impl Node {
         let step = u32::try_from(self.rank(held).saturating_sub(drawn)).unwrap_or(u32::MAX).min(16);
         let wait = self.shared.rules.delay() * WIDEN_AFTER_DELAYS.saturating_mul(1 << step);
         let executed = held.batch.header.accounts <= self.chain.accounts;
-        executed && held.valid_by.count() < drawn && held.spread.is_some_and(|since| self.now >= since + wait)
+        executed
+            && self.counted(&held.valid_by) < drawn
+            && held.spread.is_some_and(|since| self.now >= since + wait)
     }
 
     pub(super) fn serve_batches(&mut self, to: Seat, wanted: &[BatchRef]) {

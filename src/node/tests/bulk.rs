@@ -387,3 +387,32 @@ fn settled_batches_are_asked_for_however_many_are_absent() {
         assert_eq!((world.node.progress().waiting_blocks, world.settled_ok()), (0, 600), "{restarts}");
     }
 }
+
+#[test]
+fn what_a_convicted_validator_was_drawn_to_verify_is_verified_by_others() {
+    let mut world = World::new(Policy::Quorum);
+    world.round(&[]);
+    // Drawn are the author, seat 1, and one of two others, before this node.
+    let batch = batch_of_rank(&world, 2);
+    let (committee, seed) = (&world.shared.committee, &world.node.draw_seed);
+    let before = verify_before(seed, committee, Seat(1), batch.header.sequence, Seat(0));
+    let drawn = before.iter().find(|seat| *seat != Seat(1)).unwrap();
+    world.receive(1, Message::Batch(batch.clone()));
+    // It says that the batch is valid, and then shows a second face: its vertices are named by nobody any more.
+    world.round(&[(1, ack(batch.reference(), Valid)), (drawn.0, ack(batch.reference(), Valid))]);
+    world.pass(DELAY * 20);
+    assert_eq!(world.verified, [], "enough have");
+    world.receive(drawn.0, Message::Vertex(world.vertex((1, drawn.0), &[], &[], 99)));
+    world.pass(DELAY * 20);
+    assert_eq!(world.verified, [batch.id]);
+    // The next one is not left to it in the first place.
+    let next = (batch.header.sequence.0 + 1..=32)
+        .find(|&s| {
+            verify_before(&world.node.draw_seed, &world.shared.committee, Seat(1), Sequence(s), Seat(0))
+                == before
+        })
+        .expect("drawn again");
+    let next = world.batch(1, next, &rows(&world.genesis, 3, 1..3, None));
+    world.receive(1, Message::Batch(next.clone()));
+    assert_eq!(world.verified, [batch.id, next.id]);
+}
