@@ -22,7 +22,12 @@ pub type Records = Vec<(RecordKind, Bytes)>;
 
 /// The smallest segments that there are.
 pub fn config() -> StoreConfig {
-    StoreConfig { segment_bytes: 16 << 10, payload_bytes_max: 4096, ..StoreConfig::default() }
+    StoreConfig {
+        segment_bytes: 16 << 10,
+        payload_bytes_max: 4096,
+        full_retry_ms: 1,
+        ..StoreConfig::default()
+    }
 }
 
 /// A record that tells its number, so that none passes for another.

@@ -263,6 +263,7 @@ fn because(refusal: Refusal) -> &'static str {
         Refusal::Duplicate => "this account and nonce already wait there",
         Refusal::NotCovered => "the balance does not cover amount and fee",
         Refusal::Full => "the mempool is full: try again later, or at another node",
+        Refusal::DiskFull => "the node's disk is full: try at another node, or again when it has room",
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Place {
     pub forgot: bool,
     /// How many times as long the disk takes.
     pub disk_factor: u64,
-    /// The node dies at its next write.
+    /// There is no room on the disk: what is to be written waits.
     pub disk_full: bool,
     /// The fault that crashes it at its next sync.
     pub crash_at_sync: Option<usize>,

@@ -6,6 +6,7 @@ use super::format::SEGMENT_HEAD_BYTES;
 use super::guard::{Guard, GuardFile, GuardState};
 use super::keeper::{Errand, Keeper, OnKept, Place as KeeperPlace};
 use super::recover::{self, Log, Recovered, TornTail};
+use super::room::{OnRoom, Room};
 use super::segment::{self, Segment};
 use super::walk::{self, Place, RecordIter};
 use super::writer::{self, WRITER_THREAD, Writer};
@@ -17,11 +18,13 @@ use crate::wire::chain_id_of;
 use crossbeam::channel::{Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Called by the writer thread once per group: with all its records, in the order of their `append`, when they are
 /// durable; or once with the error that ended the store. It must not block: the disk waits meanwhile.
@@ -35,6 +38,8 @@ pub struct Store {
     dir: PathBuf,
     index: Arc<Mutex<Index<Place>>>,
     sender: Option<Sender<Vec<Append>>>,
+    /// Let go when the store is closed: so the writer does not wait for room any more.
+    closes: Option<Sender<Infallible>>,
     /// Until `start`.
     pub(super) idle: Option<Writer>,
     thread: Option<JoinHandle<Result<(), StoreError>>>,
@@ -193,7 +198,9 @@ impl Store {
         let (queue, meter) = (Arc::new(Queue::default()), Arc::new(StoreMeter::default()));
         // Each message holds at least one record, so the count of records bounds the messages.
         let (sender, receiver) = bounded(config.queue_records_max as usize);
+        let (closes, closing) = bounded(0);
         let writer = Writer {
+            room: Room::new(closing, Duration::from_millis(config.full_retry_ms)),
             disk,
             dir: dir.to_owned(),
             config: config.clone(),
@@ -216,6 +223,7 @@ impl Store {
             dir: dir.to_owned(),
             index: log.records.index().clone(),
             sender: Some(sender),
+            closes: Some(closes),
             idle: Some(writer),
             thread: None,
             keeper: None,
@@ -244,6 +252,16 @@ impl Store {
         let writer = self.idle.take().expect("a store is started once");
         self.thread = Some(writer.start(on_synced)?);
         Ok(())
+    }
+
+    /// Who is told when the disk has no room for the next segment, and when it has again. Meanwhile what was appended waits,
+    /// and nothing of it is lost unless the store is closed.
+    ///
+    /// # Panics
+    /// After `start`.
+    pub fn on_room(&mut self, on_room: OnRoom) {
+        self.idle.as_mut().expect("who is told of room is named before the store is started").room.on_room =
+            on_room;
     }
 
     /// Starts the keeper's thread, if the store is to write snapshots or to remove old segments.
@@ -366,14 +384,15 @@ impl Store {
     }
 
     /// Writes and syncs what was appended, ends the threads and releases the lock once no [`Recovered`] is held.
-    /// The error is the one that the callback was told, or a panic in it. A store that was never started forgets
+    /// The error is the one that the callback was told, or a panic in it; what waits for room on a full disk is not written,
+    /// and the error says so. A store that was never started forgets
     /// what waits.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.end()
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
-        self.sender = None;
+        (self.sender, self.closes) = (None, None);
         self.idle = None;
         let kept = self.keeper.take().map_or(Ok(()), |mut keeper| keeper.end());
         self.end_writer().and(kept)

@@ -19,7 +19,8 @@
 //! - Upon a snapshot: a thread of its own writes it beside the log, and removes older ones only once it is durable
 //!   (`snapshot.rs`).
 //! - Upon a pruning: whole segments go, oldest first, and only once what must be left of them is durable (`prune.rs`).
-//! - Upon a failed write or sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
+//! - Upon a disk without room for the next segment: tell it, keep what waits, and try again every so often (`room.rs`).
+//! - Upon any other failed write, and upon a failed sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
 //!   sync that succeeds proves nothing: nothing is retried.
 //!
 //! Why that is safe:
@@ -56,6 +57,7 @@ mod pieces;
 mod prune;
 mod recover;
 mod remains;
+mod room;
 mod sealed;
 mod segment;
 mod snapshot;
@@ -77,6 +79,7 @@ pub use keeper::{Errand, Kept, OnKept};
 pub use prune::{Fate, Judge, Pruned};
 pub use recover::{Recovered, TornTail};
 pub use remains::{Remain, Remaining};
+pub use room::OnRoom;
 pub use snapshot::Unwritten;
 pub use walk::{Place, RecordIter};
 

@@ -2,6 +2,7 @@
 
 mod damage;
 mod finder;
+mod full;
 mod guard;
 mod keeping;
 mod model;
