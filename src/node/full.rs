@@ -26,7 +26,7 @@ impl Node {
             message,
             Message::WantVertices(_)
                 | Message::WantBatches(_)
-                | Message::Frontier(_)
+                | Message::Frontier { .. }
                 | Message::WantCertificate(_)
                 | Message::WantFrontier
                 | Message::WantBlocks { .. }

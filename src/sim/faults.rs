@@ -214,8 +214,10 @@ impl World {
         let opened = Node::open_newest(setup, snapshots, log.iter().cloned(), guard, clock);
         let opened = opened.map(|(node, shared, _)| (node, shared));
         let place = &mut self.places[usize::from(seat)];
+        let apart = std::mem::take(&mut place.apart);
         match opened {
-            Ok(machine) => {
+            Ok(mut machine) => {
+                machine.0.give_back(apart.into_iter());
                 if let GuardState::Intact(found) = guard {
                     place.disk.raise_guard(&found, &machine.0.guard());
                 }

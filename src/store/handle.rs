@@ -11,8 +11,8 @@ use super::segment::{self, Segment};
 use super::walk::{self, Place, RecordIter};
 use super::writer::{self, WRITER_THREAD, Writer};
 use super::{
-    Append, AppendError, Damage, Finder, Index, Remaining, StoreConfig, StoreError, Synced, genesis, guard,
-    snapshot,
+    Append, AppendError, Aside, Damage, Finder, Index, Remaining, StoreConfig, StoreError, Synced, aside,
+    genesis, guard, snapshot,
 };
 use crate::wire::chain_id_of;
 use crossbeam::channel::{Sender, TrySendError, bounded};
@@ -56,10 +56,21 @@ pub struct Opened {
     pub records: Recovered,
     /// The torn tail that was cut, if there was one.
     pub cut: Option<TornTail>,
+    /// What was set aside for damage, if there was some: the log ends before it.
+    pub aside: Option<Aside>,
     /// What the guard says.
     pub guard: GuardState,
     /// The heights of the snapshots in the directory, ascending; nothing is known of them but that they are there.
     pub snapshots: Vec<u64>,
+}
+
+/// What opening does with damage in the middle of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDamage {
+    /// It is an error, and nothing is changed.
+    Refuse,
+    /// The log ends before it, and what lies behind is set aside: for who gets back from others what is lost.
+    SetAside,
 }
 
 /// A directory that no store opens meanwhile.
@@ -148,15 +159,16 @@ impl Store {
     /// Another chain, a newer format, a foreign file, a missing segment or damage is an error and changes nothing.
     /// All of the log is read once, sealed segments by up to four threads; memory is one segment for each.
     pub fn open(dir: &Path, genesis: &[u8], config: &StoreConfig) -> Result<Opened, StoreError> {
-        Store::open_on(Arc::new(SystemDisk), dir, genesis, config)
+        Store::open_on(Arc::new(SystemDisk), dir, genesis, config, OnDamage::Refuse)
     }
 
-    /// The same on a disk that tests have made up.
+    /// The same on a disk that tests may have made up, and with what is to become of damage in the middle of the log.
     pub fn open_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
         genesis: &[u8],
         config: &StoreConfig,
+        on_damage: OnDamage,
     ) -> Result<Opened, StoreError> {
         config.validate()?;
         let chain = chain_id_of(genesis).0;
@@ -167,8 +179,15 @@ impl Store {
         let (listing, known) = check_chain(dir, &chain, genesis)?;
         // Before the first segment: a log without a guard has lost it.
         let guard = GuardFile::open(disk.clone(), dir, &chain, listing.segments == 0)?;
+        let mut aside = None;
         let log = if listing.segments > 0 {
-            recover::recover(&*disk, dir, &chain, &lock)?
+            match recover::recover(&*disk, dir, &chain, &lock) {
+                Err(fault) if on_damage == OnDamage::SetAside => {
+                    aside = Some(aside::set_aside(&*disk, dir, &chain, config, fault)?);
+                    recover::recover(&*disk, dir, &chain, &lock)?
+                }
+                log => log?,
+            }
         } else {
             create(&*disk, dir, (genesis, known), config, &lock)?
         };
@@ -184,7 +203,7 @@ impl Store {
             genesis::write(&*disk, dir, genesis)?;
         }
         let snapshots = listing.snapshots;
-        Ok(Opened { snapshots, ..Self::assemble(disk, dir, config, lock, log, guard) })
+        Ok(Opened { snapshots, aside, ..Self::assemble(disk, dir, config, lock, log, guard) })
     }
 
     fn assemble(
@@ -232,7 +251,7 @@ impl Store {
         if let Some(torn) = &log.cut {
             tracing::warn!(file = %torn.file.display(), offset = torn.offset, bytes = torn.bytes, "cut a torn tail");
         }
-        Opened { store, records: log.records, cut: log.cut, guard, snapshots: Vec::new() }
+        Opened { store, records: log.records, cut: log.cut, aside: None, guard, snapshots: Vec::new() }
     }
 
     /// Raises the guard from what was found to what the log tells, before anything is sent on the strength of the log.

@@ -3,11 +3,12 @@
 //!
 //! **Owns** one directory: a lock file, the `genesis` whose hash is the chain id, `guard`, `segment-000001.blk`,
 //! `segment-000002.blk` and so on, `snapshot-<height>` beside them, `pruned-000001.blk` in place of a segment that was
-//! removed, and `*.new` files that are being prepared. **May not** know what a record means: it
+//! removed, `damaged-000001-1.blk` for what was set aside, and `*.new` files that are being prepared. **May not** know what a record means: it
 //! keeps bytes of a kind, in order. Only the index looks into them, for their names.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
-//!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset; sync what
+//!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset, or, where others can give back what
+//!   is lost, set aside all from there on (`aside.rs`); sync what
 //!   a killed process may have left only in memory, before it is handed out as durable.
 //! - Upon `append`: queue, within bounds. The writer thread takes all that waits, writes it as one group, syncs
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
@@ -39,6 +40,7 @@
 //! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held, even of
 //!   a segment that was removed.
 
+mod aside;
 mod bus;
 mod cache;
 mod config;
@@ -67,13 +69,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use aside::Aside;
 pub use config::{ConfigError, StoreConfig};
 pub use disk::{Cache, Disk, SystemDisk};
 pub use error::{AppendError, Damage, StoreError};
 pub use finder::Finder;
 pub use guard::{Guard, GuardState};
-pub use handle::{Held, OnSynced, Opened, Store, StoreMeter};
-pub use image::surviving;
+pub use handle::{Held, OnDamage, OnSynced, Opened, Store, StoreMeter};
+pub use image::{damaged, surviving};
 pub use index::Index;
 pub use keeper::{Errand, Kept, OnKept};
 pub use prune::{Fate, Judge, Pruned};

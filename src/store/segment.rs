@@ -5,7 +5,7 @@ use super::error::SYNC;
 use super::format::{HeadFault, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::guard::{GUARD_NAME, GUARD_NEW_NAME};
 use super::map::Map;
-use super::{Damage, StoreError, genesis, remains, snapshot};
+use super::{Damage, StoreError, aside, genesis, remains, snapshot};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
@@ -66,6 +66,7 @@ pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
             Some(LOCK_NAME | GUARD_NAME | genesis::NAME) => {}
             Some(GUARD_NEW_NAME) => listing.unfinished.push(path),
             Some(name) if is_unfinished(name) => listing.unfinished.push(path),
+            Some(name) if aside::is_aside(name) => {}
             Some(name) => match whole(name) {
                 Some(Whole::Segment(number)) => numbers.push(number),
                 Some(Whole::Remains(number)) => pruned.push(number),

@@ -28,7 +28,7 @@ fn on_a_full_disk_nothing_is_signed_or_taken_but_what_is_here_is_served_and_then
     world.receive(3, Message::WantFrontier);
     let served = |message: &Message| matches!(message, Message::Vertex(v) if v.reference() == known);
     assert!(world.sent.iter().any(|(to, message)| to.0 == 2 && served(message)), "{:?}", world.sent);
-    assert!(world.sent.iter().any(|(to, message)| to.0 == 3 && matches!(message, Message::Frontier(_))));
+    assert!(world.sent.iter().any(|(to, message)| to.0 == 3 && matches!(message, Message::Frontier { .. })));
 
     world.handle(Input::DiskFull(false));
     // What came meanwhile was let go of: it is shown a frontier, and pushed again.

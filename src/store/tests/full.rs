@@ -57,7 +57,7 @@ type Rooms = Receiver<Option<StoreError>>;
 fn tight(dir: &Path) -> (Arc<Tight>, Store, Told, Rooms) {
     let disk = Arc::new(Tight::default());
     let config = StoreConfig { full_retry_ms: 1, ..small() };
-    let mut store = Store::open_on(disk.clone(), dir, GENESIS, &config).unwrap().store;
+    let mut store = Store::open_on(disk.clone(), dir, GENESIS, &config, OnDamage::Refuse).unwrap().store;
     let (sender, rooms) = unbounded();
     store.on_room(Box::new(move |lacking| sender.send(lacking).unwrap_or_default()));
     let told = start(&mut store);
@@ -186,7 +186,8 @@ fn a_sync_that_fails_ends_the_store_even_for_want_of_room() {
 fn a_pruning_finds_the_room_that_is_kept_free_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(Tight::default());
-    let mut store = Store::open_on(disk.clone(), dir.path(), GENESIS, &small()).unwrap().store;
+    let mut store =
+        Store::open_on(disk.clone(), dir.path(), GENESIS, &small(), OnDamage::Refuse).unwrap().store;
     let (sender, kept) = unbounded();
     store.start_keeper(Box::new(move |done| sender.send(done).unwrap_or_default())).unwrap();
     let told = start(&mut store);

@@ -1,5 +1,6 @@
 //! The store against real files, and against files that something else has touched.
 
+mod aside;
 mod damage;
 mod finder;
 mod full;
