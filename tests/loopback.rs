@@ -384,7 +384,8 @@ fn a_byte_flipped_in_the_middle_of_a_log_is_made_good_by_the_others_but_not_wher
         bytes[used * part / 6] ^= 0x20;
         std::fs::write(&file, &bytes).unwrap();
         let options = Options { from_height: 1, signatures: false, threads: 1 };
-        assert!(verify(&chain.path(seat as u16), &options, &|_, _| false).is_err());
+        let verified = verify(&chain.path(seat as u16), &options, &|_, _| false).unwrap();
+        assert_eq!(verified.fault.as_ref().map(|fault| &fault.file), Some(&file));
         running[seat] = Some(chain.restart(seat as u16));
         let aside = chain.path(seat as u16).join("damaged-000001-1.blk");
         assert!(std::fs::read(&aside).unwrap() == bytes, "what was damaged is there");
@@ -399,7 +400,8 @@ fn a_byte_flipped_in_the_middle_of_a_log_is_made_good_by_the_others_but_not_wher
         told.extend([before, returned.notices]);
         assert_agreed(&told, &stopped);
         let options = Options { from_height: 1, signatures: true, threads: 1 };
-        verify(&chain.path(seat as u16), &options, &|_, _| false).expect("the log is whole again");
+        let verified = verify(&chain.path(seat as u16), &options, &|_, _| false).unwrap();
+        assert_eq!(verified.fault, None, "the log is whole again");
     }
     let (chain, running) = Chain::start(1, Policy::Quorum);
     let mut client = Client::connect(&running[0]);
