@@ -20,9 +20,10 @@ impl Node {
         self.full = full;
     }
 
-    /// Only questions are heard: their answers need no room.
+    /// Only questions are heard, whose answers need no room, and proofs of lies: of each author there is one at most, and it is
+    /// told only once.
     pub(super) fn on_message_when_full(&mut self, from: Seat, message: Message) {
-        let asks = matches!(
+        let heard = matches!(
             message,
             Message::WantVertices(_)
                 | Message::WantBatches(_)
@@ -33,8 +34,9 @@ impl Node {
                 | Message::WantRecord(_)
                 | Message::WantSnapshots
                 | Message::WantPiece { .. }
+                | Message::Evidence(_)
         );
-        if asks {
+        if heard {
             self.on_message(from, message);
         }
     }
