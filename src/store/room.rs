@@ -9,6 +9,7 @@
 //! same place, before its first sync; a file that could not be filled is removed and made anew. A sync that fails is never
 //! tried again ([`StoreError::is_no_space`]).
 
+use super::segment::Segment;
 use super::{Append, StoreError};
 use crossbeam::channel::{Receiver, never, select, tick};
 use std::convert::Infallible;
@@ -22,6 +23,8 @@ pub type OnRoom = Box<dyn Fn(Option<StoreError>) + Send>;
 pub(super) enum Next {
     /// Write these.
     Write(Vec<Append>),
+    /// Take the segment that the helper has made, or hear why it has not.
+    Made(Result<Segment, StoreError>),
     /// See whether there is room by now.
     Look,
     /// End: nothing waits, and nothing more comes.
@@ -102,16 +105,20 @@ impl Room {
         }
     }
 
-    /// Waits for records, and while there is no room for the time to look as well.
-    pub(super) fn next(&self, records: &Receiver<Vec<Append>>) -> Next {
-        let received = if self.is_lacking() {
-            select! {
-                recv(records) -> received => received,
-                recv(self.looks) -> _ => return Next::Look,
-            }
-        } else {
-            records.recv()
-        };
-        received.map_or(Next::End, Next::Write)
+    /// Waits for records and for the helper, and while there is no room for the time to look as well.
+    pub(super) fn next(
+        &self,
+        records: &Receiver<Vec<Append>>,
+        made: &Receiver<Result<Segment, StoreError>>,
+    ) -> Next {
+        select! {
+            recv(records) -> received => received.map_or(Next::End, Next::Write),
+            recv(self.looks) -> _ => Next::Look,
+            recv(made) -> made => match made {
+                Ok(made) => Next::Made(made),
+                // The helper is gone: who waits for a segment of it says so.
+                Err(_) => records.recv().map_or(Next::End, Next::Write),
+            },
+        }
     }
 }

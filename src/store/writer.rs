@@ -80,8 +80,12 @@ impl Writer {
         let mut cpu = CpuClock::new();
         let mut result = Ok(());
         loop {
-            let written = match self.room.next(&self.receiver) {
+            let written = match self.room.next(&self.receiver, &preparer.made) {
                 Next::End => break,
+                Next::Made(made) => {
+                    preparer.busy = false;
+                    self.take(made).map(|()| Vec::new())
+                }
                 Next::Look => self.look(&mut preparer).map(|()| Vec::new()),
                 Next::Write(first) => {
                     let group = take_group(first, &self.receiver, self.config.group_bytes_max);
@@ -214,9 +218,6 @@ impl Writer {
     /// Orders the next segment when the present one is getting full and none is at hand. What the disk had no room for is
     /// ordered again in its time.
     fn order_next(&mut self, preparer: &mut Preparer) -> Result<(), StoreError> {
-        if let Some(made) = preparer.made() {
-            self.take(made)?;
-        }
         let due = self.end as u64 >= self.current.head.bytes() / PREPARE_AT_PART;
         let wanted = due && self.prepared.is_empty() && !preparer.busy && !self.room.is_lacking();
         if wanted { self.order(preparer) } else { Ok(()) }
@@ -338,13 +339,6 @@ impl Preparer {
     fn wait(&mut self) -> Result<Result<Segment, StoreError>, StoreError> {
         self.busy = false;
         self.made.recv().map_err(|_| StoreError::Panicked { thread: PREPARER_THREAD })
-    }
-
-    /// The same, if it is there by now.
-    fn made(&mut self) -> Option<Result<Segment, StoreError>> {
-        let made = self.made.try_recv().ok()?;
-        self.busy = false;
-        Some(made)
     }
 
     /// Lets the helper finish what it was ordered: the segment is found prepared by the next start.
