@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use store::{GENESIS, Records, World, config, record};
-use throng::store::{Append, Errand, Fate, Judge, Kept, Opened, RecordKind, Store, Unwritten};
+use throng::store::{Append, Errand, Fate, Judge, Kept, OnDamage, Opened, RecordKind, Store, Unwritten};
 
 /// Groups of records by their lengths: single ones, many small, some that change segments in their middle.
 const SCRIPT: [&[usize]; 14] = [
@@ -186,7 +186,9 @@ fn judge(last: usize) -> Judge {
 /// Plays the script on paper; the records in order, and what was acknowledged when. It ends where a change fails.
 fn keep(paper: &Arc<PaperDisk>, dir: &Path) -> (Records, Acknowledged) {
     let (mut records, mut acknowledged) = (Records::new(), Acknowledged::default());
-    let Ok(Opened { mut store, .. }) = Store::open_on(paper.clone(), dir, GENESIS, &config()) else {
+    let Ok(Opened { mut store, .. }) =
+        Store::open_on(paper.clone(), dir, GENESIS, &config(), OnDamage::Refuse)
+    else {
         return (records, acknowledged);
     };
     let ((sender, told), (keeper, kept)) = (channel(), channel());

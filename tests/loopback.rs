@@ -356,6 +356,68 @@ fn a_stop_amid_work_keeps_what_was_told() {
     assert!(first.height >= told && second.height >= first.height);
 }
 
+/// Waits until a node that came back has told of a height.
+fn until_height(client: &mut Client, height: Height) {
+    while client.notices.last().is_none_or(|notice| notice.height < height) {
+        match client.next() {
+            Reply::Block(notice) => client.notices.push(notice),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_byte_flipped_in_the_middle_of_a_log_is_made_good_by_the_others_but_not_where_there_are_none() {
+    for (part, seat) in [(2, 3), (5, 1)] {
+        let (chain, running) = Chain::start(4, Policy::Quorum);
+        let mut running: Vec<_> = running.into_iter().map(Some).collect();
+        let mut clients: Vec<_> = running.iter().flatten().map(Client::connect).collect();
+        for turn in 0..4 {
+            clients[0].submit(chain.transfers(1, 1 + turn * 20, 20));
+            clients.iter_mut().for_each(|client| client.until_settled(20 * (turn as u32 + 1)));
+        }
+        running[seat].take().unwrap().stop().unwrap();
+        let before = clients.remove(seat).notices;
+        let file = chain.path(seat as u16).join("segment-000001.blk");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        bytes[used * part / 6] ^= 0x20;
+        std::fs::write(&file, &bytes).unwrap();
+        let options = Options { from_height: 1, signatures: false, threads: 1 };
+        let verified = verify(&chain.path(seat as u16), &options, &|_, _| false).unwrap();
+        assert_eq!(verified.fault.as_ref().map(|fault| &fault.file), Some(&file));
+        running[seat] = Some(chain.restart(seat as u16));
+        let aside = chain.path(seat as u16).join("damaged-000001-1.blk");
+        assert!(std::fs::read(&aside).unwrap() == bytes, "what was damaged is there");
+        let mut returned = Client::connect(running[seat].as_ref().unwrap());
+        clients[0].submit(chain.transfers(2, 1, 20));
+        returned.submit(chain.transfers(4, 1, 20));
+        clients.iter_mut().for_each(|client| client.until_settled(120));
+        let last = clients[0].notices.iter().rfind(|notice| notice.ok > 0).unwrap().height;
+        until_height(&mut returned, last);
+        let stopped: Vec<_> = running.into_iter().flatten().map(|node| node.stop().unwrap()).collect();
+        let mut told: Vec<_> = clients.into_iter().map(|client| client.notices).collect();
+        told.extend([before, returned.notices]);
+        assert_agreed(&told, &stopped);
+        let options = Options { from_height: 1, signatures: true, threads: 1 };
+        let verified = verify(&chain.path(seat as u16), &options, &|_, _| false).unwrap();
+        assert_eq!(verified.fault, None, "the log is whole again");
+    }
+    let (chain, running) = Chain::start(1, Policy::Quorum);
+    let mut client = Client::connect(&running[0]);
+    client.submit(chain.transfers(1, 1, 40));
+    client.until_settled(40);
+    running.into_iter().for_each(|node| _ = node.stop().unwrap());
+    let file = chain.path(0).join("segment-000001.blk");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[used / 2] ^= 0x20;
+    std::fs::write(&file, &bytes).unwrap();
+    let refused = chain.node(0, TcpListener::bind(chain.peers[0]).unwrap()).err().unwrap().to_string();
+    assert!(refused.contains("segment-000001.blk is damaged at offset"), "{refused}");
+    assert!(std::fs::read(&file).unwrap() == bytes, "nothing is changed");
+}
+
 #[test]
 fn one_of_four_returns_on_its_directory_and_catches_up() {
     let (chain, running) = Chain::start(4, Policy::Quorum);

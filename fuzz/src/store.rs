@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use throng::store::{Append, Opened, RecordKind, Store, StoreConfig, StoreError, Synced};
+use throng::store::{Append, OnDamage, Opened, RecordKind, Store, StoreConfig, StoreError, Synced};
 
 /// Any bytes serve a store as a genesis.
 pub const GENESIS: &[u8] = b"a genesis on paper";
@@ -22,7 +22,12 @@ pub type Records = Vec<(RecordKind, Bytes)>;
 
 /// The smallest segments that there are.
 pub fn config() -> StoreConfig {
-    StoreConfig { segment_bytes: 16 << 10, payload_bytes_max: 4096, ..StoreConfig::default() }
+    StoreConfig {
+        segment_bytes: 16 << 10,
+        payload_bytes_max: 4096,
+        full_retry_ms: 1,
+        ..StoreConfig::default()
+    }
 }
 
 /// A record that tells its number, so that none passes for another.
@@ -61,7 +66,7 @@ impl World {
         least: usize,
     ) -> Result<World, StoreError> {
         let Opened { mut store, records: found, .. } =
-            Store::open_on(paper.clone(), dir, GENESIS, &config())?;
+            Store::open_on(paper.clone(), dir, GENESIS, &config(), OnDamage::Refuse)?;
         let found: Records = found.collect();
         assert!(found.len() >= least, "{} of {least} acknowledged records are there", found.len());
         assert!(found.len() <= records.len() && found == records[..found.len()], "they are what was written");

@@ -375,7 +375,8 @@ impl LaneSender {
         self.unacked_rows -= rows.len();
         self.flow.accepted.fetch_add(accepted.into(), Relaxed);
         for (index, refusal) in refused {
-            let again = matches!(refusal, Refusal::Full | Refusal::BadNonce) && tries < TRIES_MAX;
+            let again =
+                matches!(refusal, Refusal::Full | Refusal::BadNonce | Refusal::DiskFull) && tries < TRIES_MAX;
             let (Some(&effect), Some(&witness)) =
                 (rows.effects.get(index as usize), rows.witnesses.get(index as usize))
             else {

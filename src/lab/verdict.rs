@@ -85,6 +85,15 @@ pub fn standstill(
     let behind = |of: fn(&Progress) -> u64, than: fn(&Progress) -> u64| sum(of, after) < sum(than, after);
     let (from, until) = counts;
     let refused = until.later + until.for_good - from.later - from.for_good;
+    let full: Vec<String> =
+        (0..after.len()).filter(|node| after[*node].disk_full).map(|node| node.to_string()).collect();
+    if !full.is_empty() {
+        let nodes = full.join(", ");
+        return format!(
+            "no room is left on the disk of node {nodes}, which neither votes nor accepts anything until there is: remove \
+             other files, or choose a directory on another disk"
+        );
+    }
     if until.sent == 0 {
         return "no row was sent: nothing was signed or no node took a connection".to_owned();
     }
@@ -176,6 +185,10 @@ mod tests {
         let going = Progress { round: 9, emitted: 7, ordered: 7, executed: 7, durable: 7, ..start };
         let sent = counts(100, 100, 0);
         assert!(name(zero, going).starts_with("no row was sent"));
+        assert!(
+            name(zero, Progress { disk_full: true, ..going })
+                .starts_with("no room is left on the disk of node 0, 1")
+        );
         assert!(name(counts(100, 0, 100), going).contains("100 were refused"));
         assert!(name(counts(100, 0, 0), going).contains("none answered"));
         assert!(name(sent, Progress { peers: 1, ..going }).contains("only 0 nodes"));

@@ -45,6 +45,8 @@ pub struct Metrics {
     pub bytes_received: AtomicU64,
     /// Bytes appended to block files: records with their headers and padding.
     pub bytes_stored: AtomicU64,
+    /// Whether the disk has no room at present: 1 or 0.
+    pub disk_full: AtomicU64,
     /// Rows that clients submitted.
     pub rows_submitted: AtomicU64,
     /// Rows admitted to the mempool.
@@ -75,6 +77,11 @@ impl Metrics {
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Relaxed);
+    }
+
+    /// Sets what is no counter but a state.
+    pub fn set(state: &AtomicU64, now: u64) {
+        state.store(now, Relaxed);
     }
 
     /// Reads a counter.

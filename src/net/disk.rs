@@ -17,6 +17,8 @@ pub struct Disk {
     unwritten: Vec<Append>,
     /// Records that are not durable yet.
     pub in_flight: usize,
+    /// It has no room for more.
+    pub full: bool,
 }
 
 impl Disk {
@@ -24,6 +26,8 @@ impl Disk {
     pub fn start(mut store: Store, metrics: Arc<Metrics>, mailbox: Arc<Mailbox>) -> Result<Disk, StoreError> {
         let keeper = mailbox.clone();
         store.start_keeper(Box::new(move |kept| keeper.post(Report::Kept(kept))))?;
+        let room = mailbox.clone();
+        store.on_room(Box::new(move |lacking| room.post(Report::Room(lacking))));
         store.start(Box::new(move |synced| {
             mailbox.post(match synced {
                 Ok(synced) => Report::Synced(synced),
@@ -39,12 +43,27 @@ impl Disk {
             counted_bytes: 0,
             unwritten: Vec::new(),
             in_flight: 0,
+            full: false,
         })
     }
 
     /// Whether the disk is behind, so that nothing more should be taken in.
     pub fn is_behind(&self) -> bool {
         !self.unwritten.is_empty()
+    }
+
+    /// There is no room for what comes next, or there is again.
+    pub fn room(&mut self, lacking: Option<&StoreError>) {
+        self.full = lacking.is_some();
+        Metrics::set(&self.metrics.disk_full, self.full.into());
+        match lacking {
+            Some(reason) => tracing::error!(
+                %reason,
+                "the disk is full: the node neither votes nor accepts anything, but serves what it has, until there is room; \
+                 remove other files from this disk, or give it more room: it goes on by itself"
+            ),
+            None => tracing::warn!("the disk has room again: the node goes on"),
+        }
     }
 
     /// Hands an errand to the store's keeper; false if that does not take it.

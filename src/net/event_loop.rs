@@ -121,8 +121,11 @@ impl EventLoop {
     }
 
     /// What may be read: nothing while the disk is behind, and rows as far as the mempool has room for all that are
-    /// read already.
+    /// read already. While the disk is full everything, since nothing of it is kept.
     fn gate(&self) -> Gate {
+        if self.disk.full {
+            return Gate { peers: true, rows: [usize::MAX; 3], blobs: usize::MAX };
+        }
         let behind = self.executor.is_behind();
         let [all, newcomers, suspects] = self.verifiers.rows_in_flight();
         let room = if behind { 0 } else { self.shared.mempool.room().saturating_sub(all) };
@@ -189,6 +192,10 @@ impl EventLoop {
                     };
                     self.inputs.extend(records.into_iter().map(persisted));
                 }
+                Report::Room(lacking) => {
+                    self.disk.room(lacking.as_ref());
+                    self.inputs.push_back(Input::DiskFull(lacking.is_some()));
+                }
                 Report::Kept(kept) => self.take_kept(kept)?,
                 Report::Served { to, messages } => {
                     self.server.finished();
@@ -224,8 +231,13 @@ impl EventLoop {
                 tracing::info!(segments, bytes, "old segments were removed");
                 self.inputs.push_back(Input::Pruned);
             }
-            // Never again in this life: whoever looks shall find what is there.
-            Kept::Pruned(Err(error)) => tracing::warn!(%error, "old segments stay"),
+            Kept::Pruned(Err(error)) => {
+                tracing::warn!(%error, "old segments stay");
+                // Otherwise never again in this life: whoever looks shall find what is there.
+                if error.is_no_space() {
+                    self.inputs.push_back(Input::Pruned);
+                }
+            }
         }
         Ok(())
     }
@@ -259,10 +271,13 @@ impl EventLoop {
             Request::Submit { id, rows } => {
                 let count = rows.rows().len();
                 Metrics::add(&self.metrics.rows_submitted, count as u64);
-                if self.shared.rules.content == Content::Rows {
-                    return self.verifiers.submit(client, id, rows);
-                }
-                let refused = (0..count as u32).map(|index| (index, Refusal::Malformed)).collect();
+                let refusal = match self.shared.rules.content {
+                    _ if self.disk.full => Refusal::DiskFull,
+                    Content::Rows => return self.verifiers.submit(client, id, rows),
+                    Content::Opaque => Refusal::Malformed,
+                };
+                Metrics::add(&self.metrics.rows_refused, count as u64);
+                let refused = (0..count as u32).map(|index| (index, refusal)).collect();
                 let reply = Reply::Submitted { id, accepted: 0, refused };
                 return self.sockets.reply(client, &reply, count, now, &mut self.events);
             }
@@ -286,7 +301,8 @@ impl EventLoop {
     fn take_blobs(&mut self, blobs: &Blobs) -> u32 {
         let count = blobs.len() as u64;
         Metrics::add(&self.metrics.rows_submitted, count);
-        let taken = self.shared.rules.content == Content::Opaque && self.shared.blobs.push(blobs);
+        let opaque = self.shared.rules.content == Content::Opaque && !self.disk.full;
+        let taken = opaque && self.shared.blobs.push(blobs);
         Metrics::add(if taken { &self.metrics.rows_admitted } else { &self.metrics.rows_refused }, count);
         if taken && !matches!(self.inputs.back(), Some(Input::Rows)) {
             self.inputs.push_back(Input::Rows);
@@ -409,8 +425,13 @@ impl EventLoop {
             self.take_events();
             self.pump().map_err(died)?;
             self.account();
-            if self.executor.in_flight == 0 && self.disk.in_flight == 0 && self.inputs.is_empty() {
+            let idle = self.executor.in_flight == 0 && self.inputs.is_empty();
+            if idle && self.disk.in_flight == 0 {
                 break;
+            }
+            if idle && self.disk.full {
+                let records = self.disk.in_flight;
+                return Err(format!("stopped while its disk was full: {records} records were never written"));
             }
             let now = self.clock.now();
             if now >= deadline {

@@ -23,6 +23,7 @@
 //!   leave the others most of the time, until it has brought enough good ones (see `turns.rs`).
 //! - Upon a peer that wants what only the disk has: another thread reads it, one request at a time; it travels as bulk.
 //! - Upon a disk that is behind: nobody is read from until it has caught up.
+//! - Upon a full disk: the machine is told, clients are refused, and everybody is read from, for who asks is still served.
 //! - Upon a failure of the disk, of the machine or of any thread: the node stops and says why; the process lives.
 //!
 //! Why that is safe: every queue between two threads is bounded by what its writer may have outstanding; nothing in

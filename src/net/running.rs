@@ -13,7 +13,9 @@ use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
 use crate::node::{Node, OpenError, Progress, Refused, Setup, Shared, Snapshots, TABLE_BYTES_MAX};
-use crate::store::{GuardState, Opened, RecordKind, Store, StoreConfig, StoreError};
+use crate::store::{
+    Aside, GuardState, OnDamage, Opened, RecordKind, Store, StoreConfig, StoreError, SystemDisk,
+};
 use crate::types::{BlockHash, GenesisError, Height, Root};
 use crate::wire;
 use mio::{Interest, Poll, Registry, Token, Waker};
@@ -135,18 +137,25 @@ impl RunningNode {
         let genesis = wire::encode_genesis(&setup.genesis);
         let (seat, key) = (setup.seat, setup.key.clone());
 
-        let Opened { mut store, records, cut: _, guard, snapshots } = Store::open(&dir, &genesis, &store)?;
+        // Alone, nobody gives back what is lost.
+        let on_damage = if setup.genesis.seats.len() > 1 { OnDamage::SetAside } else { OnDamage::Refuse };
+        let opened = Store::open_on(Arc::new(SystemDisk), &dir, &genesis, &store, on_damage)?;
+        let Opened { mut store, records, cut: _, aside, guard, snapshots } = opened;
+        aside.iter().for_each(report);
         let last_full = Cell::new(Height(0));
         let records = records.inspect(|record| note_full(record, &last_full));
         let read =
             |height: Height| Store::snapshot(&dir, height.0, TABLE_BYTES_MAX).map_err(|e| e.to_string());
         let snapshots = Snapshots { heights: snapshots.into_iter().map(Height).collect(), read: &read };
         let opened = Node::open_newest(setup, snapshots, records, guard, clock.now());
-        let (node, shared, refused) =
+        let (mut node, shared, refused) =
             opened.map_err(|reason| StartError::Recovery { dir: dir.clone(), reason })?;
         for Refused { height, reason } in refused {
             let file = Store::snapshot_path(&dir, height.0);
             tracing::warn!(file = %file.display(), %reason, "a snapshot was passed over");
+        }
+        if let Some(aside) = &aside {
+            node.give_back(aside.records());
         }
         if let GuardState::Intact(guard) = guard {
             store.raise_guard(&guard, &node.guard())?;
@@ -298,6 +307,20 @@ fn note_full(record: &(RecordKind, bytes::Bytes), last_full: &Cell<Height>) {
     }
 }
 
+/// Says what of the log was set aside.
+fn report(aside: &Aside) {
+    let names: Vec<String> = aside.kept.iter().map(|path| path.display().to_string()).collect();
+    tracing::error!(
+        file = %aside.file.display(),
+        offset = aside.offset,
+        record = aside.record,
+        damage = %aside.damage,
+        set_aside = names.join(", "),
+        "the log is damaged: it ends before this record, what lay behind is set aside, and the other validators give back \
+         what is lost; check the disk, and remove what was set aside once the node is with the others again"
+    );
+}
+
 fn identity(shared: &Shared, key: SigningKey) -> Arc<Identity> {
     Arc::new(Identity { chain: shared.chain, seat: shared.seat, key, seats: shared.seat_keys.clone() })
 }
@@ -327,7 +350,10 @@ mod tests {
     use crate::types::{
         AccountNumber, Effect, Genesis, GenesisAccount, Key, Rules, Seat, SeatInfo, Time, Witness,
     };
-    use crate::wire::Rows;
+    use crate::wire::client::{Refusal, Reply, Request, Submission};
+    use crate::wire::{FrameReader, Rows};
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
 
     fn setup() -> Setup {
         let key = signing_key_from_seed([1; 32]);
@@ -361,6 +387,58 @@ mod tests {
         assert_eq!(node.stop(), Err("the store failed: no space".to_owned()));
         assert_eq!(state.failure.lock().as_deref(), Some("the store failed: no space"));
         assert!(start(dir.path()).stop().is_ok());
+    }
+
+    /// Asks over a client's connection, and waits for the answer.
+    fn ask(stream: &mut TcpStream, reader: &mut FrameReader, request: &Request) -> Reply {
+        let (kind, payload) = request.encode();
+        stream.write_all(&[&wire::frame_header(kind, payload.len())[..], &payload].concat()).unwrap();
+        loop {
+            if let Some(frame) = reader.next().unwrap() {
+                return Reply::decode(&frame).unwrap();
+            }
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).unwrap();
+            assert!(count > 0, "the node hung up");
+            reader.push(&buffer[..count]);
+        }
+    }
+
+    #[test]
+    fn while_the_disk_is_full_clients_are_told_so_and_then_the_node_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = start(dir.path());
+        let (mut stream, mut reader) =
+            (TcpStream::connect(node.client_address()).unwrap(), FrameReader::new(1 << 20));
+        let mut ask = |request: &Request| ask(&mut stream, &mut reader, request);
+        assert!(matches!(ask(&Request::Hello), Reply::Welcome { .. }));
+        let (effect, witness) = (Effect::transfer(1, 1, 1, 1, 1), Witness([0; 64]));
+        let rows = Rows { effects: &[effect], keys: &[], witnesses: &[witness] };
+        let rows = Request::Submit { id: 1, rows: Submission::pack(rows).unwrap() };
+        let refused_with = |reply: Reply| match reply {
+            Reply::Submitted { id: 1, accepted: 0, refused } => refused[0].1,
+            other => panic!("{other:?}"),
+        };
+        assert_ne!(refused_with(ask(&rows)), Refusal::DiskFull);
+        let lacking = StoreError::NoSpace { dir: dir.path().to_owned(), needed: 2, free: 1 };
+        node.mailbox.post(Report::Room(Some(lacking)));
+        while !node.progress().disk_full {
+            ask(&Request::Status);
+        }
+        assert_eq!(refused_with(ask(&rows)), Refusal::DiskFull);
+        assert_eq!(Metrics::read(&node.metrics().disk_full), 1);
+        let stands = node.progress().round;
+        for _ in 0..100 {
+            assert!(matches!(ask(&Request::Status), Reply::Status(_)));
+        }
+        assert_eq!(node.progress().round, stands);
+        node.mailbox.post(Report::Room(None));
+        while node.progress().round <= stands {
+            ask(&Request::Status);
+        }
+        assert_ne!(refused_with(ask(&rows)), Refusal::DiskFull);
+        assert_eq!(Metrics::read(&node.metrics().disk_full), 0);
+        node.stop().unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::metrics::{Metrics, Stage, thread_cpu};
 use crate::node::Shared;
 use crate::node::ingress::{Admission, admit};
 use crate::node::jobs::{Done, ExecuteJob, Job};
-use crate::store::{Kept, Synced};
+use crate::store::{Kept, StoreError, Synced};
 use crate::types::Seat;
 use crate::wire::Message;
 use crate::wire::client::{Refusal, Submission};
@@ -33,6 +33,8 @@ pub enum Report {
     Executed(Done),
     /// Records are durable.
     Synced(Vec<Synced>),
+    /// Why the disk has no room for what comes next; `None`: it has again.
+    Room(Option<StoreError>),
     /// An errand beside the log is done, or failed.
     Kept(Kept),
     /// What a validator wanted was looked up on disk.

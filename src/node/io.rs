@@ -41,6 +41,9 @@ pub enum Input {
         /// Whether it is durable.
         written: bool,
     },
+    /// The disk has no room for what comes next (true), or has room again (false). Records that the machine had put out are
+    /// kept by the driver meanwhile, and answered when they are durable.
+    DiskFull(bool),
     /// What the machine had let go of is removed as far as it could be.
     Pruned,
     /// Rows were admitted to the mempool.
@@ -229,4 +232,6 @@ pub struct Progress {
     pub peers: usize,
     /// It adopts blocks that others certified, and neither orders nor signs meanwhile.
     pub catching_up: bool,
+    /// Its disk has no room: it neither signs nor takes anything in until it has.
+    pub disk_full: bool,
 }

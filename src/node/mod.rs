@@ -16,6 +16,7 @@
 //! - **Upon having been away for longer than others keep vertices**: adopt blocks that a quorum certified (`catch_up.rs`).
 //! - **Upon a peer that wants what is on disk**: name it to the driver ([`Output::Serve`]).
 //! - **Upon a lie that can be proven** ([`evidence`]): convict its author, tell all, ack nothing more of it.
+//! - **Upon a full disk**: neither sign nor take in anything, serve, and go on when there is room (`full.rs`).
 //! - **Upon a start**: begin at the newest good snapshot ([`Base`]), or at the genesis, and replay the rest of the log.
 //! - **Upon a checkpoint that is durable**: sign its hash in the next vertex. When `f + 1` others signed another one,
 //!   say so ([`Output::Diverged`]) and do nothing any more.
@@ -35,6 +36,7 @@ mod checkpoints;
 mod config;
 pub mod evidence;
 mod fetch;
+mod full;
 pub mod ingress;
 mod io;
 pub mod jobs;
@@ -137,6 +139,8 @@ pub struct Node {
     relayed: BTreeMap<(Seat, Seat), Time>,
     next_sweep: Time,
     asked_frontier: Time,
+    /// The disk has no room.
+    full: bool,
     /// Whether it may sign yet.
     start: Start,
     keeping: Keeping,
@@ -266,6 +270,7 @@ impl Node {
             relayed: BTreeMap::new(),
             next_sweep: now,
             asked_frontier: now,
+            full: false,
             start: Start::new(committee, now),
             keeping: Keeping::new(&setup.config),
             passing: Passing::default(),
@@ -286,20 +291,11 @@ impl Node {
         match input {
             Input::Connected(seat) => self.on_connected(seat),
             Input::Disconnected(seat) => self.connected.remove(seat),
+            Input::DiskFull(full) => self.on_disk_full(full),
+            Input::Received { from, message } if self.full => self.on_message_when_full(from, message),
             Input::Received { from, message } => self.on_message(from, message),
-            Input::Done(Done::Vertex { from, vertex, good }) => self.on_vertex_checked(from, vertex, good),
-            Input::Done(Done::Batch { from, batch, result }) => self.on_batch_checked(from, batch, result),
-            Input::Done(Done::Verified { batch, bad_row }) => self.on_batch_verified(batch, bad_row),
-            Input::Done(Done::Certificate { from, certificate, good }) => {
-                self.on_certificate_checked(from, certificate, good);
-            }
-            Input::Done(Done::Piece { from, height, piece, result }) => {
-                self.on_piece_checked(from, height, piece, result);
-            }
-            Input::Done(Done::TableTaken { height, result }) => self.on_table_taken(height, result),
-            Input::Done(Done::Evidence { charge, verdict }) => self.on_charge_checked(charge, verdict),
-            Input::Done(Done::Sealed(batch)) => self.on_sealed(batch),
-            Input::Done(Done::Executed(executed)) => self.on_executed(&executed),
+            Input::Done(done) if self.full => self.on_done_when_full(done),
+            Input::Done(done) => self.on_done(done),
             Input::Persisted { number, view } => self.on_persisted(number, view),
             Input::Snapshotted { height, written } => self.on_snapshotted(height, written),
             Input::Pruned => self.on_pruned(),
@@ -308,7 +304,26 @@ impl Node {
         self.write_certificates();
         match self.diverged {
             Some(_) => self.report_divergence(),
+            None if self.full => {}
             None => self.advance(),
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Vertex { from, vertex, good } => self.on_vertex_checked(from, vertex, good),
+            Done::Batch { from, batch, result } => self.on_batch_checked(from, batch, result),
+            Done::Verified { batch, bad_row } => self.on_batch_verified(batch, bad_row),
+            Done::Certificate { from, certificate, good } => {
+                self.on_certificate_checked(from, certificate, good)
+            }
+            Done::Piece { from, height, piece, result } => {
+                self.on_piece_checked(from, height, piece, result);
+            }
+            Done::TableTaken { height, result } => self.on_table_taken(height, result),
+            Done::Evidence { charge, verdict } => self.on_charge_checked(charge, verdict),
+            Done::Sealed(batch) => self.on_sealed(batch),
+            Done::Executed(executed) => self.on_executed(&executed),
         }
     }
 
@@ -319,7 +334,7 @@ impl Node {
 
     /// When [`Input::Tick`] is due at the latest.
     pub fn deadline(&mut self) -> Option<Time> {
-        if self.diverged.is_some() {
+        if self.diverged.is_some() || self.full {
             return None;
         }
         let times = [Some(self.next_sweep), self.vote_due(), self.seal_due()];
@@ -347,6 +362,7 @@ impl Node {
             waiting_vertices: dag.waiting(),
             peers: self.connected.count(),
             catching_up: self.catch_up.is_behind(),
+            disk_full: self.full,
         }
     }
 

@@ -259,6 +259,26 @@ impl Node {
         self.recovered_adopted(&built)
     }
 
+    /// Of records that the log lost and that were found apart from it: takes back the own vertices of the last rounds, as if
+    /// a peer had given them back. One that was signed and not sent nobody else has; with no tolerance the others wait for
+    /// it.
+    pub fn give_back(&mut self, apart: impl Iterator<Item = (RecordKind, Bytes)>) {
+        let me = self.shared.seat;
+        let own = |bytes: &Bytes| vertex_slot(bytes).is_some_and(|(_, author)| author == me);
+        let vertices = apart.filter(|(kind, bytes)| *kind == RecordKind::Vertex && own(bytes));
+        let vertices = vertices.filter_map(|(_, bytes)| SignedVertex::decode(bytes).ok());
+        let vertices: Vec<_> = vertices.filter(|v| self.consensus.dag().well_formed(v).is_ok()).collect();
+        // Above the guard only where that was lost as well.
+        vertices.iter().for_each(|vertex| self.shown(vertex));
+        let recent = self.guard.round.back(self.shared.rules.depth);
+        for vertex in vertices.into_iter().filter(|v| v.vertex.round >= recent) {
+            if !self.catch_up.is_behind() && self.consensus.dag().wants(vertex.reference()) {
+                self.want_vertices.got(&vertex.reference());
+                self.offer(me, Arc::new(vertex));
+            }
+        }
+    }
+
     /// Goes on where the log ends: what was sealed or held and not said yet is said, what was to be verified is
     /// verified, and who is proven to lie by what is on disk is judged, if that was not done before the log ends.
     pub(super) fn resume(&mut self) {

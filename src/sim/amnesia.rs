@@ -1,6 +1,7 @@
 //! Amnesia: a validator that comes back and does not know what it had signed, because its directory, or only the guard, is
-//! gone, damaged, or a copy of an earlier time.
+//! gone, damaged, or a copy of an earlier time; or whose log is damaged in its middle, while the guard is whole.
 
+use super::check::Violation;
 use super::config::SimConfig;
 use super::disk::Tail;
 use super::plan::{Fault, What};
@@ -33,6 +34,8 @@ pub enum Amnesia {
     Directory,
     /// All is a copy of an earlier time.
     OldDirectory,
+    /// A byte in the middle of the log is flipped, and the log ends there; the guard is whole.
+    LogEnd,
 }
 
 impl Amnesia {
@@ -42,7 +45,7 @@ impl Amnesia {
     }
 
     pub(super) fn loses_log(self) -> bool {
-        matches!(self, Amnesia::Directory | Amnesia::OldDirectory)
+        matches!(self, Amnesia::Directory | Amnesia::OldDirectory | Amnesia::LogEnd)
     }
 }
 
@@ -68,6 +71,10 @@ impl World {
         match (loses, copy) {
             (Amnesia::Guard, _) => place.disk.damage_guard(seed),
             (Amnesia::Directory, _) => place.disk.lose(),
+            (Amnesia::LogEnd, _) => match place.disk.damage_log(seed) {
+                Ok(apart) => place.apart = apart,
+                Err(words) => return self.broken(Violation { checker: "store", words }),
+            },
             (Amnesia::OldGuard, Some(copy)) => place.disk.restore_guard(&copy),
             (Amnesia::OldDirectory, Some(copy)) => place.disk.restore(&copy),
             (Amnesia::OldGuard | Amnesia::OldDirectory, None) => {}
@@ -95,7 +102,8 @@ pub(super) fn draw(config: &SimConfig, dice: &mut Dice) -> Option<Fault> {
         return None;
     }
     let node = config.nodes - 1 - dice.below(tolerated) as u16;
-    let kinds = [Amnesia::Guard, Amnesia::OldGuard, Amnesia::Directory, Amnesia::OldDirectory];
+    let kinds =
+        [Amnesia::Guard, Amnesia::OldGuard, Amnesia::Directory, Amnesia::OldDirectory, Amnesia::LogEnd];
     let loses = kinds[dice.below(kinds.len() as u64) as usize];
     let for_us = dice.between(10_000, 1_000_000);
     let age_us = if loses.is_old() { dice.between(AGE_LEAST_US, AGE_MOST_US - for_us) } else { 0 };

@@ -11,8 +11,9 @@ use super::random::{below, draw};
 use super::snapshots::Shelf;
 use crate::node::{LogArchive, LogNames};
 use crate::store::guard::{self, NextSlot, SLOT_BYTES};
-use crate::store::{Append, Guard, GuardState, RecordKind, surviving};
+use crate::store::{Append, Guard, GuardState, RecordKind, damaged, surviving};
 use crate::types::Round;
+use crate::wire::block_height;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -160,6 +161,45 @@ impl Disk {
         for (slot, page) in self.guard.bytes.chunks_mut(half).zip(0..) {
             slot[below(draw(seed, &[10, page]), SLOT_BYTES as u64) as usize] ^= 1 << (seed % 8);
         }
+    }
+
+    /// How many records of the log a start needs at the least: none, if that goes back to the genesis, else those up to the
+    /// block of the older snapshot. Without them a node refuses to start.
+    fn begins_with(&self) -> Option<usize> {
+        let blocks = self.log.iter().enumerate().filter(|(_, (kind, _))| *kind == RecordKind::Block);
+        let blocks = blocks.filter_map(|(at, (_, bytes))| Some((at, block_height(bytes)?)));
+        let whole =
+            self.shelf.pruned() == 0 && blocks.clone().zip(1..).all(|((_, height), next)| height.0 == next);
+        let older = self.shelf.heights().first().copied();
+        if whole {
+            Some(0)
+        } else {
+            blocks.clone().find(|(_, height)| Some(*height) == older).map(|(at, _)| at + 1)
+        }
+    }
+
+    /// A byte of a record in the middle of the log flips: the log ends before it. What lay behind it, as it is set aside.
+    ///
+    /// # Errors
+    /// Recovery would take the damage for a torn tail though records lie behind it, in words.
+    pub fn damage_log(&mut self, seed: u64) -> Result<Vec<(RecordKind, Bytes)>, String> {
+        let Some(least) = self.begins_with().filter(|least| *least < self.log.len()) else {
+            return Ok(Vec::new());
+        };
+        let at = least + below(draw(seed, &[11]), (self.log.len() - least) as u64) as usize;
+        let around: Vec<_> = self.log[at.saturating_sub(BEFORE)..self.log.len().min(at + 2)]
+            .iter()
+            .map(|(kind, bytes)| (*kind, &bytes[..]))
+            .collect();
+        let (before, behind) = (at.min(BEFORE), at + 1 < self.log.len());
+        let salt = super::random::bytes(seed, 7, 1);
+        let found = damaged(&self.chain, salt, &around, before, seed);
+        if found.is_some() != behind {
+            return Err(format!("a flip in record {at} of {} is taken for {found:?}", self.log.len()));
+        }
+        let behind = self.log.split_off(at);
+        self.names = Default::default();
+        Ok(behind.into_iter().skip(1).collect())
     }
 
     /// The directory is gone; a new one is made.

@@ -43,7 +43,10 @@ impl World {
             What::Amnesia { node, loses, .. } => self.forget(node, loses, number),
             What::Partition { side, reconnect: true, .. } => self.break_between(&side),
             What::Reset { node, peer } => self.break_pair(node, peer),
-            What::FullDisk { node } => self.places[usize::from(node)].disk_full = true,
+            What::FullDisk { node } => {
+                self.places[usize::from(node)].disk_full = true;
+                self.report(node, Input::DiskFull(true));
+            }
             What::Liar { node, lie } => {
                 for place in self.faces(node) {
                     if let Some(liar) = self.liars.get_mut(&place) {
@@ -71,8 +74,12 @@ impl World {
             }
             What::Amnesia { node, .. } | What::Late { node } => self.start(node),
             What::FullDisk { node } => {
-                self.places[usize::from(node)].disk_full = self.another_full(node);
-                self.start(node);
+                let still = self.another_full(node);
+                self.places[usize::from(node)].disk_full = still;
+                if !still {
+                    self.report(node, Input::DiskFull(false));
+                    self.start_sync(node);
+                }
             }
             What::Liar { node, lie } => {
                 for place in self.faces(node) {
@@ -183,7 +190,7 @@ impl World {
     /// A node starts on what its disk holds, unless something still keeps it down.
     pub(super) fn start(&mut self, seat: u16) {
         let place = &mut self.places[usize::from(seat)];
-        if place.silent || place.machine.is_some() || place.down_until > self.now || place.disk_full {
+        if place.silent || place.machine.is_some() || place.down_until > self.now {
             return;
         }
         let guard = match place.disk.open_guard() {
@@ -207,8 +214,10 @@ impl World {
         let opened = Node::open_newest(setup, snapshots, log.iter().cloned(), guard, clock);
         let opened = opened.map(|(node, shared, _)| (node, shared));
         let place = &mut self.places[usize::from(seat)];
+        let apart = std::mem::take(&mut place.apart);
         match opened {
-            Ok(machine) => {
+            Ok(mut machine) => {
+                machine.0.give_back(apart.into_iter());
                 if let GuardState::Intact(found) = guard {
                     place.disk.raise_guard(&found, &machine.0.guard());
                 }
@@ -219,7 +228,7 @@ impl World {
                 place.tally.replayed += records;
                 place.machine = Some(machine);
                 place.cpu.turn(self.now, cost);
-                place.inputs.push_back(Input::Tick);
+                place.inputs.push_back(if place.disk_full { Input::DiskFull(true) } else { Input::Tick });
                 if height < place.told && !place.forgot && !place.lies {
                     let told = place.told;
                     let words =

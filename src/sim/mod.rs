@@ -11,7 +11,9 @@
 //! - Upon a job: run it, and let its result come when the modelled cores would have it.
 //! - Upon a crash: the disk keeps what was synced, and of the last group what the tear leaves, as the store's own
 //!   recovery reads it. The node starts again on that.
-//! - Upon amnesia: a crash after which the directory, or only the guard, is gone, damaged, or a copy of an earlier time.
+//! - Upon amnesia: a crash after which the directory, or only the guard, is gone, damaged, or a copy of an earlier time; or
+//!   after which the log ends at a flipped byte in its middle, while the guard is whole.
+//! - Upon a full disk: nothing is written until the fault ends, and the machine is told of both.
 //! - Upon a lie: a layer between the machine of a seat and its peers rewrites, adds and keeps back what leaves ([`Lie`]); or
 //!   the seat has a twin. Of the last `f` nodes of a drawn plan each lies, or forgets, or neither: together they are `f` at
 //!   most, as agreement promises. A plan file may have more: then the checkers tell what came of it.

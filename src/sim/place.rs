@@ -6,7 +6,9 @@ use super::disk::{DirectoryCopy, Disk};
 use super::net::Flight;
 use super::queue::{Nanos, US};
 use crate::node::{Input, Node, Progress, Shared};
+use crate::store::RecordKind;
 use crate::types::Time;
+use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -50,11 +52,13 @@ pub struct Place {
     pub disk: Disk,
     /// Copies of its directory, by the fault that will put them back.
     pub copies: BTreeMap<usize, DirectoryCopy>,
+    /// Records that its log lost, and that lie beside it at its next start.
+    pub apart: Vec<(RecordKind, Bytes)>,
     /// Records that it had told to be durable are gone.
     pub forgot: bool,
     /// How many times as long the disk takes.
     pub disk_factor: u64,
-    /// The node dies at its next write.
+    /// There is no room on the disk: what is to be written waits.
     pub disk_full: bool,
     /// The fault that crashes it at its next sync.
     pub crash_at_sync: Option<usize>,
@@ -90,6 +94,7 @@ impl Place {
             silent: false,
             disk: Disk::new(chain),
             copies: BTreeMap::new(),
+            apart: Vec::new(),
             forgot: false,
             disk_factor: 1,
             disk_full: false,

@@ -120,7 +120,7 @@ pub enum What {
         /// How many times as long.
         factor: u32,
     },
-    /// A node's disk has no room: the node dies at its next write, and starts again at the end.
+    /// A node's disk has no room: nothing is written, the node neither signs nor accepts anything, and goes on at the end.
     FullDisk {
         /// Which.
         node: u16,

@@ -1,7 +1,7 @@
 //! A node's turn: inputs in, outputs out, each with its modelled time.
 
 use super::check::Violation;
-use super::disk::{Finished, Tail};
+use super::disk::Finished;
 use super::lies::Letter;
 use super::net::{Flight, Parcel, Trouble};
 use super::plan::What;
@@ -75,10 +75,7 @@ impl World {
         let end = place.cpu.turn(self.now, cost);
         self.trace.note(self.now, TURN, seat, &(later.len() as u32).to_le_bytes());
         for output in later {
-            // A write to a full disk ends the node.
-            if self.places[usize::from(seat)].machine.is_some() {
-                self.perform(seat, output, end);
-            }
+            self.perform(seat, output, end);
         }
         answers.into_iter().for_each(|letter| self.post(seat, letter, end));
         for peer in malformed {
@@ -377,18 +374,16 @@ impl World {
                 Err(violation) => self.broken(violation),
             }
         }
-        let place = &mut self.places[usize::from(seat)];
-        place.disk.append(records);
-        if place.disk_full {
-            // What did fit may be there afterwards.
-            place.disk.start(&self.plan.config.calibration, 1);
-            return self.crash(seat, Tail::Partial);
-        }
+        self.places[usize::from(seat)].disk.append(records);
         self.start_sync(seat);
     }
 
-    fn start_sync(&mut self, seat: u16) {
+    /// Writes what waits, while there is room. What was begun comes to its end.
+    pub(super) fn start_sync(&mut self, seat: u16) {
         let place = &mut self.places[usize::from(seat)];
+        if place.disk_full {
+            return;
+        }
         let factor = place.disk_factor;
         let Some((time, group)) = place.disk.start(&self.plan.config.calibration, factor) else { return };
         let life = place.life;
@@ -424,6 +419,11 @@ impl World {
     pub(super) fn clients_send(&mut self) {
         let running = self.running();
         for (seat, submissions) in self.clients.tick(self.now, &running) {
+            if self.places[usize::from(seat)].disk_full {
+                // Refused, as on sockets.
+                self.stats.refused += submissions.iter().map(|s| s.rows().len() as u64).sum::<u64>();
+                continue;
+            }
             let rows = submissions.iter().map(|submission| submission.rows().len()).sum();
             let cost = work::rows_cost(rows, &self.plan.config.calibration);
             self.plan_work(seat, Work::Admit(submissions), cost, self.now);

@@ -12,6 +12,7 @@ const PAYLOAD_BYTES_DEFAULT: u64 = 8 << 20;
 const QUEUE_BYTES_MOST: u64 = 1 << 32;
 /// The queue holds one small entry per record: 32 bytes each.
 const QUEUE_RECORDS_MOST: u64 = 1 << 20;
+const FULL_RETRY_MS_MOST: u64 = 60_000;
 
 /// Settings of one store. Worst-case memory: `queue_bytes_max` of payload held for callers, plus up to four segments while opening.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub struct StoreConfig {
     /// Bytes of the newest full segments that the system is left to keep in memory; older ones are read from disk. It
     /// should hold what is still in use: what is not settled yet, and what peers that are a little behind ask for.
     pub cached_bytes: u64,
+    /// How often it is tried again what a full disk had no room for, in milliseconds.
+    pub full_retry_ms: u64,
 }
 
 impl Default for StoreConfig {
@@ -41,6 +44,7 @@ impl Default for StoreConfig {
             queue_records_max: 1 << 14,
             group_bytes_max: 8 << 20,
             cached_bytes: 256 << 20,
+            full_retry_ms: 500,
         }
     }
 }
@@ -82,7 +86,8 @@ impl StoreConfig {
         in_range("payload_bytes_max", self.payload_bytes_max, 1, room)?;
         in_range("queue_bytes_max", self.queue_bytes_max, self.payload_bytes_max, QUEUE_BYTES_MOST)?;
         in_range("queue_records_max", self.queue_records_max, 1, QUEUE_RECORDS_MOST)?;
-        in_range("group_bytes_max", self.group_bytes_max, 1, QUEUE_BYTES_MOST)
+        in_range("group_bytes_max", self.group_bytes_max, 1, QUEUE_BYTES_MOST)?;
+        in_range("full_retry_ms", self.full_retry_ms, 1, FULL_RETRY_MS_MOST)
     }
 }
 

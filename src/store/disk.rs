@@ -44,6 +44,12 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
         fs::rename(from, to)
     }
 
+    /// Gives a file a second name that nothing has; where the file system has no such thing, copies it.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let copy = |_| fs::copy(from, to).and_then(|_| File::open(to)?.sync_all());
+        fs::hard_link(from, to).or_else(copy)
+    }
+
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)

@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What a failed sync was doing.
+pub(super) const SYNC: &str = "sync";
+
 /// Why a store could not be opened, read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -126,6 +129,20 @@ pub enum Damage {
 }
 
 impl StoreError {
+    /// Whether the disk, or the user's share of it, had no room: nothing is broken, and the same may work later. A sync
+    /// that failed is never that, whatever the system says: what it left behind is not known. (Of a file that was not whole
+    /// yet it may be: that is removed and made anew.)
+    pub fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Io { doing, source, .. } => {
+                *doing != SYNC && matches!(source.kind(), StorageFull | QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source: Arc::new(source) }
     }

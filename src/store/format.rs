@@ -268,6 +268,17 @@ impl RecordKey {
         (ours && fits && plain).then_some((head, Found { kind: head.kind, start, len, durable }))
     }
 
+    /// The first good record at or after `from`, whatever stands before it, and where it begins.
+    pub(super) fn next_good(&self, segment: &[u8], from: usize) -> Option<(usize, Found)> {
+        let first = from.next_multiple_of(RECORD_ALIGN);
+        (first..segment.len()).step_by(RECORD_ALIGN).find_map(|offset| {
+            match segment[offset..].starts_with(&self.mark).then(|| self.slot(segment, offset)) {
+                Some(Slot::Good(found)) => Some((offset, found)),
+                _ => None,
+            }
+        })
+    }
+
     /// Whether any good record at or after `from` shows that `below` had been durable.
     pub(super) fn proves_durable(&self, segment: &[u8], from: usize, below: usize) -> bool {
         let first = from.next_multiple_of(RECORD_ALIGN);

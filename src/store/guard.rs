@@ -15,6 +15,7 @@
 
 use super::StoreError;
 use super::disk::{self, Cache, Disk};
+use super::error::SYNC;
 use super::format::first_nonzero;
 use super::segment;
 use crate::types::{Epoch, Round, Sequence, VertexId};
@@ -241,33 +242,37 @@ impl GuardFile {
         let file = OpenOptions::new().write(true).open(&guard.path);
         let file = file.map_err(StoreError::io("open", &guard.path))?;
         // A process that was killed between write and sync leaves a slot that is only in memory.
-        guard.disk.sync(&file, &guard.path).map_err(StoreError::io("sync", &guard.path))?;
+        guard.disk.sync(&file, &guard.path).map_err(StoreError::io(SYNC, &guard.path))?;
         guard.file = Some((file, next));
         Ok((guard, GuardState::Intact(content)))
     }
 
-    /// Makes the content durable.
+    /// Makes the content durable. A write that fails leaves the turn as it is: the next one goes over the same slot, and
+    /// never over the whole one.
     pub(super) fn write(&mut self, guard: &Guard) -> Result<(), StoreError> {
-        let Some((file, next)) = &mut self.file else { return self.make(guard) };
+        let Some((file, turn)) = &mut self.file else { return self.make(guard) };
+        let mut next = *turn;
         let (slot, place) = next.write(&self.chain, guard);
         let (disk, path) = (&*self.disk, &self.path);
         let written = disk::write_all(disk, file, path, &mut [IoSlice::new(&slot)], place as u64);
         written.map_err(StoreError::io("write", path))?;
-        disk.sync(file, path).map_err(StoreError::io("sync", path))
+        disk.sync(file, path).map_err(StoreError::io(SYNC, path))?;
+        *turn = next;
+        Ok(())
     }
 
     /// Makes the file under another name; it has its own only when all of it is durable.
     fn make(&mut self, guard: &Guard) -> Result<(), StoreError> {
         let (bytes, next) = whole(&self.chain, guard);
         let (disk, unfinished) = (&*self.disk, self.path.with_file_name(GUARD_NEW_NAME));
-        let fill = || -> io::Result<File> {
+        let fill = || {
             let file = disk.create(&unfinished, Cache::Through)?;
             disk::write_all(disk, &file, &unfinished, &mut [IoSlice::new(&bytes)], 0)?;
             disk.sync(&file, &unfinished)?;
+            disk.rename(&unfinished, &self.path)?;
             Ok(file)
         };
-        let file = fill().map_err(StoreError::io("fill", &unfinished))?;
-        disk.rename(&unfinished, &self.path).map_err(StoreError::io("rename", &unfinished))?;
+        let file = fill().map_err(|error| segment::unfilled(disk, &unfinished, error))?;
         segment::sync_dir(disk, self.path.parent().unwrap_or(Path::new(".")))?;
         self.file = Some((file, next));
         Ok(())

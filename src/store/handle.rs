@@ -6,22 +6,25 @@ use super::format::SEGMENT_HEAD_BYTES;
 use super::guard::{Guard, GuardFile, GuardState};
 use super::keeper::{Errand, Keeper, OnKept, Place as KeeperPlace};
 use super::recover::{self, Log, Recovered, TornTail};
+use super::room::{OnRoom, Room};
 use super::segment::{self, Segment};
 use super::walk::{self, Place, RecordIter};
 use super::writer::{self, WRITER_THREAD, Writer};
 use super::{
-    Append, AppendError, Damage, Finder, Index, Remaining, StoreConfig, StoreError, Synced, genesis, guard,
-    snapshot,
+    Append, AppendError, Aside, Damage, Finder, Index, Remaining, StoreConfig, StoreError, Synced, aside,
+    genesis, guard, snapshot,
 };
 use crate::wire::chain_id_of;
 use crossbeam::channel::{Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Called by the writer thread once per group: with all its records, in the order of their `append`, when they are
 /// durable; or once with the error that ended the store. It must not block: the disk waits meanwhile.
@@ -35,6 +38,8 @@ pub struct Store {
     dir: PathBuf,
     index: Arc<Mutex<Index<Place>>>,
     sender: Option<Sender<Vec<Append>>>,
+    /// Let go when the store is closed: so the writer does not wait for room any more.
+    closes: Option<Sender<Infallible>>,
     /// Until `start`.
     pub(super) idle: Option<Writer>,
     thread: Option<JoinHandle<Result<(), StoreError>>>,
@@ -51,10 +56,21 @@ pub struct Opened {
     pub records: Recovered,
     /// The torn tail that was cut, if there was one.
     pub cut: Option<TornTail>,
+    /// What was set aside for damage, if there was some: the log ends before it.
+    pub aside: Option<Aside>,
     /// What the guard says.
     pub guard: GuardState,
     /// The heights of the snapshots in the directory, ascending; nothing is known of them but that they are there.
     pub snapshots: Vec<u64>,
+}
+
+/// What opening does with damage in the middle of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDamage {
+    /// It is an error, and nothing is changed.
+    Refuse,
+    /// The log ends before it, and what lies behind is set aside: for who gets back from others what is lost.
+    SetAside,
 }
 
 /// A directory that no store opens meanwhile.
@@ -143,15 +159,16 @@ impl Store {
     /// Another chain, a newer format, a foreign file, a missing segment or damage is an error and changes nothing.
     /// All of the log is read once, sealed segments by up to four threads; memory is one segment for each.
     pub fn open(dir: &Path, genesis: &[u8], config: &StoreConfig) -> Result<Opened, StoreError> {
-        Store::open_on(Arc::new(SystemDisk), dir, genesis, config)
+        Store::open_on(Arc::new(SystemDisk), dir, genesis, config, OnDamage::Refuse)
     }
 
-    /// The same on a disk that tests have made up.
+    /// The same on a disk that tests may have made up, and with what is to become of damage in the middle of the log.
     pub fn open_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
         genesis: &[u8],
         config: &StoreConfig,
+        on_damage: OnDamage,
     ) -> Result<Opened, StoreError> {
         config.validate()?;
         let chain = chain_id_of(genesis).0;
@@ -162,8 +179,15 @@ impl Store {
         let (listing, known) = check_chain(dir, &chain, genesis)?;
         // Before the first segment: a log without a guard has lost it.
         let guard = GuardFile::open(disk.clone(), dir, &chain, listing.segments == 0)?;
+        let mut aside = None;
         let log = if listing.segments > 0 {
-            recover::recover(&*disk, dir, &chain, &lock)?
+            match recover::recover(&*disk, dir, &chain, &lock) {
+                Err(fault) if on_damage == OnDamage::SetAside => {
+                    aside = Some(aside::set_aside(&*disk, dir, &chain, config, fault)?);
+                    recover::recover(&*disk, dir, &chain, &lock)?
+                }
+                log => log?,
+            }
         } else {
             create(&*disk, dir, (genesis, known), config, &lock)?
         };
@@ -179,7 +203,7 @@ impl Store {
             genesis::write(&*disk, dir, genesis)?;
         }
         let snapshots = listing.snapshots;
-        Ok(Opened { snapshots, ..Self::assemble(disk, dir, config, lock, log, guard) })
+        Ok(Opened { snapshots, aside, ..Self::assemble(disk, dir, config, lock, log, guard) })
     }
 
     fn assemble(
@@ -193,7 +217,9 @@ impl Store {
         let (queue, meter) = (Arc::new(Queue::default()), Arc::new(StoreMeter::default()));
         // Each message holds at least one record, so the count of records bounds the messages.
         let (sender, receiver) = bounded(config.queue_records_max as usize);
+        let (closes, closing) = bounded(0);
         let writer = Writer {
+            room: Room::new(closing, Duration::from_millis(config.full_retry_ms)),
             disk,
             dir: dir.to_owned(),
             config: config.clone(),
@@ -216,6 +242,7 @@ impl Store {
             dir: dir.to_owned(),
             index: log.records.index().clone(),
             sender: Some(sender),
+            closes: Some(closes),
             idle: Some(writer),
             thread: None,
             keeper: None,
@@ -224,7 +251,7 @@ impl Store {
         if let Some(torn) = &log.cut {
             tracing::warn!(file = %torn.file.display(), offset = torn.offset, bytes = torn.bytes, "cut a torn tail");
         }
-        Opened { store, records: log.records, cut: log.cut, guard, snapshots: Vec::new() }
+        Opened { store, records: log.records, cut: log.cut, aside: None, guard, snapshots: Vec::new() }
     }
 
     /// Raises the guard from what was found to what the log tells, before anything is sent on the strength of the log.
@@ -244,6 +271,16 @@ impl Store {
         let writer = self.idle.take().expect("a store is started once");
         self.thread = Some(writer.start(on_synced)?);
         Ok(())
+    }
+
+    /// Who is told when the disk has no room for the next segment, and when it has again. Meanwhile what was appended waits,
+    /// and nothing of it is lost unless the store is closed.
+    ///
+    /// # Panics
+    /// After `start`.
+    pub fn on_room(&mut self, on_room: OnRoom) {
+        self.idle.as_mut().expect("who is told of room is named before the store is started").room.on_room =
+            on_room;
     }
 
     /// Starts the keeper's thread, if the store is to write snapshots or to remove old segments.
@@ -366,14 +403,15 @@ impl Store {
     }
 
     /// Writes and syncs what was appended, ends the threads and releases the lock once no [`Recovered`] is held.
-    /// The error is the one that the callback was told, or a panic in it. A store that was never started forgets
+    /// The error is the one that the callback was told, or a panic in it; what waits for room on a full disk is not written,
+    /// and the error says so. A store that was never started forgets
     /// what waits.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.end()
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
-        self.sender = None;
+        (self.sender, self.closes) = (None, None);
         self.idle = None;
         let kept = self.keeper.take().map_or(Ok(()), |mut keeper| keeper.end());
         self.end_writer().and(kept)

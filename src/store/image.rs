@@ -20,6 +20,20 @@ pub fn surviving(
     group: &[(RecordKind, &[u8])],
     tear: impl FnOnce(&mut [u8], usize),
 ) -> Result<usize, Damage> {
+    let (key, segment) = laid(chain, salt, durable, group, tear);
+    let found = walk(&key, &segment)?;
+    assert!(found >= durable.len(), "a tear of the last group leaves what was synced before");
+    Ok(found - durable.len())
+}
+
+/// A segment with durable records, each synced for itself, and one group, after what `tear` did to it.
+fn laid(
+    chain: &[u8; 32],
+    salt: [u8; 32],
+    durable: &[(RecordKind, &[u8])],
+    group: &[(RecordKind, &[u8])],
+    tear: impl FnOnce(&mut [u8], usize),
+) -> (RecordKey, Vec<u8>) {
     let records = || durable.iter().chain(group);
     let room: usize = records().map(|(_, bytes)| record_bytes(bytes.len())).sum();
     let size = SEGMENT_HEAD_BYTES + room + 2 * RECORD_HEAD_BYTES;
@@ -43,9 +57,26 @@ pub fn surviving(
         start = offset;
     }
     tear(&mut segment, start);
-    let found = walk(&key, &segment)?;
-    assert!(found >= durable.len(), "a tear of the last group leaves what was synced before");
-    Ok(found - durable.len())
+    (key, segment)
+}
+
+/// Lays records into a segment, each synced for itself, flips a bit of the one at a place, and walks the segment as recovery
+/// does: the damage that it finds; `None` if it takes that for a torn tail.
+pub fn damaged(
+    chain: &[u8; 32],
+    salt: [u8; 32],
+    records: &[(RecordKind, &[u8])],
+    place: usize,
+    seed: u64,
+) -> Option<Damage> {
+    let before: usize = records[..place].iter().map(|(_, bytes)| record_bytes(bytes.len())).sum();
+    let length = RECORD_HEAD_BYTES + records[place].1.len();
+    let flip = |segment: &mut [u8], _| {
+        let at = SEGMENT_HEAD_BYTES + before + (seed % length as u64) as usize;
+        segment[at] ^= 1 << (seed % 8);
+    };
+    let (key, segment) = laid(chain, salt, records, &[], flip);
+    walk(&key, &segment).err()
 }
 
 /// How many records the segment holds, as opening it would find.

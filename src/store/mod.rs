@@ -3,11 +3,12 @@
 //!
 //! **Owns** one directory: a lock file, the `genesis` whose hash is the chain id, `guard`, `segment-000001.blk`,
 //! `segment-000002.blk` and so on, `snapshot-<height>` beside them, `pruned-000001.blk` in place of a segment that was
-//! removed, and `*.new` files that are being prepared. **May not** know what a record means: it
+//! removed, `damaged-000001-1.blk` for what was set aside, and `*.new` files that are being prepared. **May not** know what a record means: it
 //! keeps bytes of a kind, in order. Only the index looks into them, for their names.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
-//!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset; sync what
+//!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset, or, where others can give back what
+//!   is lost, set aside all from there on (`aside.rs`); sync what
 //!   a killed process may have left only in memory, before it is handed out as durable.
 //! - Upon `append`: queue, within bounds. The writer thread takes all that waits, writes it as one group, syncs
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
@@ -19,7 +20,8 @@
 //! - Upon a snapshot: a thread of its own writes it beside the log, and removes older ones only once it is durable
 //!   (`snapshot.rs`).
 //! - Upon a pruning: whole segments go, oldest first, and only once what must be left of them is durable (`prune.rs`).
-//! - Upon a failed write or sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
+//! - Upon a disk without room for the next segment: tell it, keep what waits, and try again every so often (`room.rs`).
+//! - Upon any other failed write, and upon a failed sync: report it once and stop. The kernel may have marked the lost pages clean, so a second
 //!   sync that succeeds proves nothing: nothing is retried.
 //!
 //! Why that is safe:
@@ -38,6 +40,7 @@
 //! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held, even of
 //!   a segment that was removed.
 
+mod aside;
 mod bus;
 mod cache;
 mod config;
@@ -56,6 +59,7 @@ mod pieces;
 mod prune;
 mod recover;
 mod remains;
+mod room;
 mod sealed;
 mod segment;
 mod snapshot;
@@ -65,18 +69,20 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use aside::Aside;
 pub use config::{ConfigError, StoreConfig};
 pub use disk::{Cache, Disk, SystemDisk};
 pub use error::{AppendError, Damage, StoreError};
 pub use finder::Finder;
 pub use guard::{Guard, GuardState};
-pub use handle::{Held, OnSynced, Opened, Store, StoreMeter};
-pub use image::surviving;
+pub use handle::{Held, OnDamage, OnSynced, Opened, Store, StoreMeter};
+pub use image::{damaged, surviving};
 pub use index::Index;
 pub use keeper::{Errand, Kept, OnKept};
 pub use prune::{Fate, Judge, Pruned};
 pub use recover::{Recovered, TornTail};
 pub use remains::{Remain, Remaining};
+pub use room::OnRoom;
 pub use snapshot::Unwritten;
 pub use walk::{Place, RecordIter};
 

@@ -1,6 +1,7 @@
 //! Opening a log that exists: everything is checked, a torn tail is cut, and what is durable is handed out as views.
 
 use super::disk::Disk;
+use super::error::SYNC;
 use super::format::{self, RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES};
 use super::map::Map;
 use super::segment::{self, Listing, Segment};
@@ -67,7 +68,7 @@ pub(super) fn recover(
 fn settle(disk: &dyn Disk, dir: &Path, first: u32, last: u32) -> Result<(), StoreError> {
     for number in last.saturating_sub(1).max(first)..=last {
         let path = segment::path_of(dir, number);
-        File::open(&path).and_then(|file| disk.sync(&file, &path)).map_err(StoreError::io("sync", &path))?;
+        File::open(&path).and_then(|file| disk.sync(&file, &path)).map_err(StoreError::io(SYNC, &path))?;
     }
     segment::sync_dir(disk, dir)
 }
@@ -77,7 +78,7 @@ fn cut(disk: &dyn Disk, segment: &Segment, torn: &TornTail) -> Result<(), StoreE
     let Segment { file, path, .. } = segment;
     let range = torn.offset..torn.offset + torn.bytes;
     segment::write_zeros(disk, file, path, range).map_err(StoreError::io("cut the torn tail of", path))?;
-    disk.sync(file, path).map_err(StoreError::io("sync", path))
+    disk.sync(file, path).map_err(StoreError::io(SYNC, path))
 }
 
 /// Everything that was durable when the store was opened, in order, as views on the maps. A map is let go when the

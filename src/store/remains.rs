@@ -59,17 +59,17 @@ pub(super) fn write(
     head: &SegmentHead,
     records: &[(RecordKind, &[u8])],
 ) -> Result<(), StoreError> {
+    // Into what is kept free for that: it makes room.
     let bytes = encode(head, records);
-    segment::preflight(disk, dir, bytes.len() as u64)?;
     let path = path_of(dir, head.number());
     let unfinished = path.with_extension(&NEW_SUFFIX[1..]);
     let fill = || {
         let file = disk.create(&unfinished, Cache::Through)?;
         disk::write_all(disk, &file, &unfinished, &mut [IoSlice::new(&bytes)], 0)?;
-        disk.sync(&file, &unfinished)
+        disk.sync(&file, &unfinished)?;
+        disk.rename(&unfinished, &path)
     };
-    fill().map_err(StoreError::io("write", &unfinished))?;
-    disk.rename(&unfinished, &path).map_err(StoreError::io("rename", &unfinished))?;
+    fill().map_err(|error| segment::unfilled(disk, &unfinished, error))?;
     segment::sync_dir(disk, dir)
 }
 

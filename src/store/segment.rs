@@ -1,10 +1,11 @@
 //! Segment files on disk: their names, the directory's lock, and how a new one comes to be.
 
 use super::disk::{self, Cache, Disk};
+use super::error::SYNC;
 use super::format::{HeadFault, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::guard::{GUARD_NAME, GUARD_NEW_NAME};
 use super::map::Map;
-use super::{Damage, StoreError, genesis, remains, snapshot};
+use super::{Damage, StoreError, aside, genesis, remains, snapshot};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
@@ -65,6 +66,7 @@ pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
             Some(LOCK_NAME | GUARD_NAME | genesis::NAME) => {}
             Some(GUARD_NEW_NAME) => listing.unfinished.push(path),
             Some(name) if is_unfinished(name) => listing.unfinished.push(path),
+            Some(name) if aside::is_aside(name) => {}
             Some(name) => match whole(name) {
                 Some(Whole::Segment(number)) => numbers.push(number),
                 Some(Whole::Remains(number)) => pruned.push(number),
@@ -139,7 +141,7 @@ pub(super) fn hold(dir: &Path) -> Result<Option<File>, StoreError> {
 
 /// Makes what was created, renamed or removed in a directory durable.
 pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
-    disk.sync_dir(dir).map_err(StoreError::io("sync", dir))
+    disk.sync_dir(dir).map_err(StoreError::io(SYNC, dir))
 }
 
 /// Checks that a header belongs here: the number that the file's name says, this chain, this successor.
@@ -198,11 +200,20 @@ impl Segment {
         preflight(disk, dir, head.bytes())?;
         let path = path_of(dir, head.number());
         let unfinished = path.with_extension(&NEW_SUFFIX[1..]);
-        fill(disk, &unfinished, &head).map_err(StoreError::io("fill", &unfinished))?;
-        disk.rename(&unfinished, &path).map_err(StoreError::io("rename", &unfinished))?;
+        let filled = fill(disk, &unfinished, &head).and_then(|()| disk.rename(&unfinished, &path));
+        filled.map_err(|error| unfilled(disk, &unfinished, error))?;
         sync_dir(disk, dir)?;
         Self::open(dir, head)
     }
+}
+
+/// A file could not be made whole: it is removed, so that it takes no room and is never taken for one that is whole.
+pub(super) fn unfilled(disk: &dyn Disk, unfinished: &Path, error: io::Error) -> StoreError {
+    if unfinished.exists() {
+        // Else the next start removes it.
+        let _ = disk.remove(unfinished);
+    }
+    StoreError::io("fill", unfinished)(error)
 }
 
 /// A map reaches exactly to the end of its file: an access beyond it would end the process.

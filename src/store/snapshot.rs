@@ -4,6 +4,7 @@
 //! its height, and who reads it holds it against that.
 
 use super::disk::{self, Cache, Disk};
+use super::error::SYNC;
 use super::segment::{self, NEW_SUFFIX};
 use super::{Damage, StoreError};
 use std::fs::File;
@@ -83,7 +84,7 @@ fn fill(
         let written = disk::write_all(disk, &file, unfinished, &mut [IoSlice::new(slice)], offset);
         written.map_err(|error| Unwritten::Failed(StoreError::io("write", unfinished)(error)))?;
         let synced = disk.sync(&file, unfinished);
-        synced.map_err(|error| Unwritten::Broken(StoreError::io("sync", unfinished)(error)))?;
+        synced.map_err(|error| Unwritten::Broken(StoreError::io(SYNC, unfinished)(error)))?;
     }
     // Nobody reads it before the next start: its pages serve others. That is a wish and no promise.
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);

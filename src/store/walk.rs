@@ -213,6 +213,16 @@ pub(super) fn check_before(dir: &Path, chain: Option<&[u8; 32]>, first: u32) -> 
     }
 }
 
+/// The header of a segment that was read before.
+pub(super) fn head(dir: &Path, number: u32) -> Result<SegmentHead, StoreError> {
+    let (path, mut page) = (path_of(dir, number), Vec::new());
+    let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+    let read = file.take(SEGMENT_HEAD_BYTES as u64).read_to_end(&mut page);
+    read.map_err(StoreError::io("read", &path))?;
+    let damaged = |_| StoreError::Damaged { file: path, offset: 0, damage: Damage::Head };
+    SegmentHead::read(&page).map_err(damaged)
+}
+
 /// Opens a segment and reads its first page into `page`, which is left holding just that.
 fn open_checked(
     dir: &Path,

@@ -1,14 +1,17 @@
 //! The writer thread: takes what waits, writes it as one group, syncs once, and only then reports.
 //!
-//! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros.
+//! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros. When the disk has no
+//! room for it, that is told while much of the present one is still free: for what is under way.
 
 use super::cache::Cached;
 use super::disk::{self, Disk};
+use super::error::SYNC;
 use super::format::{
     self, KIND_SEAL, RECORD_ALIGN, RECORD_HEAD_BYTES, RecordHead, RecordKey, SEGMENT_HEAD_BYTES, SegmentHead,
 };
 use super::guard::GuardFile;
 use super::handle::{OnSynced, Queue, StoreMeter};
+use super::room::{Next, Room};
 use super::segment::Segment;
 use super::walk::Place;
 use super::{Append, Index, RecordKind, StoreConfig, StoreError, Synced};
@@ -59,6 +62,7 @@ pub(super) struct Writer {
     pub(super) receiver: Receiver<Vec<Append>>,
     pub(super) meter: Arc<StoreMeter>,
     pub(super) index: Arc<Mutex<Index<Place>>>,
+    pub(super) room: Room,
 }
 
 impl Writer {
@@ -75,13 +79,26 @@ impl Writer {
     fn run(mut self, mut preparer: Preparer, on_synced: &OnSynced) -> Result<(), StoreError> {
         let mut cpu = CpuClock::new();
         let mut result = Ok(());
-        while let Some(group) = take_group(&self.receiver, self.config.group_bytes_max) {
-            let (bytes, records) = (payload_bytes(&group), group.len() as u64);
-            let written = self.write_group(group, &mut preparer);
-            let written = written.and_then(|synced| self.order_next(&mut preparer).map(|()| synced));
-            self.queue.release(bytes, records);
+        loop {
+            let written = match self.room.next(&self.receiver, &preparer.made) {
+                Next::End => break,
+                Next::Made(made) => {
+                    preparer.busy = false;
+                    self.take(made).map(|()| Vec::new())
+                }
+                Next::Look => self.look(&mut preparer).map(|()| Vec::new()),
+                Next::Write(first) => {
+                    let group = take_group(first, &self.receiver, self.config.group_bytes_max);
+                    let (bytes, records) = (payload_bytes(&group), group.len() as u64);
+                    let written = self.write_group(group, &mut preparer);
+                    let written = written.and_then(|synced| self.order_next(&mut preparer).map(|()| synced));
+                    self.queue.release(bytes, records);
+                    written
+                }
+            };
             self.meter.add_cpu(cpu.since_last());
             match written {
+                Ok(synced) if synced.is_empty() => {}
                 Ok(synced) => on_synced(Ok(synced)),
                 Err(error) => {
                     self.queue.stop();
@@ -119,7 +136,8 @@ impl Writer {
         }
         self.commit(&mut part, &mut synced)?;
         if let Some(guard) = guard {
-            self.guard.write(&guard)?;
+            let file = &mut self.guard;
+            self.room.patiently(|| file.write(&guard))?;
         }
         Ok(synced)
     }
@@ -136,8 +154,9 @@ impl Writer {
             return Ok(());
         }
         let (disk, segment) = (&*self.disk, &self.current);
-        part.write_to(disk, segment).map_err(StoreError::io("write", &segment.path))?;
-        disk.sync(&segment.file, &segment.path).map_err(StoreError::io("sync", &segment.path))?;
+        let write = || part.write_to(disk, segment).map_err(StoreError::io("write", &segment.path));
+        self.room.patiently(write)?;
+        disk.sync(&segment.file, &segment.path).map_err(StoreError::io(SYNC, &segment.path))?;
         self.meter.add_bytes((part.end - part.start) as u64);
         self.end = part.end;
         for record in part.records.drain(..).filter(|record| record.kind != KIND_SEAL) {
@@ -159,21 +178,49 @@ impl Writer {
         self.cached.add(std::mem::replace(&mut self.current, next));
     }
 
-    /// An empty segment: one that was prepared, or else waits for the helper.
+    /// An empty segment: one that was prepared, or else waits for the helper, and while the disk is full for room.
     fn next_segment(&mut self, preparer: &mut Preparer) -> Result<Segment, StoreError> {
-        if let Some(segment) = self.prepared.pop_front() {
-            return Ok(segment);
+        loop {
+            if let Some(segment) = self.prepared.pop_front() {
+                return Ok(segment);
+            }
+            self.look(preparer)?;
+            if self.prepared.is_empty() {
+                self.room.wait()?;
+            }
         }
+    }
+
+    /// Has the next segment made, and waits for the helper.
+    fn look(&mut self, preparer: &mut Preparer) -> Result<(), StoreError> {
         if !preparer.busy {
             self.order(preparer)?;
         }
-        preparer.wait()
+        let made = preparer.wait()?;
+        self.take(made)
     }
 
-    /// Orders the next segment when the present one is getting full and none is at hand.
+    fn take(&mut self, made: Result<Segment, StoreError>) -> Result<(), StoreError> {
+        match made {
+            Ok(segment) => {
+                self.prepared.push_back(segment);
+                self.room.found();
+                Ok(())
+            }
+            Err(error) if error.is_no_space() => {
+                self.room.lacks(error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Orders the next segment when the present one is getting full and none is at hand. What the disk had no room for is
+    /// ordered again in its time.
     fn order_next(&mut self, preparer: &mut Preparer) -> Result<(), StoreError> {
         let due = self.end as u64 >= self.current.head.bytes() / PREPARE_AT_PART;
-        if due && self.prepared.is_empty() && !preparer.busy { self.order(preparer) } else { Ok(()) }
+        let wanted = due && self.prepared.is_empty() && !preparer.busy && !self.room.is_lacking();
+        if wanted { self.order(preparer) } else { Ok(()) }
     }
 
     fn order(&self, preparer: &mut Preparer) -> Result<(), StoreError> {
@@ -184,16 +231,15 @@ impl Writer {
     }
 }
 
-/// Waits for the first records, then takes what else is there; `None` when the queue is closed and empty.
-fn take_group(receiver: &Receiver<Vec<Append>>, group_bytes_max: u64) -> Option<Vec<Append>> {
-    let mut group = receiver.recv().ok()?;
+/// Takes what else is there behind the first records.
+fn take_group(mut group: Vec<Append>, receiver: &Receiver<Vec<Append>>, group_bytes_max: u64) -> Vec<Append> {
     let mut bytes = payload_bytes(&group);
     while bytes < group_bytes_max {
         let Ok(more) = receiver.try_recv() else { break };
         bytes += payload_bytes(&more);
         group.extend(more);
     }
-    Some(group)
+    group
 }
 
 pub(super) fn payload_bytes(records: &[Append]) -> u64 {
@@ -286,9 +332,13 @@ impl Preparer {
         self.busy = self.orders.as_ref().is_some_and(|orders| orders.send(head).is_ok());
     }
 
-    fn wait(&mut self) -> Result<Segment, StoreError> {
+    /// What was ordered, or why there is none; waits for it.
+    ///
+    /// # Errors
+    /// The helper is gone.
+    fn wait(&mut self) -> Result<Result<Segment, StoreError>, StoreError> {
         self.busy = false;
-        self.made.recv().map_err(|_| StoreError::Panicked { thread: PREPARER_THREAD })?
+        self.made.recv().map_err(|_| StoreError::Panicked { thread: PREPARER_THREAD })
     }
 
     /// Lets the helper finish what it was ordered: the segment is found prepared by the next start.

@@ -43,12 +43,14 @@ pub enum Refusal {
     NotCovered = 6,
     /// The mempool is full: try again later, or elsewhere.
     Full = 7,
+    /// The node's disk is full, and it takes nothing: try elsewhere, or again when there is room.
+    DiskFull = 8,
 }
 
 impl Refusal {
     fn from_byte(byte: u8) -> Option<Refusal> {
         use Refusal::*;
-        [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full]
+        [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull]
             .into_iter()
             .find(|refusal| *refusal as u8 == byte)
     }

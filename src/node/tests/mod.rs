@@ -6,6 +6,7 @@ mod checkpoints;
 mod checks;
 mod disk;
 mod evidence;
+mod full;
 mod guard;
 mod spread;
 mod start;

@@ -1,7 +1,9 @@
 //! The store against real files, and against files that something else has touched.
 
+mod aside;
 mod damage;
 mod finder;
+mod full;
 mod guard;
 mod keeping;
 mod model;

@@ -317,7 +317,7 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
 
 pub(super) fn reply() -> impl Strategy<Value = Reply> {
     use Refusal::*;
-    let reasons = [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full];
+    let reasons = [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull];
     let reason = (0..reasons.len()).prop_map(move |index| reasons[index]);
     let welcome = (id(), seat(), any::<u16>());
     let notice = (any::<[u64; 2]>(), id(), any::<[u32; 3]>());
