@@ -1,4 +1,5 @@
-//! What a connection between validators moves over loopback, beside the same bytes without encryption.
+//! What a connection between validators moves over loopback, beside the same bytes without encryption; and an account table
+//! in pieces over such a connection, read from a file, proved, sent, received and verified, beside the connection alone.
 //!
 //! One thread and one connection: it writes until the socket is full, reads until it is empty, and so on, with the
 //! engine's own framing, sealing and decoding. So a figure is that of one core that does the work of *both* ends; a node
@@ -11,11 +12,16 @@ use criterion::{
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use throng::crypto::{KeySet, public_key, signing_key_from_seed};
 use throng::net::{Identity, PeerEvent, PeerLink};
 use throng::types::*;
-use throng::wire::{FRAME_HEADER_BYTES, Frame, FrameReader, Gathered, Message, frame_header, seal_blobs};
+use throng::wire::{
+    FRAME_HEADER_BYTES, Frame, FrameReader, Gathered, Message, TABLE_PIECE_BYTES, TablePieces, frame_header,
+    seal_blobs, table_piece, verify_table_piece,
+};
+use zerocopy::IntoBytes;
 
 const CHAIN: ChainId = ChainId([7; 32]);
 /// Bytes that one read asks for, as in the event loop.
@@ -70,7 +76,7 @@ impl Pair {
     }
 
     /// Moves what one link has to say to the other, until so many messages have come.
-    fn move_sealed(&mut self, links: &mut [PeerLink; 2], from: usize, messages: usize) {
+    fn move_sealed(&mut self, links: &mut [PeerLink; 2], from: usize, messages: usize) -> Vec<PeerEvent> {
         let mut events = Vec::new();
         while events.len() < messages {
             links[from].seal().expect("an open connection");
@@ -80,6 +86,7 @@ impl Pair {
                 links[1 - from].receive(piece, &mut events).expect("what the other end sealed");
             }
         }
+        events
     }
 }
 
@@ -153,6 +160,59 @@ fn bench_messages(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, message:
     });
 }
 
+/// Pieces of a table that are under way at once.
+const PIECES: u32 = 16;
+
+/// An account table in pieces: `link` moves pieces that were proved before, and nobody looks at them; `whole` is all that
+/// both sides do for them, but for the machine's own bookkeeping.
+fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
+    let key = |number: u32| *blake3::hash(&number.to_le_bytes()).as_bytes();
+    let table: Vec<Account> = (0..accounts).map(|number| Account::new(key(number), number.into())).collect();
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(table.as_bytes()).expect("it is written");
+    let bytes = table.as_bytes().len();
+    let read = |at: u64, out: &mut [u8]| file.read_exact_at(out, at);
+    let pieces = TablePieces::new(bytes, read).expect("it is read");
+    let count = (bytes as u64).div_ceil(TABLE_PIECE_BYTES) as u32;
+    let prove = |piece: u32| {
+        let place = pieces.place(piece);
+        let mut part = vec![0; (place.end - place.start) as usize];
+        read(place.start, &mut part).expect("it is read");
+        let proof = pieces.prove(piece, &part).expect("it is as it was");
+        Message::Piece { height: Height(64), piece, proof }
+    };
+    let ahead: Vec<Message> = (0..count).map(prove).collect();
+    let (mut pair, mut links) = connected();
+    group.throughput(Throughput::Bytes(bytes as u64));
+    group.bench_function(format!("table/accounts={accounts}/link"), |bench| {
+        bench.iter(|| {
+            for some in ahead.chunks(PIECES as usize) {
+                some.iter().for_each(|piece| assert!(links[0].send(piece, piece.payload())));
+                pair.move_sealed(&mut links, 0, some.len());
+            }
+        });
+    });
+    let mut copy = vec![0; bytes];
+    group.bench_function(format!("table/accounts={accounts}/whole"), |bench| {
+        bench.iter(|| {
+            for first in (0..count).step_by(PIECES as usize) {
+                let some = first..(first + PIECES).min(count);
+                for piece in some.clone() {
+                    let message = prove(piece);
+                    assert!(links[0].send(&message, message.payload()));
+                }
+                for event in pair.move_sealed(&mut links, 0, some.len()) {
+                    let PeerEvent::Message(Message::Piece { piece, proof, .. }) = event else { continue };
+                    let place = table_piece(piece, bytes as u64);
+                    let part = verify_table_piece(&pieces.root(), bytes as u64, piece, &proof);
+                    copy[place.start as usize..place.end as usize].copy_from_slice(&part.expect("proved"));
+                }
+            }
+        });
+    });
+    assert!(copy == table.as_bytes());
+}
+
 /// Plain TCP without frames: the limit of what a connection moves here.
 fn bench_tcp(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: usize) {
     let (mut pair, sent) = (Pair::new(), vec![5; bytes * count]);
@@ -174,6 +234,7 @@ fn bench_net(criterion: &mut Criterion) {
     bench_messages(&mut group, "votes", &small(200), votes);
     bench_messages(&mut group, "batches", &bulk(256 << 10), batches);
     bench_tcp(&mut group, 256 << 10, batches);
+    bench_table(&mut group, if tiny { 5_000 } else { 1_000_000 });
     group.finish();
 }
 

@@ -526,7 +526,7 @@ fn a_liar_among_the_sources_of_a_table_is_named_and_leads_nobody_astray() {
     for (words, lie, reason) in LIES_ANEW {
         let told = Arc::new(Mutex::new(0));
         let (mut named, mut seeds) = (false, 0);
-        while !named && seeds < 6 {
+        while !named && seeds < 15 {
             let liar = [1, 2, 0][seeds as usize % 3];
             let (mut pump, mut nonces) = pruned(50 + seeds, true);
             let count = told.clone();

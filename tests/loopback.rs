@@ -533,6 +533,7 @@ fn bulky_genesis(nodes: u16) -> Arc<Genesis> {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "it tells how fast it was")]
 fn one_of_four_whose_peers_removed_what_it_lacks_begins_anew_at_a_table_and_signs_again() {
     let config = NodeConfig {
         snapshot_after_bytes: 4 << 20,

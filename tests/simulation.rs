@@ -118,7 +118,7 @@ fn late_comer(nodes: u16, seed: u64) -> Plan {
     }
     let tails = [Tail::Lost, Tail::Kept, Tail::Partial, Tail::Torn, Tail::Flipped];
     let tail = tails[seed as usize % tails.len()];
-    let crash = What::Crash { node: late, while_syncing: seed % 2 == 0, tail };
+    let crash = What::Crash { node: late, while_syncing: seed.is_multiple_of(2), tail };
     // Beginning anew takes some two seconds from the start.
     faults.push(fault(11_000_000 + 150_000 * (1 + seed * 7 % 20), 300_000, crash));
     Plan { version: PLAN_VERSION, config, faults }

@@ -262,9 +262,6 @@ fn because(refusal: Refusal) -> &'static str {
         Refusal::BadNonce => "the nonce was used, or lies too far from the highest used",
         Refusal::Duplicate => "this account and nonce already wait there",
         Refusal::NotCovered => "the balance does not cover amount and fee",
-        Refusal::DiskFull => {
-            "the node's disk is full: it takes nothing until there is room; try another node"
-        }
         Refusal::Full => "the mempool is full: try again later, or at another node",
         Refusal::DiskFull => "the node's disk is full: try at another node, or again when it has room",
     }

@@ -333,8 +333,9 @@ impl Node {
         let table = table.clone();
         let record = anew.record.as_ref().and_then(|record| record.bytes().cloned());
         let (true, Some(block), Some(record)) = (written, anew.block.clone(), record) else {
+            // It is not fetched again because there is no room for it.
             anew.stage = Stage::Here(table);
-            anew.rests = again;
+            (anew.rests, run.table.came.1) = (again, self.now);
             return true;
         };
         anew.stage = Stage::Taking;

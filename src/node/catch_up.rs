@@ -313,8 +313,8 @@ impl Node {
             return;
         }
         self.fetch_blocks();
-        self.fetch_record();
         self.go_on_anew();
+        self.fetch_record();
         self.adopt();
     }
 
@@ -386,6 +386,10 @@ impl Node {
     /// Asks for the settlement record of the goal, once its block is proved.
     fn fetch_record(&mut self) {
         let Some(run) = &mut self.catch_up.run else { return };
+        if run.table.record().is_some_and(|record| record.height == run.goal.height) {
+            // It is asked for already, and the run ends there.
+            return;
+        }
         let last = run.proved.back().filter(|last| last.block.height == run.goal.height);
         let Some(last) = last.filter(|_| run.top == run.goal.height) else { return };
         if run.record.as_ref().is_none_or(|record| record.height != last.block.height) {

@@ -1,6 +1,6 @@
 //! Snapshots of the account table, and what may be removed once they are there.
 //!
-//! - **Upon a checkpoint** whose block goes to the executor, when one is due ([`super::spacing`]) and none is on its way: the
+//! - **Upon a checkpoint** whose block goes to the executor, when one is due (`spacing.rs`) and none is on its way: the
 //!   executor copies the table after it, if that is small beside what was written to the log since the last one. By bytes
 //!   of log and not by blocks, since what a start has to replay costs by the byte; and seldom enough that snapshots are a
 //!   small part of what is written. Until the length of the table is known the next block waits.

@@ -26,9 +26,9 @@ use std::time::Duration;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Pieces that one source is asked for at a time: at first, and at most. One more with each that comes, so that its link is
-/// busy while answers travel; a server takes no more requests of one peer at once.
+/// busy while answers travel; a server takes a few requests more of one peer at once, which are left for blocks and records.
 const ROOM_FIRST: usize = 2;
-const ROOM_MAX: usize = 8;
+const ROOM_MAX: usize = 6;
 
 /// Where a piece stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

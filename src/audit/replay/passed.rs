@@ -154,7 +154,11 @@ impl Replay {
 
     /// Holds the snapshots against the checkpoints that were replayed or passed; how many there are.
     pub(in crate::audit) fn check_snapshots(&self) -> Result<Result<u64, Box<fault::Fault>>, AuditError> {
-        kept::check_snapshots(&self.dir, self.tip.0, &self.checkpoints)
+        kept::check_snapshots(
+            &self.dir,
+            (self.tip.0, self.genesis.rules.checkpoint_blocks),
+            &self.checkpoints,
+        )
     }
 }
 

@@ -1,5 +1,6 @@
 //! One machine by itself, seat 0 of four; the test plays the other three validators by hand.
 
+mod anew;
 mod bulk;
 mod caps;
 mod checkpoints;
@@ -88,6 +89,8 @@ pub(super) struct World {
     pub misbehaved: Vec<(Seat, &'static str)>,
     pub durable: Vec<BlockNotice>,
     pub diverged: Vec<Divergence>,
+    /// Account tables that were written, and how long the log was then.
+    pub snapshots: Vec<(Height, Bytes, usize)>,
     /// The others' vertices of their last round, and of all rounds.
     pub last: Vec<VertexRef>,
     pub made: Vec<Arc<SignedVertex>>,
@@ -123,6 +126,7 @@ impl World {
             misbehaved: Vec::new(),
             durable: Vec::new(),
             diverged: Vec::new(),
+            snapshots: Vec::new(),
             last: Vec::new(),
             made: Vec::new(),
         };
@@ -198,7 +202,11 @@ impl World {
                         while self.node.poll().is_some() {}
                     }
                 }
-                Output::Snapshot { .. } | Output::Prune { .. } => panic!("nobody asked for snapshots"),
+                Output::Snapshot { height, table, .. } => {
+                    self.snapshots.push((height, table, self.disk.log.len()));
+                    self.node.handle(self.now, Input::Snapshotted { height, written: true });
+                }
+                Output::Prune { .. } => panic!("everything is kept"),
                 Output::Serve { to, wanted } => {
                     let mut index = LogNames::default();
                     let answer = wanted.answer(&mut LogArchive::new(

@@ -6,7 +6,7 @@ use crate::types::{
     BatchId, BatchRef, Block, BlockHash, Certificate, ChainId, Effect, Epoch, Height, LeaderRef, Root,
     RootKind, Round, Seat, Sequence, Time, VertexId, Witness,
 };
-use crate::wire::{Batch, Rows, encode_block, encode_certificate, record_root, seal};
+use crate::wire::{Batch, Rows, encode_block, encode_certificate, record_root, seal, verify_table_piece};
 
 const BLOCKS: u64 = 60;
 
@@ -129,4 +129,38 @@ fn what_was_changed_or_removed_is_not_given_out() {
     let mut finder = Store::finder(&opened.store);
     assert_eq!(finder.block(Height(3)).unwrap(), None, "its segment was pruned");
     assert_eq!(finder.block(Height(BLOCKS)).unwrap(), Some(block(BLOCKS)));
+}
+
+#[test]
+fn pieces_of_a_snapshot_are_proved_as_long_as_it_is_that_of_its_checkpoint_even_if_it_was_removed() {
+    let table = |tag: u8| -> Vec<u8> { (0..300_000u32).map(|at| (at / 7) as u8 ^ tag).collect() };
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap().store;
+    let told = start(&mut store);
+    let mut finder = store.finder();
+    let named = |height: u64, tag: u8| {
+        let root = Root(crate::crypto::plain(&table(tag)));
+        let block = crate::wire::decode_block(&block(height)).unwrap();
+        encode_block(&Block { roots: vec![(RootKind::Accounts, root)], ..block })
+    };
+    for (height, tag) in [(7, 1), (8, 2), (9, 3)] {
+        store.append(vec![append_of(0, RecordKind::Block, &named(height, tag).into())]).unwrap();
+        told.recv().unwrap().unwrap();
+    }
+    let path = |height: u64| Store::snapshot_path(dir.path(), height);
+    std::fs::write(path(7), table(1)).unwrap();
+    // Another table under this name.
+    std::fs::write(path(8), table(9)).unwrap();
+    std::fs::write(path(99), table(1)).unwrap();
+    let root = Root(crate::crypto::plain(&table(1)));
+    let good = |proof: Bytes, piece: u32| verify_table_piece(&root, 300_000, piece, &proof).unwrap();
+    assert_eq!(good(finder.piece(Height(7), 0).unwrap().unwrap(), 0), table(1)[..256 << 10]);
+    assert_eq!(good(finder.piece(Height(7), 1).unwrap().unwrap(), 1), table(1)[256 << 10..]);
+    assert_eq!(finder.piece(Height(7), 2).unwrap(), None, "beyond the end");
+    assert_eq!(finder.piece(Height(9), 0).unwrap(), None, "no such file");
+    assert_eq!(finder.piece(Height(99), 0).unwrap(), None, "no such block");
+    assert!(matches!(finder.piece(Height(8), 0), Err(StoreError::Damaged { damage: Damage::Snapshot, .. })));
+    assert_eq!(finder.piece(Height(8), 0).unwrap(), None, "that is said once");
+    std::fs::remove_file(path(7)).unwrap();
+    assert_eq!(good(finder.piece(Height(7), 0).unwrap().unwrap(), 0), table(1)[..256 << 10]);
 }

@@ -1,0 +1,228 @@
+//! Beginning anew at a checkpoint whose account table peers have, played by hand.
+
+use super::*;
+use crate::crypto::plain;
+use crate::types::{
+    Account, AuthorRecord, Block, Certificate, LeaderRef, Root, RootKind, SettlementRecord, Standing,
+    VertexId,
+};
+use crate::wire::{
+    HashedBlock, TablePieces, committee_root, encode_block, encode_record, record_root, sign_checkpoint,
+};
+use zerocopy::IntoBytes;
+
+const HEIGHT: Height = Height(640);
+
+/// A checkpoint far ahead, and all that proves it.
+struct Ahead {
+    table: Vec<Account>,
+    record: Bytes,
+    block: HashedBlock,
+    certificate: Arc<Certificate>,
+}
+
+fn ahead(world: &World) -> Ahead {
+    let (committee, chain) = (&world.shared.committee, &world.shared.chain);
+    let mut table = world.genesis.table();
+    (table[1].balance, table[2].balance) = (995.into(), 1_005.into());
+    let leader = LeaderRef { round: Round(900), author: Seat(2), id: VertexId([9; 32]) };
+    let mut all = SeatSet::default();
+    committee.iter().for_each(|seat| _ = all.insert(seat));
+    let nothing = AuthorRecord { highest: Sequence(0), settled: 0, slots: Vec::new() };
+    let record = SettlementRecord {
+        epoch: committee.epoch,
+        leader,
+        time: Time(5_000_000),
+        output: vec![all; world.genesis.rules.depth as usize],
+        standings: vec![Standing { skips: 0, until: Round(0) }; 4],
+        authors: vec![nothing; 4],
+    };
+    let record = Bytes::from(encode_record(&record));
+    let roots = vec![
+        (RootKind::Accounts, Root(plain(table.as_bytes()))),
+        (RootKind::Settlement, record_root(&record)),
+        (RootKind::Committee, committee_root(committee)),
+    ];
+    let block = Block {
+        epoch: committee.epoch,
+        height: HEIGHT,
+        previous: BlockHash([4; 32]),
+        leader,
+        time: Time(5_000_000),
+        accounts: table.len() as u32,
+        settled: Vec::new(),
+        outcomes: [0; 32],
+        roots,
+    };
+    let block = HashedBlock::decode(encode_block(&block).into()).unwrap();
+    let vote = |seat: u16| {
+        let vote = sign_checkpoint(&seat_key(seat), chain, committee.epoch, HEIGHT, block.hash);
+        (Seat(seat), vote.signature)
+    };
+    let votes = (1..4).map(vote).collect();
+    let certificate = Certificate { epoch: committee.epoch, height: HEIGHT, hash: block.hash, votes };
+    Ahead { table, record, block, certificate: Arc::new(certificate) }
+}
+
+impl Ahead {
+    /// What a peer answers that has removed all before the checkpoint.
+    fn answer(&self, message: &Message) -> Option<Message> {
+        let table = self.table.as_bytes();
+        Some(match message {
+            Message::WantCertificate(_) => Message::Certificate(self.certificate.clone()),
+            Message::WantBlocks { first: HEIGHT, .. } => {
+                Message::Blocks { first: HEIGHT, blocks: Arc::new(vec![self.block.clone()]) }
+            }
+            Message::WantBlocks { first, .. } => Message::Blocks { first: *first, blocks: Arc::default() },
+            Message::WantSnapshots => Message::Snapshots { first: HEIGHT.next(), heights: vec![HEIGHT] },
+            Message::WantRecord(height) => Message::Record { height: *height, bytes: self.record.clone() },
+            Message::WantPiece { height, piece } => {
+                let read = |at: u64, out: &mut [u8]| {
+                    out.copy_from_slice(&table[at as usize..][..out.len()]);
+                    Ok::<(), ()>(())
+                };
+                let proof = TablePieces::new(table.len(), read).unwrap().prove(*piece, table).unwrap();
+                Message::Piece { height: *height, piece: *piece, proof }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Lets the peers answer for so long; `change` is what one of them makes of its answer. What was asked of whom.
+    fn play(
+        &self,
+        world: &mut World,
+        seconds: u64,
+        change: impl Fn(Seat, Message) -> Option<Message>,
+    ) -> Vec<(Seat, Message)> {
+        let mut asked = Vec::new();
+        for _ in 0..seconds * 20 {
+            world.pass(Duration::from_millis(50));
+            for (to, message) in std::mem::take(&mut world.sent) {
+                if let Some(answer) = self.answer(&message).and_then(|answer| change(to, answer)) {
+                    world.receive(to.0, answer);
+                }
+                asked.push((to, message));
+            }
+        }
+        asked
+    }
+
+    fn assert_reached(&self, world: &World) {
+        assert_eq!(world.node.tip(), (HEIGHT, self.block.hash), "{:?}", world.node.progress());
+        assert!(!world.node.progress().catching_up);
+        assert_eq!(world.shared.ledger.root().0, plain(self.table.as_bytes()));
+        assert_eq!(world.node.settlement_record(HEIGHT), Some(&self.record));
+        assert!(world.diverged.is_empty());
+    }
+}
+
+fn pieces_asked(asked: &[(Seat, Message)]) -> Vec<Seat> {
+    asked
+        .iter()
+        .filter(|(_, message)| matches!(message, Message::WantPiece { .. }))
+        .map(|(to, _)| *to)
+        .collect()
+}
+
+#[test]
+fn what_all_have_removed_is_left_out_and_the_log_tells_of_the_checkpoint_when_the_snapshot_is_there() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead(&world);
+    ahead.play(&mut world, 20, |_, answer| Some(answer));
+    ahead.assert_reached(&world);
+    assert_eq!(world.misbehaved, []);
+    let place = |kind: RecordKind| world.disk.log.iter().position(|(of, _)| *of == kind);
+    let order = [RecordKind::Certificate, RecordKind::Settlement, RecordKind::Block].map(place);
+    assert!(order[0].is_some() && order.is_sorted(), "{order:?}");
+    let [(height, table, records)] = &world.snapshots[..] else { panic!("one snapshot") };
+    assert_eq!((*height, &table[..]), (HEIGHT, ahead.table.as_bytes()));
+    assert!(order[1].is_some_and(|settlement| settlement >= *records), "it was there first");
+    assert_eq!(world.durable.last().map(|notice| notice.hash), Some(ahead.block.hash));
+    // What it tells others by now.
+    world.receive(1, Message::WantSnapshots);
+    let told = Message::Snapshots { first: HEIGHT.next(), heights: vec![HEIGHT] };
+    assert_eq!(world.sent.pop(), Some((Seat(1), told)));
+}
+
+#[test]
+fn one_alone_who_says_that_blocks_are_gone_is_not_believed() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead(&world);
+    let asked = ahead.play(&mut world, 40, |from, answer| match answer {
+        Message::Snapshots { heights, .. } if from != Seat(2) => {
+            Some(Message::Snapshots { first: Height(1), heights })
+        }
+        answer => Some(answer),
+    });
+    assert!(asked.iter().any(|(_, message)| *message == Message::WantSnapshots));
+    assert_eq!((pieces_asked(&asked), world.node.tip().0), (vec![], Height(0)));
+}
+
+#[test]
+fn who_gives_a_wrong_piece_a_wrong_record_or_another_block_is_named_and_asked_no_more() {
+    type Change = fn(Message) -> Message;
+    let wrong: [(&str, Change); 3] = [
+        ("a piece that is not of the account table", |message| match message {
+            Message::Piece { height, piece, proof } => {
+                let mut proof = proof.to_vec();
+                proof[20] ^= 1;
+                Message::Piece { height, piece, proof: proof.into() }
+            }
+            other => other,
+        }),
+        ("a settlement record that its checkpoint does not name", |message| match message {
+            Message::Record { height, bytes } => {
+                let mut record = crate::wire::decode_record(&bytes).unwrap();
+                record.time.0 += 1;
+                Message::Record { height, bytes: encode_record(&record).into() }
+            }
+            other => other,
+        }),
+        ("blocks that do not link to a certified one", |message| match message {
+            Message::Blocks { first, blocks } if !blocks.is_empty() => {
+                let mut other = blocks[0].block.clone();
+                other.accounts += 1;
+                let other = HashedBlock::decode(encode_block(&other).into()).unwrap();
+                Message::Blocks { first, blocks: Arc::new(vec![other]) }
+            }
+            other => other,
+        }),
+    ];
+    for (reason, change) in wrong {
+        let mut world = World::new(Policy::Quorum);
+        let ahead = ahead(&world);
+        // Whoever is asked first lies.
+        let liar = std::cell::Cell::new(None);
+        ahead.play(&mut world, 30, |from, answer| {
+            let changed = change(answer.clone());
+            if changed != answer && liar.get().is_none() {
+                liar.set(Some(from));
+            }
+            Some(if liar.get() == Some(from) { changed } else { answer })
+        });
+        ahead.assert_reached(&world);
+        assert_eq!(world.misbehaved, [(liar.get().expect("somebody was asked"), reason)]);
+    }
+}
+
+#[test]
+fn who_has_no_reason_to_begin_anew_takes_nothing_and_tells_that_it_has_all() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead(&world);
+    world.receive(1, Message::WantSnapshots);
+    let told = Message::Snapshots { first: Height(1), heights: Vec::new() };
+    assert_eq!(world.sent.pop(), Some((Seat(1), told)));
+    world.sent.clear();
+    let piece = ahead.answer(&Message::WantPiece { height: HEIGHT, piece: 0 }).unwrap();
+    world.receive(2, piece);
+    world.receive(2, Message::Snapshots { first: HEIGHT.next(), heights: vec![HEIGHT] });
+    assert!(world.misbehaved.is_empty() && world.sent.is_empty(), "{:?}", world.sent);
+    assert_eq!(world.node.holdings().table_pieces, 0);
+    world.receive(2, Message::Snapshots { first: Height(1), heights: vec![Height(641)] });
+    assert_eq!(world.misbehaved, [(Seat(2), "snapshots of heights that are no checkpoints")]);
+    // A piece that is not here is said not to be.
+    world.receive(3, Message::WantPiece { height: HEIGHT, piece: 7 });
+    let nothing = Message::Piece { height: HEIGHT, piece: 7, proof: Bytes::new() };
+    assert_eq!(world.sent.pop(), Some((Seat(3), nothing)));
+}
