@@ -46,7 +46,7 @@ pub struct Args {
     /// none, or some of: all, which is honest and lies; honest, which is crash, partition, loss, duplicate, reorder, reset,
     /// slow, skew, slow-disk, full-disk, amnesia (a guard or a directory is lost, damaged or an old copy, or a log is damaged
     /// in its middle), late (a node starts when the chain is far ahead); lies, which is twins, two-vertices, two-batches, two-votes, withhold,
-    /// blind-acks, forged-rows, false-accusation, bad-vertices, silent-leader, flood, replay (by the last f nodes); and
+    /// blind-acks, forged-rows, false-accusation, bad-vertices, silent-leader, flood, replay, false-source (by the last f nodes); and
     /// silent: f nodes never start
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
