@@ -9,6 +9,9 @@
 //!   their memory allows.
 //! - `back-after-ten-seconds`: a node that was away for ten seconds lacked some hundred small batches of settled blocks,
 //!   and peers sent sixteen for each request; asked for ever more slowly, they came later than new ones.
+//! - `back-beside-a-full-window`: a validator whose log was damaged in its middle had sealed a window of batches anew when one
+//!   that it had lost came back from the others. That is more than it may seal, but not more than it may hold; the checker
+//!   of memory did not know.
 //! - `given-back-and-settled`: a validator that had lost its directory got its batches back after they had settled, and so
 //!   they stand in its log. At the next start it took them for outstanding, and sealed nothing any more.
 //! - `shunned-and-drawn`: batches that two convicted validators were drawn to verify waited for ever. Their
