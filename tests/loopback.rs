@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use throng::audit::{Options, verify};
 use throng::consensus::{Retention, verify_certificate};
 use throng::crypto::{KeySet, SigningKey, public_key, sign, signing_key_from_seed};
@@ -23,7 +23,7 @@ use throng::wire::{
 };
 
 /// How long a test waits for bytes that must come before it gives up.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 const ACCOUNTS: u32 = 32;
 
 fn key_of(kind: u8, number: u32) -> SigningKey {
@@ -466,7 +466,7 @@ fn one_of_four_whose_directory_is_gone_catches_up_by_blocks_and_signs_again() {
     running[3].take().unwrap().stop().unwrap();
     std::fs::remove_dir_all(chain.path(3)).unwrap();
     // More on demand, to measure: THRONG_ROUNDS=5000.
-    let rounds = std::env::var("THRONG_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(400);
+    let rounds = on_demand("THRONG_ROUNDS", 400);
     let begun = Instant::now();
     while running[0].as_ref().unwrap().progress().emitted < rounds {
         pay(&mut clients);
@@ -522,14 +522,49 @@ fn one_of_four_whose_directory_is_gone_catches_up_by_blocks_and_signs_again() {
     assert_eq!(chain.restart(3).stop().unwrap().root, stopped[3].root);
 }
 
+/// A number from the environment, for runs on demand that are larger than a test's.
+fn on_demand(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
+}
+
 /// A chain of blobs, which fill the log fast, with a table of some pieces.
-fn bulky_genesis(nodes: u16) -> Arc<Genesis> {
+fn bulky_genesis(nodes: u16, accounts: u32) -> Arc<Genesis> {
     let mut genesis = Genesis::clone(&genesis(nodes, Policy::Quorum));
     genesis.rules = Rules { content: Content::Opaque, depth: 10, ..genesis.rules };
-    let more = (ACCOUNTS + 1..=20_000).map(|number| public_key(&key_of(2, number)));
+    let more = (ACCOUNTS + 1..=accounts).map(|number| public_key(&key_of(2, number)));
     genesis.accounts.extend(more.map(|key| GenesisAccount { key, balance: 7 }));
     genesis.check().unwrap();
     Arc::new(genesis)
+}
+
+/// Watches a node fetch an account table, until it stands at a height: of how many pieces the last one was, and how long it
+/// took from the first piece that was asked for to the last that came.
+#[allow(clippy::disallowed_methods, reason = "it tells how fast it was")]
+fn watch_table(node: &RunningNode, height: u64) -> (usize, Duration) {
+    let (mut pieces, mut since, mut span) = (0, None, Duration::ZERO);
+    while node.progress().durable < height && node.failure().is_none() {
+        let (here, all) = node.progress().table_pieces;
+        if all > 0 {
+            let since = *since.get_or_insert_with(Instant::now);
+            (pieces, span) = (here.max(pieces), since.elapsed());
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    (pieces, span)
+}
+
+/// What plain bytes from one thread to another make over loopback, in MiB/s.
+#[allow(clippy::disallowed_methods, reason = "it tells how fast it was")]
+fn link_rate(bytes: u64) -> f64 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut receiver = listener.accept().unwrap().0;
+    let begun = Instant::now();
+    std::thread::scope(|threads| {
+        threads.spawn(move || sender.write_all(&vec![7; bytes as usize]).unwrap());
+        std::io::copy(&mut receiver, &mut std::io::sink()).unwrap();
+    });
+    bytes as f64 / begun.elapsed().as_secs_f64() / f64::from(1 << 20)
 }
 
 #[test]
@@ -542,18 +577,24 @@ fn one_of_four_whose_peers_removed_what_it_lacks_begins_anew_at_a_table_and_sign
         batches_kept: 16,
         ..NodeConfig::default()
     };
-    let (chain, running) = Chain::start_on(bulky_genesis(4), config, 8 << 20);
+    // More on demand, to measure: THRONG_ACCOUNTS=1000000. The log between two snapshots grows with the table.
+    let accounts = on_demand("THRONG_ACCOUNTS", 20_000) as u32;
+    let (frames, pause) = (u64::from(accounts / 100_000).clamp(1, 8), on_demand("THRONG_PAUSE", 0) == 1);
+    let (chain, running) = Chain::start_on(bulky_genesis(4, accounts), config, 8 << 20);
     let mut running: Vec<_> = running.into_iter().map(Some).collect();
     let mut clients: Vec<_> = running[..3].iter().flatten().map(Client::connect).collect();
+    let patience = PATIENCE * frames as u32;
     let mut sent = 0;
     let mut send = |clients: &mut [Client]| {
         for client in clients.iter_mut() {
-            client.ask(&Request::SubmitBlobs {
-                id: 9,
-                blobs: Blobs::pack(8 << 10, vec![7; 120 << 10]).unwrap(),
-            });
-            let Reply::Taken { id: 9, accepted } = client.answer() else { panic!("another answer") };
-            sent += accepted;
+            for _ in 0..frames {
+                let blobs = Blobs::pack(8 << 10, vec![7; 120 << 10]).unwrap();
+                client.ask(&Request::SubmitBlobs { id: 9, blobs });
+            }
+            for _ in 0..frames {
+                let Reply::Taken { id: 9, accepted } = client.answer() else { panic!("another answer") };
+                sent += accepted;
+            }
         }
         clients.iter_mut().for_each(|client| client.until_settled(sent));
     };
@@ -564,20 +605,35 @@ fn one_of_four_whose_peers_removed_what_it_lacks_begins_anew_at_a_table_and_sign
     let begun = Instant::now();
     while !(0..3).all(pruned) {
         send(&mut clients);
-        assert!(begun.elapsed() < PATIENCE, "nothing is removed");
+        assert!(begun.elapsed() < patience, "nothing is removed");
     }
     let away = running[0].as_ref().unwrap().progress().durable;
     let node = chain.restart(3);
-    loop {
-        send(&mut clients);
-        let (mine, theirs) = (node.progress(), running[0].as_ref().unwrap().progress());
-        assert_eq!(node.failure(), None);
-        assert!(begun.elapsed() < 2 * PATIENCE, "{mine:?} beside {theirs:?}");
-        // It signs what the others name, and has what they have.
-        if !mine.catching_up && mine.durable > away && mine.round + 10 > theirs.round {
-            break;
+    std::thread::scope(|threads| {
+        let watch = threads.spawn(|| watch_table(&node, away));
+        loop {
+            // THRONG_PAUSE=1: nobody works meanwhile but those who give the table, and who takes it.
+            if pause && node.progress().durable < away {
+                std::thread::sleep(Duration::from_millis(20));
+            } else {
+                send(&mut clients);
+            }
+            let (mine, theirs) = (node.progress(), running[0].as_ref().unwrap().progress());
+            assert_eq!(node.failure(), None);
+            assert!(begun.elapsed() < 2 * patience, "{mine:?} beside {theirs:?}");
+            // It signs what the others name, and has what they have.
+            if !mine.catching_up && mine.durable > away && mine.round + 10 > theirs.round {
+                break;
+            }
         }
-    }
+        let (pieces, span) = watch.join().unwrap();
+        let bytes = 64 * u64::from(accounts + 1);
+        let rate = bytes as f64 / span.as_secs_f64().max(1e-3) / f64::from(1 << 20);
+        println!(
+            "a table of {bytes} bytes, {pieces} pieces, came at {rate:.0} MiB/s; plain bytes over loopback {:.0} MiB/s",
+            link_rate(bytes)
+        );
+    });
     // Those who serve a table have it as a file, from the same checkpoints.
     let last = clients[0].notices.iter().rfind(|notice| notice.ok > 0).unwrap().height;
     while node.progress().durable < last.0 {

@@ -276,7 +276,7 @@ impl Replay {
             accounts: self.ledger.keys(),
         };
         match check(law, &evidence) {
-            Ok(()) | Err(EvidenceError::TooEarly) => self.totals.liars += 1,
+            Ok(()) | Err(EvidenceError::TooEarly { .. }) => self.totals.liars += 1,
             Err(error) => return Err(self.fault(place, error.to_string(), "a proof against a validator")),
         }
         Ok(Step::Evidence)

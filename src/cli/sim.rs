@@ -46,8 +46,8 @@ pub struct Args {
     /// none, or some of: all, which is honest and lies; honest, which is crash, partition, loss, duplicate, reorder, reset,
     /// slow, skew, slow-disk, full-disk, amnesia (a guard or a directory is lost, damaged or an old copy, or a log is damaged
     /// in its middle), late (a node starts when the chain is far ahead); lies, which is twins, two-vertices, two-batches, two-votes, withhold,
-    /// blind-acks, forged-rows, false-accusation, bad-vertices, silent-leader, flood, replay, false-source (by the last f nodes); and
-    /// silent: f nodes never start
+    /// blind-acks, forged-rows, false-accusation, bad-vertices, silent-leader, flood, replay, false-source, false-evidence (by the
+    /// last f nodes); and silent: f nodes never start
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
     /// The last f nodes tell this lie from the beginning to the end, besides the faults

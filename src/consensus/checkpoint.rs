@@ -6,15 +6,17 @@
 //! - **Upon `f + 1` other seats that sign another hash than one's own**: [`Divergence`]. One of them is honest, so that
 //!   here or there the chain was executed wrongly; whoever goes on builds on it.
 //!
-//! A vote that is not for a multiple of the interval is ignored. Of each seat, of one's own blocks and of certificates
-//! the newest [`CHECKPOINTS_KEPT`] are kept, so that who names heights that will never be pushes out its own votes only.
+//! A vote that is not for a multiple of the interval is ignored, and one that lies further than [`CHECKPOINTS_KEPT`]
+//! checkpoints below or above the newest one that is executed or certified here. All others are kept, so that nobody votes
+//! twice for a height and hides it behind votes for heights that will never be. Of one's own blocks and of certificates the
+//! newest [`CHECKPOINTS_KEPT`] are kept.
 //! Nothing here has a part in deciding or settling.
 
 use crate::crypto::{Claim, KeySet};
 use crate::types::params::CHECKPOINTS_KEPT;
 use crate::types::{BlockHash, Certificate, ChainId, CheckpointVote, Committee, Epoch, Height, Seat};
 use crate::wire::checkpoint_digest;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -118,8 +120,7 @@ pub struct Checkpoints {
     me: Seat,
     /// By height: the first vote of each seat.
     votes: BTreeMap<Height, BTreeMap<Seat, CheckpointVote>>,
-    /// By seat: the heights of its votes.
-    named: Vec<BTreeSet<Height>>,
+    seats: usize,
     /// One's own durable blocks.
     own: BTreeMap<Height, BlockHash>,
     certificates: BTreeMap<Height, Arc<Certificate>>,
@@ -136,7 +137,7 @@ impl Checkpoints {
             honest_among: committee.faulty_max() + 1,
             me,
             votes,
-            named: vec![BTreeSet::new(); committee.size()],
+            seats: committee.size(),
             own,
             certificates,
         }
@@ -149,7 +150,8 @@ impl Checkpoints {
 
     /// Counts a vote of an accepted vertex: the first of its seat for a height.
     pub fn count(&mut self, seat: Seat, vote: &CheckpointVote) -> Counted {
-        if !self.is_checkpoint(vote.height) || seat.index() >= self.named.len() {
+        let possible = self.is_checkpoint(vote.height) && self.is_near(vote.height);
+        if !possible || seat.index() >= self.seats {
             return Counted::Nothing;
         }
         let first = self.votes.get(&vote.height).and_then(|votes| votes.get(&seat));
@@ -157,8 +159,6 @@ impl Checkpoints {
             return if first.hash == vote.hash { Counted::Nothing } else { Counted::Conflict(first) };
         }
         self.votes.entry(vote.height).or_default().insert(seat, *vote);
-        self.named[seat.index()].insert(vote.height);
-        self.forget_oldest(seat);
         if self.certificates.contains_key(&vote.height) {
             return Counted::Nothing;
         }
@@ -171,18 +171,22 @@ impl Checkpoints {
         if self.keep(certificate.clone()) { Counted::Certificate(certificate) } else { Counted::Nothing }
     }
 
-    /// A seat that has votes for too many heights loses that for the lowest.
-    fn forget_oldest(&mut self, seat: Seat) {
-        let named = &mut self.named[seat.index()];
-        if named.len() > CHECKPOINTS_KEPT
-            && let Some(lowest) = named.pop_first()
-            && let Some(votes) = self.votes.get_mut(&lowest)
-        {
-            votes.remove(&seat);
-            if votes.is_empty() {
-                self.votes.remove(&lowest);
-            }
-        }
+    /// Whether votes for a height are kept.
+    fn is_near(&self, height: Height) -> bool {
+        let (newest, reach) = (self.newest(), CHECKPOINTS_KEPT as u64 * self.interval);
+        height.0.saturating_add(reach) > newest.0 && height.0 <= newest.0.saturating_add(reach)
+    }
+
+    /// The newest checkpoint that is executed or certified here.
+    fn newest(&self) -> Height {
+        self.newest_own().unwrap_or_default().max(self.certified())
+    }
+
+    /// Votes that lie too far below are let go.
+    fn forget_votes(&mut self) {
+        let reach = CHECKPOINTS_KEPT as u64 * self.interval;
+        let lowest = Height(self.newest().0.saturating_sub(reach) + 1);
+        self.votes = self.votes.split_off(&lowest);
     }
 
     /// Who voted for this hash, by seat.
@@ -201,6 +205,7 @@ impl Checkpoints {
         if self.certificates.len() > CHECKPOINTS_KEPT {
             self.certificates.pop_first();
         }
+        self.forget_votes();
         self.certificates.contains_key(&height)
     }
 
@@ -210,6 +215,7 @@ impl Checkpoints {
         if self.own.len() > CHECKPOINTS_KEPT {
             self.own.pop_first();
         }
+        self.forget_votes();
     }
 
     /// The hash of the own block of a checkpoint, if it is executed and not long ago.

@@ -2,6 +2,7 @@
 
 mod entry;
 mod recall;
+mod shun;
 
 pub use entry::{Insert, Spot};
 
@@ -138,7 +139,8 @@ impl Dag {
         Round(self.base.0 + self.rows.len() as u64 - 1)
     }
 
-    /// Bytes of accepted vertices above the floor that no leader has output.
+    /// Bytes of accepted vertices above the floor that no leader has output; of who is shunned only what the own ones build
+    /// on, since nothing else of it has to be output.
     pub fn uncommitted_bytes(&self) -> usize {
         self.uncommitted_bytes
     }
@@ -176,7 +178,7 @@ impl Dag {
         if !self.is_new(vertex) {
             return false;
         }
-        !self.slot_taken(vertex) || self.waiting.demands(vertex)
+        !self.slot_taken(vertex) || self.is_demanded(vertex)
     }
 
     /// Whether a vertex that is wanted would be kept: its parents are accepted, or there is room to wait for them. What would
@@ -184,7 +186,14 @@ impl Dag {
     /// reading it.
     pub fn would_keep(&self, signed: &SignedVertex) -> bool {
         let reference = signed.reference();
-        self.waiting.has_room(reference, !self.slot_taken(reference)) || self.locate_parents(signed).is_ok()
+        if self.shuns(reference.author)
+            && signed.bytes.len() > self.shunned_bytes_max()
+            && !self.is_demanded(reference)
+        {
+            return false;
+        }
+        self.waiting.has_room(reference, !self.slot_taken(reference), &|seat| self.shuns(seat))
+            || self.locate_parents(signed).is_ok()
     }
 
     /// A vertex of the same slot with another id that is accepted or waits here.
@@ -221,7 +230,8 @@ impl Dag {
         };
         let unasked = !self.slot_taken(signed.reference());
         let absent: Vec<_> = missing.iter().copied().filter(|p| !self.waiting.contains(p)).collect();
-        match self.waiting.add(signed, missing, unasked) {
+        let shunned = self.shunned_now();
+        match self.waiting.add(signed, missing, unasked, &|seat| shunned.contains(seat)) {
             Ok(charged) => Insert::Waiting { charged, absent },
             Err(WaitingFull) => Insert::Dropped,
         }
@@ -315,27 +325,6 @@ impl Dag {
         }
     }
 
-    /// A seat is proven to lie: own vertices name none of it any more, as long as a quorum of others is there. Each node is
-    /// free in whom it names, so that no rule of deciding changes; but who has two faces makes others wait for the face that
-    /// they were not shown, in each round anew, and its slots can be neither committed nor skipped at once. The own seat is
-    /// never shunned, and nobody is once more than `f` would be: then there is no quorum without them.
-    pub fn shun(&mut self, seat: Seat) {
-        if self.me != Some(seat) {
-            self.shunned.insert(seat);
-        }
-    }
-
-    /// Whether a seat is shunned.
-    pub fn shuns(&self, seat: Seat) -> bool {
-        self.shunned.contains(seat) && self.shunned.count() <= self.committee().faulty_max()
-    }
-
-    /// How many authors that are not shunned have an accepted vertex of a round.
-    pub fn count_trusted(&self, round: Round) -> usize {
-        let shunned = self.shunned.iter().filter(|&seat| self.shuns(seat) && self.has(round, seat)).count();
-        self.count(round) - shunned
-    }
-
     /// The first accepted vertex of a slot.
     pub fn first(&self, round: Round, author: Seat) -> Option<&Arc<SignedVertex>> {
         self.row(round)?.slots.get(author.index())?.first().map(|entry| &entry.vertex)
@@ -364,7 +353,7 @@ impl Dag {
     /// Parents that waiting vertices miss and that are nowhere at hand: for each seat in whose name vertices wait at
     /// most `each` of each kind of space, those that its lowest rounds miss.
     pub fn absent(&self, each: usize) -> Vec<(Seat, VertexRef)> {
-        self.waiting.absent(each)
+        self.waiting.absent(each, &|seat| self.shuns(seat))
     }
 
     /// Accepted vertices above a peer's frontier, lowest round first, at most `most`.
@@ -452,12 +441,13 @@ impl Dag {
         for parent in &vertex.vertex.strong {
             strong_authors.insert(parent.author);
         }
+        let shunned = self.shuns(author);
         let row = self.row_mut(round).expect("rows up to the round were made");
         row.twins |= !row.authors.insert(author);
         row.bytes += held;
         let slot = &mut row.slots[author.index()];
         // Output before the record that this node began with, or a twin of what was: then nothing waits for it.
-        let uncommitted = !(slot.is_empty() && row.output.contains(author));
+        let uncommitted = !shunned && !(slot.is_empty() && row.output.contains(author));
         let spot = Spot { round, author, twin: slot.len() as u32 };
         let (vote, output, in_history, walk) = (None, false, false, 0);
         slot.push(Entry {

@@ -45,9 +45,9 @@ impl Dag {
                 continue;
             }
             let entry = self.entry_mut(spot);
-            if !entry.in_history {
-                entry.in_history = true;
+            if !std::mem::replace(&mut entry.in_history, true) {
                 stack.extend_from_slice(&entry.parents);
+                self.count_in_history(spot);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::config::ConfigFile;
 use super::files::{HomeError, make_folder, parse, read_bytes, read_text, refused, value, write_new};
 use super::keys::{Keyring, digits, new_key, write_key};
 use crate::crypto::{self, SigningKey};
-use crate::types::params::{ACCOUNTS_MAX, GENESIS_BYTES_MAX, SEATS_MAX};
+use crate::types::params::{ACCOUNTS_MAX, GENESIS_BYTES_MAX, SEATS_MAX, window_max};
 use crate::types::{AccountNumber, ChainId, Genesis, GenesisAccount, Key, Rules, SeatInfo, Time};
 use crate::wire::{chain_id, decode_genesis, encode_genesis};
 use rayon::prelude::*;
@@ -163,10 +163,11 @@ fn genesis(
         key: keyring.key(number).as_ref().map(crypto::public_key).unwrap_or_default(),
         balance: layout.balance,
     };
+    let depth = layout.rules.depth;
     let genesis = Genesis {
         name: layout.name.clone(),
         time: layout.time,
-        rules: layout.rules,
+        rules: Rules { window: layout.rules.window.min(window_max(validators.len(), depth)), ..layout.rules },
         seats: validators.iter().enumerate().map(seat).collect::<Result<_, HomeError>>()?,
         accounts: (1..=layout.accounts).into_par_iter().map(account).collect(),
     };

@@ -96,7 +96,7 @@ impl Wallet {
         let genesis = Genesis {
             name: format!("bench {nodes} {}", self.seed),
             time: GENESIS_TIME,
-            rules: Rules { policy, content: self.payload.content(), ..Rules::default() },
+            rules: Rules { policy, content: self.payload.content(), ..Rules::of(nodes as usize) },
             seats: seats
                 .map(|(key, number)| SeatInfo {
                     key: Key(crypto::public_key(key)),

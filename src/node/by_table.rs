@@ -1,8 +1,9 @@
 //! Beginning anew at a checkpoint: what a node does that lacks blocks, or batches, which its peers have removed.
 //!
 //! - **Upon a run of catching up in which nothing comes any more**: ask all for what they have. Once `f + 1` of them say that
-//!   what comes next here is gone there, and one has the account table of a checkpoint that is not reached here, begin anew
-//!   at that: at the highest that `f + 1` name, else at the highest that anybody names.
+//!   what comes next here is gone there, and one has the account table of a certified checkpoint that is not reached here,
+//!   begin anew at that: at the highest that `f + 1` name, else at the highest that anybody names. Whoever named one that was
+//!   tried in vain is believed again only when nobody else names any.
 //! - **Upon beginning anew**: go on as in any run, but from the checkpoint: fetch a certificate above it and the blocks down
 //!   to it ([`super::leg`]); that proves its block, and with that the roots of its settlement record and of its account
 //!   table. Fetch both, the table in pieces from all that have it ([`super::table`]). Adopt nothing meanwhile.
@@ -21,7 +22,7 @@
 //!
 //! Memory: beside what a run takes, the table once more, and the blocks of one leg.
 
-use super::catch_up::{Record, RecordWanted};
+use super::catch_up::{Record, RecordWanted, Skipped};
 use super::jobs::Job;
 use super::table::TableFetch;
 use super::{Node, OnDisk, Output};
@@ -84,6 +85,8 @@ impl AsRef<[u8]> for TableBytes {
 #[derive(Debug)]
 struct Anew {
     height: Height,
+    /// Who said that the table of it is there.
+    named_by: Vec<Seat>,
     block: Option<HashedBlock>,
     record: Option<Record>,
     stage: Stage,
@@ -94,6 +97,8 @@ struct Anew {
 /// What a run of catching up knows of beginning anew.
 #[derive(Debug, Default)]
 pub(super) struct ByTable {
+    /// Who named checkpoints whose table could not be had, in this run or in those before it.
+    in_vain: SeatSet,
     /// How much had come, and when that was last more.
     came: (u64, Time),
     next_ask: Time,
@@ -119,24 +124,40 @@ impl ByTable {
         self.anew.as_mut()?.record.as_mut()
     }
 
-    /// How many pieces of the table are here.
-    pub(super) fn pieces(&self) -> usize {
+    /// How many pieces of a table that is being fetched are here, and of how many.
+    pub(super) fn pieces(&self) -> (usize, usize) {
         match self.anew.as_ref().map(|anew| &anew.stage) {
-            Some(Stage::Fetching(fetch)) => fetch.progress().0,
-            _ => 0,
+            Some(Stage::Fetching(fetch)) => fetch.progress(),
+            _ => (0, 0),
         }
     }
 
     /// The checkpoint to begin anew at, if the offers say that this is the way: what is needed next is gone at one honest
-    /// peer at least.
-    fn choose(&self, needed: Height, above: Height, honest_among: usize) -> Option<Height> {
+    /// peer at least. Only one above the first and up to the second of `between`: beyond that nothing is certified, and who
+    /// names it would have this node wait for what nobody has.
+    fn choose(&mut self, needed: Height, between: (Height, Height), honest_among: usize) -> Option<Height> {
         let gone = self.offers.values().filter(|offer| offer.first > needed).count();
-        let mut named: BTreeMap<Height, usize> = BTreeMap::new();
-        let heights = self.offers.values().flat_map(|offer| &offer.heights);
-        heights.filter(|height| **height > above).for_each(|height| *named.entry(*height).or_default() += 1);
-        let believed = named.iter().rev().find(|(_, by)| **by >= honest_among).map(|(height, _)| *height);
-        let any = named.last_key_value().map(|(height, _)| *height);
-        believed.or(any).filter(|_| gone >= honest_among)
+        if gone < honest_among {
+            return None;
+        }
+        let mut named: BTreeMap<Height, Vec<Seat>> = BTreeMap::new();
+        for (seat, offer) in &self.offers {
+            let possible =
+                offer.heights.iter().filter(|height| **height > between.0 && **height <= between.1);
+            possible.for_each(|height| named.entry(*height).or_default().push(*seat));
+        }
+        if named.values().flatten().all(|seat| self.in_vain.contains(*seat)) {
+            self.in_vain = SeatSet::default();
+        }
+        named.retain(|_, by| by.iter().any(|seat| !self.in_vain.contains(*seat)));
+        let believed = named.iter().rev().find(|(_, by)| by.len() >= honest_among);
+        believed.or(named.last_key_value()).map(|(height, _)| *height)
+    }
+
+    /// Who names a checkpoint.
+    fn named_by(&self, height: Height) -> Vec<Seat> {
+        let naming = self.offers.iter().filter(|(_, offer)| offer.heights.contains(&height));
+        naming.map(|(seat, _)| *seat).collect()
     }
 }
 
@@ -187,9 +208,11 @@ impl Node {
     }
 
     fn choose_table(&mut self) {
-        let (needed, above) = (self.chain.executed_height().next(), self.chain.ordered_height());
+        let needed = self.chain.executed_height().next();
+        let between = (self.chain.ordered_height(), self.checkpoints.certified());
         let honest_among = self.shared.committee.faulty_max() + 1;
-        let chosen = self.catch_up.run.as_ref().map(|run| run.table.choose(needed, above, honest_among));
+        let run = self.catch_up.run.as_mut();
+        let chosen = run.map(|run| run.table.choose(needed, between, honest_among));
         if let Some(height) = chosen.flatten() {
             self.begin_anew(height);
         }
@@ -198,14 +221,20 @@ impl Node {
     /// What the run wanted cannot be had: it begins from where the chain is here.
     fn begin_again(&mut self) {
         let Some(run) = self.catch_up.run.take() else { return };
+        let mut in_vain = run.table.in_vain;
+        run.table.anew.into_iter().flat_map(|anew| anew.named_by).for_each(|seat| _ = in_vain.insert(seat));
         self.begin(run.goal, run.banned);
+        if let Some(run) = &mut self.catch_up.run {
+            run.table.in_vain = in_vain;
+        }
     }
 
     /// Turns the run to a checkpoint whose table is to be had.
     fn begin_anew(&mut self, height: Height) {
         let Some(run) = &mut self.catch_up.run else { return };
-        let anew = Anew { height, block: None, record: None, stage: Stage::Unknown, rests: Time(0) };
-        run.table.anew = Some(anew);
+        let named_by = run.table.named_by(height);
+        let (stage, rests) = (Stage::Unknown, Time(0));
+        run.table.anew = Some(Anew { height, named_by, block: None, record: None, stage, rests });
         run.table.offers.clear();
         run.go_to(Height(height.0 - 1));
         self.stop_ordering();
@@ -373,11 +402,10 @@ impl Node {
         self.chain.go_on_at(&self.shared.committee, &block.block, block.hash);
         self.batches.leave_behind();
         self.want_batches.retain(|_| false);
-        if self.go_on_from(&record).is_err() {
+        if self.go_on_from(&record, Skipped::Blocks).is_err() {
             // It was tried when it came.
             return;
         }
-        self.leave_settled();
         let own = self.consensus.settlement().highest(self.shared.seat);
         self.next_sequence = self.next_sequence.max(Sequence(own.0.saturating_add(1)));
         let count = height.0 / self.shared.rules.checkpoint_blocks;
@@ -400,7 +428,7 @@ impl Node {
     }
 
     /// Batches that settled before the checkpoint, though their blocks are not here, are let go.
-    fn leave_settled(&mut self) {
+    pub(super) fn leave_settled(&mut self) {
         let settlement = self.consensus.settlement();
         let gone = self.batches.forget(|author, sequence| {
             !settlement.open(author, sequence) && sequence <= settlement.highest(author)
@@ -408,5 +436,45 @@ impl Node {
         for batch in gone.iter().filter(|batch| batch.header.author == self.shared.seat) {
             self.shared.mempool.release(batch.rows().effects);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offers(offers: &[(u16, u64, &[u64])]) -> ByTable {
+        let offer = |(seat, first, heights): &(u16, u64, &[u64])| {
+            let heights = heights.iter().copied().map(Height).collect();
+            (Seat(*seat), Offer { first: Height(*first), heights })
+        };
+        ByTable { offers: offers.iter().map(offer).collect(), ..ByTable::default() }
+    }
+
+    fn choose(table: &mut ByTable) -> Option<u64> {
+        table.choose(Height(10), (Height(9), Height(640)), 2).map(|height| height.0)
+    }
+
+    #[test]
+    fn what_f_plus_one_name_comes_first_and_then_the_highest_that_is_certified() {
+        assert_eq!(choose(&mut offers(&[(1, 1, &[64]), (2, 50, &[128]), (3, 10, &[])])), None, "one says so");
+        assert_eq!(choose(&mut offers(&[(1, 65, &[64]), (2, 50, &[128, 64]), (3, 50, &[320])])), Some(64));
+        assert_eq!(choose(&mut offers(&[(1, 65, &[64]), (2, 50, &[128]), (3, 50, &[704])])), Some(128));
+        assert_eq!(choose(&mut offers(&[(1, 65, &[8]), (2, 50, &[]), (3, 50, &[704])])), None);
+    }
+
+    #[test]
+    fn who_named_what_could_not_be_had_is_believed_last_whatever_else_it_names() {
+        let mut table = offers(&[(1, 65, &[64]), (2, 129, &[128]), (3, 500, &[576])]);
+        let mut tried = Vec::new();
+        for turn in 0..6 {
+            let height = choose(&mut table).unwrap();
+            tried.push(height);
+            // It could not be had: what the attempt leaves behind.
+            table.named_by(Height(height)).into_iter().for_each(|seat| _ = table.in_vain.insert(seat));
+            // The liar names another one each time.
+            table.offers.insert(Seat(3), Offer { first: Height(500), heights: vec![Height(584 + turn * 8)] });
+        }
+        assert_eq!(tried, [576, 128, 64, 600, 128, 64]);
     }
 }

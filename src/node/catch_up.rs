@@ -91,6 +91,15 @@ impl Record {
     }
 }
 
+/// What lies between where the order stood and where it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Skipped {
+    /// Nothing: it is known of every batch whether it settled.
+    Nothing,
+    /// Blocks that are not here: any batch may have settled in them.
+    Blocks,
+}
+
 /// Which settlement record of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum RecordWanted {
@@ -179,9 +188,9 @@ impl CatchUp {
         self.run.as_ref().is_some_and(|run| run.table.holds_execution())
     }
 
-    /// How many pieces of an account table are here while one is fetched.
-    pub(super) fn pieces(&self) -> usize {
-        self.run.as_ref().map_or(0, |run| run.table.pieces())
+    /// How many pieces of an account table are here while one is fetched, and of how many.
+    pub(super) fn pieces(&self) -> (usize, usize) {
+        self.run.as_ref().map_or((0, 0), |run| run.table.pieces())
     }
 }
 
@@ -480,6 +489,10 @@ impl Node {
     }
 
     pub(super) fn on_blocks(&mut self, from: Seat, first: Height, blocks: &[HashedBlock]) {
+        let (epoch, most) = (self.shared.committee.epoch, self.settled_max());
+        if blocks.iter().any(|given| given.block.epoch != epoch || given.block.settled.len() > most) {
+            return self.lied(from, "a block that this committee cannot make");
+        }
         let Some(run) = &mut self.catch_up.run else { return };
         let Some(leg) = &mut run.leg else { return };
         let liars = leg.given(from, first, blocks);
@@ -487,6 +500,11 @@ impl Node {
         for liar in liars {
             self.misbehaved(liar, "blocks that do not link to a certified one");
         }
+    }
+
+    /// The most batches that one block can settle here: all open slots of every author.
+    fn settled_max(&self) -> usize {
+        self.shared.committee.size() * 3 * self.shared.rules.window as usize
     }
 
     pub(super) fn on_record(&mut self, from: Seat, height: Height, bytes: Bytes) {
@@ -534,7 +552,7 @@ impl Node {
             return;
         }
         let record = record.clone();
-        if self.go_on_from(&record).is_ok() {
+        if self.go_on_from(&record, Skipped::Nothing).is_ok() {
             self.catch_up.run = None;
             self.asked_frontier = self.now;
             self.show_frontier(true);
@@ -542,7 +560,7 @@ impl Node {
     }
 
     /// Agreement goes on from a record that the chain names.
-    pub(super) fn go_on_from(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
+    pub(super) fn go_on_from(&mut self, bytes: &[u8], skipped: Skipped) -> Result<(), OpenError> {
         let refuse = |reason: String| OpenError::Record { kind: "settlement", reason };
         let record = decode_record(bytes).map_err(|error| refuse(error.to_string()))?;
         let me = Some(self.shared.seat);
@@ -551,6 +569,10 @@ impl Node {
         self.catch_up.moved = (self.chain.ordered_height(), self.now);
         self.progressed = (self.consensus.dag().highest(), self.now);
         self.repeat_below_floor();
+        if skipped == Skipped::Blocks {
+            // First of all: what settled there looks like what died, and would be sealed once more.
+            self.leave_settled();
+        }
         self.forget_dead();
         let settlement = self.consensus.settlement();
         self.outstanding.retain(|sequence, _| settlement.open(self.shared.seat, *sequence));
@@ -580,7 +602,7 @@ impl Node {
     /// In a replay: an adopted block was executed.
     pub(super) fn recovered_adopted(&mut self, built: &Built) -> Result<(), OpenError> {
         match &built.settlement {
-            Some(record) if built.certified.is_some() => self.go_on_from(record),
+            Some(record) if built.certified.is_some() => self.go_on_from(record, Skipped::Nothing),
             _ => Ok(()),
         }
     }

@@ -21,6 +21,7 @@ use super::jobs::Job;
 use super::{Node, Output, Shared};
 use crate::crypto::{self, Claim, KeySet, KeyTable, PreparedKey};
 use crate::store::RecordKind;
+use crate::types::params::ACCOUNTS_AHEAD_MAX;
 use crate::types::{ChainId, Committee, Rules, Seat};
 use crate::wire::{
     Accusation, AccusedRow, Evidence, Message, Row, SignedHeader, SignedVertex, checkpoint_digest,
@@ -56,7 +57,10 @@ pub enum EvidenceError {
     TrueAccusation,
     /// The row names accounts that are not executed here: to be checked later.
     #[error("evidence about accounts that are not executed here yet")]
-    TooEarly,
+    TooEarly {
+        /// How many accounts have to be executed.
+        needed: u32,
+    },
 }
 
 /// What evidence is held against.
@@ -109,7 +113,7 @@ pub fn check(law: Law<'_>, evidence: &Evidence) -> Result<(), EvidenceError> {
             let accusation = vertex.accusation().ok_or(EvidenceError::NoRow)?;
             match bad_row(law, &accusation) {
                 Ok(()) => Err(EvidenceError::TrueAccusation),
-                Err(EvidenceError::TooEarly) => Err(EvidenceError::TooEarly),
+                Err(early @ EvidenceError::TooEarly { .. }) => Err(early),
                 Err(_) => Ok(()),
             }
         }
@@ -143,10 +147,11 @@ fn bad_row(law: Law<'_>, accusation: &Accusation) -> Result<(), EvidenceError> {
         return Err(EvidenceError::NoRow);
     }
     let keys = law.accounts;
-    let Some(from) = keys.key(effect.from.get()) else { return Err(EvidenceError::TooEarly) };
+    let early = EvidenceError::TooEarly { needed: named.saturating_add(1) };
+    let from = keys.key(effect.from.get()).ok_or(early)?;
     let to = match key {
         Some(key) => key,
-        None => keys.key(effect.to.get()).ok_or(EvidenceError::TooEarly)?,
+        None => keys.key(effect.to.get()).ok_or(early)?,
     };
     let digest = transaction_digest(law.chain, &effect, &from, &to);
     let good = PreparedKey::new(&from).is_some_and(|key| crypto::verify(&key, &digest, &witness.0));
@@ -171,8 +176,8 @@ pub(super) struct Court {
     convicted: BTreeMap<Seat, Arc<Evidence>>,
     /// Whose charges are being checked, and against whom.
     checking: BTreeSet<(Seat, Seat)>,
-    /// By whom and against whom: charges about accounts that are not executed here yet.
-    early: BTreeMap<(Seat, Seat), Charge>,
+    /// By whom and against whom: charges about accounts that are not executed here yet, with how many have to be.
+    early: BTreeMap<(Seat, Seat), (u32, Charge)>,
     /// Own accusations for the next own vertices.
     accusations: VecDeque<Accusation>,
 }
@@ -197,6 +202,12 @@ impl Court {
     /// A proof of an earlier life, which was checked then.
     pub(super) fn recovered(&mut self, evidence: Evidence) {
         self.convicted.entry(evidence.accused()).or_insert_with(|| Arc::new(evidence));
+    }
+
+    /// Charges that wait for accounts.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.early.len()
     }
 
     /// What the next own vertex accuses another of.
@@ -253,25 +264,33 @@ impl Node {
         self.court.checking.remove(&(charge.from, charge.evidence.accused()));
         match (verdict, charge.vertex.clone()) {
             (Ok(()), _) => self.convict(charge.evidence),
-            (Err(EvidenceError::TooEarly), _) => self.postpone(charge),
+            (Err(EvidenceError::TooEarly { needed }), _) => self.postpone(charge, needed),
             (Err(_), Some(vertex)) => self.found(Some(Evidence::FalseAccusation(vertex))),
             (Err(error), None) => self.misbehaved(charge.from, error.reason()),
         }
     }
 
-    /// Keeps a charge until more accounts are executed.
-    fn postpone(&mut self, charge: Charge) {
+    /// Keeps a charge until so many accounts are executed.
+    fn postpone(&mut self, charge: Charge, needed: u32) {
         let (from, accused) = (charge.from, charge.evidence.accused());
+        if needed > self.shared.ledger.len().saturating_add(ACCOUNTS_AHEAD_MAX) {
+            // No honest node acks such a batch before it has executed nearly as many; it can judge.
+            return;
+        }
         let most = self.shared.committee.faulty_max().max(1);
         let held = self.court.early.range((from, Seat(0))..=(from, Seat(u16::MAX))).count();
         if held < most || self.court.early.contains_key(&(from, accused)) {
-            self.court.early.insert((from, accused), charge);
+            self.court.early.insert((from, accused), (needed, charge));
         }
     }
 
-    /// More accounts are executed: what waited for them is checked again.
+    /// More accounts are executed: what waited for just these is checked again, unless its accused is convicted by now.
     pub(super) fn check_early(&mut self) {
-        for (_, charge) in std::mem::take(&mut self.court.early) {
+        let executed = self.shared.ledger.len();
+        let Court { early, convicted, .. } = &mut self.court;
+        early.retain(|(_, accused), _| !convicted.contains_key(accused));
+        let due: Vec<_> = early.extract_if(.., |_, (needed, _)| *needed <= executed).collect();
+        for (_, (_, charge)) in due {
             self.outputs.push_back(Output::Job(Job::CheckEvidence(charge)));
         }
     }
@@ -309,7 +328,7 @@ impl EvidenceError {
             EvidenceError::NoRow => "an accusation whose row does not stand in the batch",
             EvidenceError::GoodRow => "an accusation of a good row",
             EvidenceError::TrueAccusation => "evidence against a true accusation",
-            EvidenceError::TooEarly => "evidence about accounts that are not executed here yet",
+            EvidenceError::TooEarly { .. } => "evidence about accounts that are not executed here yet",
         }
     }
 }

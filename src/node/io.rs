@@ -232,6 +232,8 @@ pub struct Progress {
     pub peers: usize,
     /// It adopts blocks that others certified, and neither orders nor signs meanwhile.
     pub catching_up: bool,
+    /// Pieces of an account table that it has fetched, and of how many; zeros unless it is fetching one.
+    pub table_pieces: (usize, usize),
     /// Its disk has no room: it neither signs nor takes anything in until it has.
     pub disk_full: bool,
 }

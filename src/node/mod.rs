@@ -137,6 +137,8 @@ pub struct Node {
     /// When the last new round was seen, and what it was.
     progressed: (Round, Time),
     relayed: BTreeMap<(Seat, Seat), Time>,
+    /// When a peer's frontier was answered last.
+    pushed: BTreeMap<Seat, Time>,
     next_sweep: Time,
     asked_frontier: Time,
     /// The disk has no room.
@@ -268,6 +270,7 @@ impl Node {
             stirred: now,
             progressed: (Round(0), now),
             relayed: BTreeMap::new(),
+            pushed: BTreeMap::new(),
             next_sweep: now,
             asked_frontier: now,
             full: false,
@@ -362,6 +365,7 @@ impl Node {
             waiting_vertices: dag.waiting(),
             peers: self.connected.count(),
             catching_up: self.catch_up.is_behind(),
+            table_pieces: self.catch_up.pieces(),
             disk_full: self.full,
         }
     }
@@ -382,7 +386,7 @@ impl Node {
             waiting_blocks: self.chain.waiting(),
             unwritten: self.on_disk.len(),
             to_adopt: self.catch_up.blocks(),
-            table_pieces: self.catch_up.pieces(),
+            table_pieces: self.catch_up.pieces().0,
         }
     }
 

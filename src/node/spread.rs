@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// The most vertices pushed in answer to one frontier; the peer shows its next one when it has worked through them.
 const PUSHED_MAX: usize = 512;
 
+/// How often within a message delay what a peer lacks is pushed to it: more than an honest one asks for.
+const PUSHES_PER_DELAY: u32 = 4;
+
 /// The most absent parents noted again at a time in the name of each seat; below its share of what is wanted.
 const ABSENT_EACH: usize = 64;
 
@@ -64,6 +67,12 @@ impl Node {
             return self.misbehaved(from, "a frontier of another committee");
         }
         self.answered(from, began, rounds);
+        // So that who shows its frontier again and again takes no more of this node's link than who needs it.
+        let pause = self.shared.rules.delay() / PUSHES_PER_DELAY;
+        if self.pushed.get(&from).is_some_and(|&at| self.now < at + pause) {
+            return;
+        }
+        self.pushed.insert(from, self.now);
         // Its own vertices among them: it sends none that it lacks itself, unless it lost them.
         let lacking = self.consensus.dag().above(rounds, PUSHED_MAX);
         lacking.into_iter().for_each(|vertex| self.send(from, Message::Vertex(vertex)));

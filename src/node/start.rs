@@ -44,8 +44,9 @@
 //!
 //! What it cannot do: a copied key in a second process that runs at the same time cannot be detected beforehand. Both sign, and
 //! their vertices are evidence against the key. One that hears a newer vertex of its own name stops signing, as if lost.
-//! Nor is a copy of an earlier time noticed of which no vertex that was signed since has reached anybody, be it that a batch
-//! has: the guard of the copy is believed. With `f = 0` the same holds of a vertex that was lost on its way, while a batch that
+//! Nor is a copy of an earlier time noticed if no vertex that was signed since has reached any of the `2f` that answer first,
+//! be it that another has it who is away, or that a batch arrived: the guard of the copy is believed, and what is signed
+//! then may convict its owner. Put back no copies: a directory that is lost costs a few rounds. With `f = 0` the same holds of a vertex that was lost on its way, while a batch that
 //! was sent after it arrived.
 
 use super::{Node, OpenError};

@@ -301,12 +301,13 @@ fn genesis(
         .map(|(key, number)| SeatInfo { key: Key(public_key(key)), fee_account: AccountNumber(number) });
     // The message delay that the timers count in covers the longest way.
     let delay_ms = (network.latency_max() / MS + 1).next_multiple_of(10).max(100);
+    let usual = Rules::of(config.nodes.into());
     let rules = Rules {
         policy: config.verify,
         delay_ms: delay_ms as u32,
         checkpoint_blocks: CHECKPOINT_BLOCKS,
-        depth: if config.forgetful { FORGETFUL_DEPTH } else { Rules::default().depth },
-        ..Rules::default()
+        depth: if config.forgetful { FORGETFUL_DEPTH } else { usual.depth },
+        ..usual
     };
     Genesis {
         name: format!("sim {} {}", config.nodes, config.seed),

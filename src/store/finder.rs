@@ -5,7 +5,7 @@
 //! as it is read.
 
 use super::format::{RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
-use super::pieces::OpenSnapshots;
+use super::pieces::{OpenSnapshots, Proofs};
 use super::segment::path_of;
 use super::{Damage, Index, Place, StoreError};
 use crate::types::{BatchId, Height, RootKind};
@@ -31,8 +31,8 @@ pub struct Finder {
 }
 
 impl Finder {
-    pub(super) fn new(dir: PathBuf, index: Arc<Mutex<Index<Place>>>) -> Finder {
-        Finder { dir, index, open: VecDeque::new(), snapshots: OpenSnapshots::default() }
+    pub(super) fn new(dir: PathBuf, index: Arc<Mutex<Index<Place>>>, proofs: Proofs) -> Finder {
+        Finder { dir, index, open: VecDeque::new(), snapshots: OpenSnapshots::new(proofs) }
     }
 
     /// The block of a height; `None`: it is not here.

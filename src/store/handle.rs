@@ -5,6 +5,7 @@ use super::disk::{Disk, SystemDisk};
 use super::format::SEGMENT_HEAD_BYTES;
 use super::guard::{Guard, GuardFile, GuardState};
 use super::keeper::{Errand, Keeper, OnKept, Place as KeeperPlace};
+use super::pieces::Proofs;
 use super::recover::{self, Log, Recovered, TornTail};
 use super::room::{OnRoom, Room};
 use super::segment::{self, Segment};
@@ -44,6 +45,7 @@ pub struct Store {
     pub(super) idle: Option<Writer>,
     thread: Option<JoinHandle<Result<(), StoreError>>>,
     keeper: Option<Keeper>,
+    proofs: Proofs,
     /// Held until the writer has ended, also when it ended by an error.
     _lock: Arc<File>,
 }
@@ -246,6 +248,7 @@ impl Store {
             idle: Some(writer),
             thread: None,
             keeper: None,
+            proofs: Proofs::default(),
             _lock: lock,
         };
         if let Some(torn) = &log.cut {
@@ -290,7 +293,8 @@ impl Store {
     pub fn start_keeper(&mut self, on_kept: OnKept) -> Result<(), StoreError> {
         let writer = self.idle.as_ref().expect("the keeper is started before the store");
         let (disk, dir, chain) = (writer.disk.clone(), writer.dir.clone(), *writer.current.head.chain());
-        let place = KeeperPlace { disk, dir, chain, meter: self.meter.clone() };
+        let (meter, proofs) = (self.meter.clone(), self.proofs.clone());
+        let place = KeeperPlace { disk, dir, chain, meter, proofs };
         self.keeper = Some(Keeper::start(place, on_kept)?);
         Ok(())
     }
@@ -384,7 +388,7 @@ impl Store {
     /// What finds records by name, for a thread that may wait for the disk: those that [`Recovered`] has passed, and those
     /// that became durable since.
     pub fn finder(&self) -> Finder {
-        Finder::new(self.dir.clone(), self.index.clone())
+        Finder::new(self.dir.clone(), self.index.clone(), self.proofs.clone())
     }
 
     /// CPU time of the store's own threads so far, in nanoseconds.

@@ -3,6 +3,7 @@
 use super::StoreError;
 use super::disk::Disk;
 use super::handle::StoreMeter;
+use super::pieces::Proofs;
 use super::prune::{self, Judge, Pruned};
 use super::snapshot::{self, Unwritten};
 use super::writer::CpuClock;
@@ -62,6 +63,7 @@ pub(super) struct Place {
     pub(super) dir: PathBuf,
     pub(super) chain: [u8; 32],
     pub(super) meter: Arc<StoreMeter>,
+    pub(super) proofs: Proofs,
 }
 
 impl Keeper {
@@ -121,6 +123,7 @@ impl Place {
     ) -> Result<(), Unwritten> {
         let (disk, dir) = (&*self.disk, &self.dir);
         snapshot::write(disk, dir, height, bytes, closing)?;
+        self.proofs.written(height, bytes);
         let kept: Vec<u64> = kept.into_iter().collect();
         if let Err(error) = snapshot::remove_others(disk, dir, &kept, height) {
             tracing::warn!(%error, "an older snapshot stays");

@@ -1,8 +1,10 @@
 //! Pieces of snapshots, each with its proof, for peers that begin anew.
 //!
-//! - Upon the first piece of a snapshot: it is read through once, and held against the root that its block names; what
-//!   proves its pieces is kept, a sixteenth of its bytes. One that is not its checkpoint's is remembered as such, so that
-//!   nobody makes this node read it again and again.
+//! - Upon a snapshot being written: what proves its pieces is kept, a sixteenth of its bytes. Who asks for a table asks several
+//!   peers at once, and would wait for each of them to read all of it first.
+//! - Upon the first piece of a snapshot: its root is held against the one that its block names. One of an earlier life is
+//!   read through for that. One that is not its checkpoint's is remembered as such, so that nobody makes this node read it
+//!   again and again.
 //! - Upon a piece: plain reads, as of records ([`super::Finder`]), and the bytes are hashed once more before they go out.
 //! - A snapshot stays open when a newer one takes its place: who has begun to fetch it gets it whole. So the files of so many
 //!   removed snapshots at most take room on disk as [`OPEN_MAX`] says, until others are asked for.
@@ -13,11 +15,14 @@ use crate::types::params::ACCOUNTS_MAX;
 use crate::types::{Account, Height, Root};
 use crate::wire::TablePieces;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Snapshots that stay open.
 const OPEN_MAX: usize = 2;
@@ -31,11 +36,45 @@ struct OpenSnapshot {
     good: Option<(File, TablePieces)>,
 }
 
+/// What proves the pieces of the snapshots that were written last and not asked for yet: from who writes to who serves.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proofs(Arc<Mutex<VecDeque<(Height, TablePieces)>>>);
+
+impl Proofs {
+    /// A snapshot of these bytes is on disk.
+    pub(super) fn written(&self, height: u64, table: &[u8]) {
+        let read = |at: u64, out: &mut [u8]| {
+            out.copy_from_slice(&table[at as usize..][..out.len()]);
+            Ok::<(), Infallible>(())
+        };
+        let Ok(pieces) = TablePieces::new(table.len(), read);
+        let mut proofs = self.0.lock();
+        proofs.push_back((Height(height), pieces));
+        if proofs.len() > OPEN_MAX {
+            proofs.pop_front();
+        }
+    }
+
+    fn take(&self, height: Height) -> Option<TablePieces> {
+        let mut proofs = self.0.lock();
+        let at = proofs.iter().position(|(written, _)| *written == height)?;
+        proofs.remove(at).map(|(_, pieces)| pieces)
+    }
+}
+
 /// The snapshots that were asked for last.
 #[derive(Default)]
-pub(super) struct OpenSnapshots(VecDeque<OpenSnapshot>);
+pub(super) struct OpenSnapshots {
+    open: VecDeque<OpenSnapshot>,
+    proofs: Proofs,
+}
 
 impl OpenSnapshots {
+    /// None is open.
+    pub(super) fn new(proofs: Proofs) -> OpenSnapshots {
+        OpenSnapshots { open: VecDeque::new(), proofs }
+    }
+
     /// A piece of the snapshot of a height; `None`: it is not here. `root` is what its block names.
     pub(super) fn piece(
         &mut self,
@@ -45,25 +84,29 @@ impl OpenSnapshots {
         root: impl FnOnce() -> Result<Option<Root>, StoreError>,
     ) -> Result<Option<Bytes>, StoreError> {
         let path = path_of(dir, height.0);
-        if self.0.iter().all(|open| open.height != height) {
+        if self.open.iter().all(|open| open.height != height) {
             let file = match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 file => file.map_err(StoreError::io("open", &path))?,
             };
             let Some(root) = root()? else { return Ok(None) };
-            let (good, error) = match read_through(file, &path, root) {
+            let found = match self.proofs.take(height).filter(|pieces| pieces.root() == root) {
+                Some(pieces) => Ok((file, pieces)),
+                None => read_through(file, &path, root),
+            };
+            let (good, error) = match found {
                 Ok(good) => (Some(good), None),
                 Err(error) => (None, Some(error)),
             };
-            self.0.push_back(OpenSnapshot { height, good });
-            if self.0.len() > OPEN_MAX {
-                self.0.pop_front();
+            self.open.push_back(OpenSnapshot { height, good });
+            if self.open.len() > OPEN_MAX {
+                self.open.pop_front();
             }
             if let Some(error) = error {
                 return Err(error);
             }
         }
-        let open = self.0.iter().find(|open| open.height == height).and_then(|open| open.good.as_ref());
+        let open = self.open.iter().find(|open| open.height == height).and_then(|open| open.good.as_ref());
         let Some((file, pieces)) = open else { return Ok(None) };
         let place = pieces.place(piece);
         let mut bytes = vec![0; (place.end - place.start) as usize];

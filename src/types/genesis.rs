@@ -1,7 +1,7 @@
 //! The genesis: everything that all nodes of a chain must agree on before the first round.
 
 use super::ids::Epoch;
-use super::params::{ACCOUNTS_MAX, NAME_BYTES_MAX, SEATS_MAX};
+use super::params::{ACCOUNTS_MAX, NAME_BYTES_MAX, SEATS_MAX, window_max};
 use super::{Account, Committee, Rules, SeatInfo, Time};
 use thiserror::Error;
 
@@ -47,6 +47,16 @@ pub enum GenesisError {
     /// Two rules contradict each other or a rule is out of range.
     #[error("genesis: {0}")]
     Rules(&'static str),
+    /// Liars could make a settlement record larger than what is kept and handed on.
+    #[error("genesis: with {seats} seats the window can be {most} batches at most, not {window}")]
+    Window {
+        /// The window.
+        window: u64,
+        /// The seats.
+        seats: usize,
+        /// The widest window.
+        most: u64,
+    },
     /// A seat's fee account does not exist.
     #[error(
         "genesis: seat {seat} names fee account {account}, but the accounts are numbered 1 to {accounts}"
@@ -81,6 +91,11 @@ impl Genesis {
             }
         }
         self.rules.check().map_err(GenesisError::Rules)?;
+        let (seats, Rules { window, depth, .. }) = (self.seats.len(), self.rules);
+        let most = window_max(seats, depth);
+        if window > most {
+            return Err(GenesisError::Window { window, seats, most });
+        }
         for (seat, info) in self.seats.iter().enumerate() {
             let account = info.fee_account.0;
             if account == 0 || account as usize > self.accounts.len() {

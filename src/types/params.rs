@@ -29,9 +29,9 @@ pub const ACCUSATION_BYTES_MAX: usize = 5120;
 pub const CHECKPOINT_VOTES_MAX: usize = 8;
 /// The newest checkpoints of which a node keeps votes (of each seat), certificates and settlement records at hand.
 pub const CHECKPOINTS_KEPT: usize = 64;
-/// The most bytes of a settlement record that is kept on disk and handed on, 2 MiB: that of a hundred seats with every
-/// window full of acks takes less. Nobody can join from a checkpoint with a larger one.
-pub const RECORD_BYTES_MAX: usize = 2 << 20;
+/// The most bytes of a settlement record that is kept on disk and handed on: with its frame 4 MiB. Nobody can join from a
+/// checkpoint with a larger one, so windows are no wider than [`record_bytes_max`] allows.
+pub const RECORD_BYTES_MAX: usize = (4 << 20) - 64;
 /// The most batches that one block can settle: every author's whole window.
 pub const SETTLED_MAX: usize = SEATS_MAX * WINDOW_MAX as usize;
 /// The most accounts in a genesis, and in the table: 16,777,216 of 64 bytes are 1 GiB.
@@ -85,6 +85,30 @@ pub const GIVE_WAY_STEPS_MAX: u32 = 5;
 /// How far above a node's own `accounts` a batch header may name more, to be acked `Held` at all.
 pub const ACCOUNTS_AHEAD_MAX: u32 = 1 << 20;
 
+/// The most bytes of the settlement record of a committee of so many seats with such a window and depth, whatever `f` of them
+/// do: they make up an id for each open slot of every author, each its own, and show a batch of their own to each of the
+/// others; the others name one id in the slots of each other.
+pub const fn record_bytes_max(seats: usize, window: u64, depth: u64) -> usize {
+    const SLOT: usize = 12;
+    const LONE_ACK: usize = 36 + 3;
+    let liars = seats.saturating_sub(1) / 3;
+    let honest = seats - liars;
+    let slots = 3 * window as usize;
+    let of_liar = slots * (SLOT + seats * LONE_ACK);
+    let of_honest = slots * (SLOT + 36 + honest * 3 + liars * LONE_ACK);
+    61 + depth as usize * seats.div_ceil(8) + seats * (9 + 20) + liars * of_liar + honest * of_honest
+}
+
+/// The widest window of a committee of so many seats with such a depth: up to about 290 seats one that no liar can make a
+/// record too large by; beyond, 1.
+pub const fn window_max(seats: usize, depth: u64) -> u64 {
+    let mut window = WINDOW_MAX;
+    while window > 1 && record_bytes_max(seats, window, depth) > RECORD_BYTES_MAX {
+        window -= 1;
+    }
+    window
+}
+
 /// Who verifies a batch before it settles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,6 +158,12 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// The defaults for a committee of so many seats.
+    pub fn of(seats: usize) -> Rules {
+        let rules = Rules::default();
+        Rules { window: rules.window.min(window_max(seats, rules.depth)), ..rules }
+    }
+
     /// `Δ` as a span.
     pub fn delay(&self) -> Duration {
         Duration::from_millis(u64::from(self.delay_ms))

@@ -14,7 +14,8 @@ use super::blobs::{Gathered, check_blobs};
 use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, DomainHasher, SigningKey};
 use crate::types::params::{
-    BATCH_HEADER_BYTES, EFFECT_BYTES, KEY_BYTES, OPAQUE_BYTES_MAX, ROWS_MAX, VERSION, WITNESS_BYTES,
+    ACCOUNTS_MAX, BATCH_HEADER_BYTES, EFFECT_BYTES, KEY_BYTES, OPAQUE_BYTES_MAX, ROWS_MAX, VERSION,
+    WITNESS_BYTES,
 };
 use crate::types::{
     BatchHeader, BatchId, BatchRef, ChainId, Content, Effect, Epoch, Kind, Rules, Seat, Sequence, Witness,
@@ -362,6 +363,10 @@ fn check_rows_header(header: &BatchHeader) -> Result<(), WireError> {
     let &BatchHeader { rows, keys, blob_bytes, .. } = header;
     if blob_bytes != 0 {
         return Err(WireError::Value("blob bytes of a batch of rows"));
+    }
+    if header.accounts > ACCOUNTS_MAX {
+        let (found, most) = (header.accounts.into(), ACCOUNTS_MAX.into());
+        return Err(WireError::Limit { what: "accounts", found, most });
     }
     if rows > ROWS_MAX || keys > rows {
         let (found, most) = if rows > ROWS_MAX { (rows, ROWS_MAX) } else { (keys, rows) };

@@ -120,17 +120,30 @@ fn votes_for_different_hashes_are_not_added_up_and_the_second_of_a_seat_is_a_fac
 fn who_votes_for_countless_heights_takes_no_more_room_and_pushes_nobody_out() {
     let mut checkpoints = checkpoints(4);
     count(&mut checkpoints, &[1, 2], 8, THIS);
-    for number in (1..5_000).rev().chain(1..5_000) {
+    for number in (2..5_000).rev().chain(2..5_000) {
+        count(&mut checkpoints, &[3], number * 8, THIS);
         count(&mut checkpoints, &[3], 1_000_000 + number * 8, THIS);
+        count(&mut checkpoints, &[3], u64::MAX / 8 * 8 - number * 8, THIS);
     }
-    assert_eq!(checkpoints.kept(), [2 + CHECKPOINTS_KEPT, 0, 0]);
+    assert_eq!(checkpoints.kept(), [1 + CHECKPOINTS_KEPT, 0, 0]);
     assert!(count(&mut checkpoints, &[0], 8, THIS).is_some());
     for number in 2..500 {
         checkpoints.executed(Height(number * 8), THIS);
-        count(&mut checkpoints, &[0, 1, 2], number * 8, THIS);
+        count(&mut checkpoints, &[0, 1, 2, 3], number * 8, THIS);
     }
     assert_eq!(checkpoints.kept(), [4, 1, 1].map(|each| each * CHECKPOINTS_KEPT));
     assert_eq!(checkpoints.certificate(Height(8)), None, "only the newest are kept");
+}
+
+#[test]
+fn who_votes_twice_cannot_hide_the_first_vote_behind_others() {
+    let mut checkpoints = checkpoints(4);
+    (1..=20).for_each(|number| checkpoints.executed(Height(number * 8), THIS));
+    assert_eq!(checkpoints.count(Seat(3), &vote(3, 160, OTHER)), Counted::Nothing);
+    for number in (1..1_000).rev().chain(1..1_000).filter(|number| *number != 20) {
+        count(&mut checkpoints, &[3], number * 8, THIS);
+    }
+    assert_eq!(checkpoints.count(Seat(3), &vote(3, 160, THIS)), Counted::Conflict(vote(3, 160, OTHER)));
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use super::*;
 use crate::crypto::plain;
 use crate::types::{
-    Account, AuthorRecord, Block, Certificate, LeaderRef, Root, RootKind, SettlementRecord, Standing,
-    VertexId,
+    Account, AuthorRecord, Block, Certificate, Content, LeaderRef, Root, RootKind, SettlementRecord,
+    Standing, VertexId,
 };
 use crate::wire::{
-    HashedBlock, TablePieces, committee_root, encode_block, encode_record, record_root, sign_checkpoint,
+    Blobs, HashedBlock, TablePieces, committee_root, encode_block, encode_record, record_root,
+    sign_checkpoint,
 };
 use zerocopy::IntoBytes;
 
@@ -22,6 +23,11 @@ struct Ahead {
 }
 
 fn ahead(world: &World) -> Ahead {
+    ahead_with(world, Sequence(0))
+}
+
+/// The same where so many batches of the node itself have settled.
+fn ahead_with(world: &World, settled: Sequence) -> Ahead {
     let (committee, chain) = (&world.shared.committee, &world.shared.chain);
     let mut table = world.genesis.table();
     (table[1].balance, table[2].balance) = (995.into(), 1_005.into());
@@ -29,7 +35,7 @@ fn ahead(world: &World) -> Ahead {
     let mut all = SeatSet::default();
     committee.iter().for_each(|seat| _ = all.insert(seat));
     let nothing = AuthorRecord { highest: Sequence(0), settled: 0, slots: Vec::new() };
-    let record = SettlementRecord {
+    let mut record = SettlementRecord {
         epoch: committee.epoch,
         leader,
         time: Time(5_000_000),
@@ -37,6 +43,8 @@ fn ahead(world: &World) -> Ahead {
         standings: vec![Standing { skips: 0, until: Round(0) }; 4],
         authors: vec![nothing; 4],
     };
+    record.authors[0].highest = settled;
+    record.authors[0].settled = u64::from(settled.0 > 0);
     let record = Bytes::from(encode_record(&record));
     let roots = vec![
         (RootKind::Accounts, Root(plain(table.as_bytes()))),
@@ -157,6 +165,36 @@ fn one_alone_who_says_that_blocks_are_gone_is_not_believed() {
     });
     assert!(asked.iter().any(|(_, message)| *message == Message::WantSnapshots));
     assert_eq!((pieces_asked(&asked), world.node.tip().0), (vec![], Height(0)));
+}
+
+#[test]
+fn a_height_that_nothing_certifies_keeps_nobody_from_the_table_that_one_peer_has() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead(&world);
+    // Each tells of what it alone has; one of what nobody can have.
+    let asked = ahead.play(&mut world, 40, |from, answer| match answer {
+        Message::Snapshots { first, .. } => {
+            let heights = [vec![HEIGHT], Vec::new(), vec![Height(64_000_000)]];
+            Some(Message::Snapshots { first, heights: heights[usize::from(from.0) - 1].clone() })
+        }
+        answer => Some(answer),
+    });
+    assert!(asked.iter().any(|(_, message)| *message == Message::WantSnapshots));
+    ahead.assert_reached(&world);
+}
+
+#[test]
+fn own_batches_that_may_have_settled_in_blocks_left_out_are_not_sealed_again() {
+    let mut world = World::with(|genesis| genesis.rules.content = Content::Opaque);
+    assert!(world.shared.blobs.push(&Blobs::pack(64, vec![3; 64 * 5]).unwrap()));
+    world.handle(Input::Rows);
+    world.pass(DELAY);
+    assert_eq!(world.node.outstanding.len(), 1, "{:?}", world.node.outstanding);
+    // By the record the window has moved far beyond it.
+    let ahead = ahead_with(&world, Sequence(500));
+    ahead.play(&mut world, 30, |_, answer| Some(answer));
+    ahead.assert_reached(&world);
+    assert!(world.node.outstanding.is_empty() && world.shared.blobs.is_empty());
 }
 
 #[test]

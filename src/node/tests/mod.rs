@@ -98,7 +98,14 @@ pub(super) struct World {
 
 impl World {
     pub fn new(policy: Policy) -> World {
-        let genesis = Arc::new(genesis(policy));
+        World::with(|genesis| genesis.rules.policy = policy)
+    }
+
+    pub fn with(change: impl FnOnce(&mut Genesis)) -> World {
+        let mut genesis = genesis(Policy::Quorum);
+        change(&mut genesis);
+        genesis.check().unwrap();
+        let genesis = Arc::new(genesis);
         let disk = Disk::new(chain_id(&genesis));
         let mut world = World::open(genesis, disk, Time(1_000_000));
         world.answer();

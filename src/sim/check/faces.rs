@@ -1,20 +1,23 @@
 //! Whoever lies and can be caught is named, and nobody else.
 //!
 //! - Evidence names liars of the plan only. An honest node's key is safe even where the node forgets: as long as at most `f`
-//!   forget or lie, a start signs nothing twice ([`crate::node`]). Beyond that bound, or where nobody heard what was signed
-//!   since a copy was made, it may sign twice, and the checker of slots says so before any evidence does.
-//! - A liar of which honest nodes took two vertices of one round into their logs, or two batches of one sequence, showed two
-//!   faces to those who can compare: in the end every honest node that runs has proof against it.
+//!   forget or lie, a start signs nothing twice ([`crate::node`]). Beyond that bound, or where none of those who answer heard
+//!   what was signed since a copy was made, it may sign twice, and the checker of slots says so before any evidence does.
+//! - A liar of which honest nodes took two vertices of one round into their logs, or two batches of one sequence, or one of
+//!   them two votes for one checkpoint, showed two faces to those who can compare: in the end every honest node that runs has
+//!   proof against it.
 //! - Who has proof against a seat makes no vertex any more that acks a batch of it.
 
 use crate::crypto::{PreparedKey, verify};
-use crate::types::{BatchId, Genesis, Round, Seat, Sequence, Verdict, VertexId};
+use crate::types::{BatchId, BlockHash, Genesis, Height, Round, Seat, Sequence, Verdict, VertexId};
 use crate::wire::{Batch, Evidence, SignedVertex, chain_id};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is proven of a liar with two vertices.
 const TWO_VERTICES: &str = "two vertices of one round";
+/// The same with two votes.
+const TWO_VOTES: &str = "two votes for one checkpoint";
 /// The same with two batches.
 const TWO_BATCHES: &str = "two batches of one sequence";
 
@@ -25,6 +28,8 @@ pub struct FacesCheck {
     liars: BTreeSet<u16>,
     vertices: BTreeMap<(u16, Round), VertexId>,
     batches: BTreeMap<(u16, Sequence), BatchId>,
+    /// By honest node and author: the votes in what it took in its present life.
+    votes: BTreeMap<(u16, u16, Height), BlockHash>,
     /// Who is two-faced, by what honest nodes took.
     two_faced: BTreeMap<u16, &'static str>,
     /// By node: against whom it has proof.
@@ -34,13 +39,14 @@ pub struct FacesCheck {
 impl FacesCheck {
     /// Nobody has lied yet.
     pub fn new(genesis: &Genesis, liars: &[u16]) -> FacesCheck {
-        let (vertices, batches, two_faced, proofs) = Default::default();
+        let (vertices, batches, votes, two_faced, proofs) = Default::default();
         FacesCheck {
             chain: chain_id(genesis),
             keys: genesis.seats.iter().map(|seat| PreparedKey::new(&seat.key.0)).collect(),
             liars: liars.iter().copied().collect(),
             vertices,
             batches,
+            votes,
             two_faced,
             proofs,
         }
@@ -57,6 +63,12 @@ impl FacesCheck {
     /// The liar did not sign it.
     pub fn vertex(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), String> {
         let (author, round) = (vertex.vertex.author, vertex.vertex.round);
+        for vote in vertex.vertex.checkpoint_votes() {
+            let first = self.votes.entry((node, author.0, vote.height)).or_insert(vote.hash);
+            if *first != vote.hash {
+                self.two_faced.entry(author.0).or_insert(TWO_VOTES);
+            }
+        }
         match self.vertices.entry((author.0, round)) {
             Entry::Occupied(first) if *first.get() == vertex.id => return Ok(()),
             Entry::Occupied(_) => _ = self.two_faced.entry(author.0).or_insert(TWO_VERTICES),
@@ -97,6 +109,7 @@ impl FacesCheck {
     /// A node starts with proofs from its log.
     pub fn starts(&mut self, node: u16, known: impl Iterator<Item = Seat>) {
         self.proofs.insert(node, known.map(|seat| seat.0).collect());
+        self.votes.retain(|(taker, ..), _| *taker != node);
     }
 
     /// A node has proof against a seat.

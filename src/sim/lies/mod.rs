@@ -15,6 +15,7 @@
 
 mod acks;
 mod draw;
+mod evidence;
 mod faces;
 mod replay;
 mod rows;
@@ -42,7 +43,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The lies by name, as the command line takes them.
-pub const LIES: [&str; 13] = [
+pub const LIES: [&str; 14] = [
     "twins",
     "two-vertices",
     "two-batches",
@@ -56,6 +57,7 @@ pub const LIES: [&str; 13] = [
     "flood",
     "replay",
     "false-source",
+    "false-evidence",
 ];
 /// Own vertices and batches of which it is remembered how they were shown, the oldest go first.
 const SHOWN_MAX: usize = 4096;
@@ -126,6 +128,8 @@ pub enum Lie {
         /// What is false.
         about: Ware,
     },
+    /// With each own vertex evidence that proves nothing, or a certificate that does not hold.
+    FalseEvidence,
 }
 
 impl Lie {
@@ -288,6 +292,7 @@ impl Liar {
             Lie::Flood { each } => Box::new(vertices::Flood::new(each)),
             Lie::Replay { each } => Box::new(replay::Replay::new(each)),
             Lie::FalseSource { about } => Box::new(sources::FalseSource::new(about)),
+            Lie::FalseEvidence => Box::new(evidence::FalseEvidence::default()),
         };
         self.lies.insert(number, tells);
     }

@@ -181,6 +181,15 @@ fn what_is_replayed_is_held_against_nobody_but_who_sent_it() {
 }
 
 #[test]
+fn evidence_that_proves_nothing_convicts_nobody_but_whom_it_should_and_is_held_against_its_sender() {
+    let world = stop(vec![lying(Lie::FalseEvidence)]);
+    let refused: u64 = world.places[..3].iter().map(|place| place.tally.accusations).sum();
+    assert!(refused > 20, "{refused} refused");
+    // The liar's own batch with a bad row is among it, of which nobody can tell yet.
+    play(vec![lying(Lie::FalseEvidence)], None);
+}
+
+#[test]
 fn a_lie_to_the_end_of_the_run_is_gone_on_beside() {
     for kind in LIES {
         let config = SimConfig { duration_ms: 3_000, ..world(4, 5) };

@@ -438,3 +438,58 @@ fn every_rule_of_form_names_its_row() {
     assert_eq!(check(&[open, transfer], &[[1; 32]; 2]), Some((1, beside)));
     assert_eq!(check(&[open, transfer, open], &[[1; 32]]), Some((2, "an open row has no key")));
 }
+
+/// The largest record that `f` liars can bring about: see [`record_bytes_max`].
+fn crowded_record(seats: usize, window: u64, depth: u64) -> SettlementRecord {
+    let liars = (seats - 1) / 3;
+    let made_up = |seat: usize| (BatchId([seat as u8 + 1; 32]), vec![(Seat(seat as u16), Verdict::Held)]);
+    let slot = |author: usize, sequence: u64| {
+        let mut acks: Vec<_> = (0..liars).map(made_up).collect();
+        let honest = liars..seats;
+        if author < liars {
+            acks.extend(honest.map(made_up));
+        } else {
+            let all = honest.map(|seat| (Seat(seat as u16), Verdict::Valid)).collect();
+            acks.push((BatchId([255; 32]), all));
+        }
+        SlotRecord { sequence: Sequence(sequence), acks }
+    };
+    // With a highest settled sequence far up all of three windows are open but for that one.
+    let author = |author: usize| AuthorRecord {
+        highest: Sequence(1_000),
+        settled: 1,
+        slots: (1_000 - window + 1..=1_000 + 2 * window)
+            .filter(|sequence| *sequence != 1_000)
+            .map(|sequence| slot(author, sequence))
+            .collect(),
+    };
+    let mut all = SeatSet::default();
+    (0..seats as u16).for_each(|seat| _ = all.insert(Seat(seat)));
+    SettlementRecord {
+        epoch: Epoch(0),
+        leader: LeaderRef { round: Round(5_000), author: Seat(0), id: VertexId([1; 32]) },
+        time: Time(1),
+        output: vec![all; depth as usize],
+        standings: vec![Standing { skips: 1, until: Round(9) }; seats],
+        authors: (0..seats).map(author).collect(),
+    }
+}
+
+#[test]
+fn whatever_liars_do_a_settlement_record_is_small_enough_to_be_handed_on() {
+    for (seats, depth) in [(1, 50), (4, 4), (7, 50), (31, 50), (64, 1_000), (100, 50), (200, 50)] {
+        let window = window_max(seats, depth);
+        let record = crowded_record(seats, window, depth);
+        let bytes = encode_record(&record);
+        assert_eq!(decode_record(&bytes).as_ref(), Ok(&record));
+        let bound = record_bytes_max(seats, window, depth);
+        assert!(
+            bytes.len() <= bound && bound <= RECORD_BYTES_MAX,
+            "{seats} seats: {} of {bound}",
+            bytes.len()
+        );
+        // All slots but the one that settled.
+        assert!(bytes.len() > bound / 4 * 3 || window == 1, "{seats} seats: {} of {bound}", bytes.len());
+    }
+    assert_eq!([4, 50, 100].map(|seats| Rules::of(seats).window), [16, 16, 6]);
+}

@@ -1,0 +1,81 @@
+//! What becomes of the vertices of a seat that is proven to lie.
+//!
+//! - **Own vertices name none of it**, as long as there is a quorum without.
+//! - **What it names is no demand**: nobody fetches, or keeps, a twin because a shunned seat names it.
+//! - **Unasked it gets little room**: a vertex that is larger than rounds need is taken only where an honest one names it.
+//! - **Its bytes do not count as uncommitted**, unless the own vertices build on them: otherwise vertices that nobody has to
+//!   output would keep honest nodes from acking and sealing.
+
+use super::{Dag, Spot};
+use crate::types::{Round, Seat, SeatSet, VertexRef};
+
+/// Bytes of a vertex beside what it names: head, signature, a few acks and votes.
+const SHUNNED_BYTES: usize = 4 << 10;
+/// Bytes of a strong and of a weak parent.
+const PARENTS_BYTES: usize = 34 + 42;
+
+impl Dag {
+    /// A seat is proven to lie: own vertices name none of it any more, as long as a quorum of others is there. Each node is
+    /// free in whom it names, so that no rule of deciding changes; but who has two faces makes others wait for the face that
+    /// they were not shown, in each round anew, and its slots can be neither committed nor skipped at once. The own seat is
+    /// never shunned, and nobody is once more than `f` would be: then there is no quorum without them.
+    pub fn shun(&mut self, seat: Seat) {
+        if self.me == Some(seat) || !self.shunned.insert(seat) {
+            return;
+        }
+        let mut bytes = 0;
+        for round in (self.floor.0 + 1..=self.highest().0).map(Round) {
+            let slot = self.row_mut(round).map(|row| &mut row.slots[seat.index()]);
+            for entry in slot.into_iter().flatten().filter(|entry| !entry.in_history) {
+                bytes += if std::mem::take(&mut entry.uncommitted) { entry.vertex.bytes.len() } else { 0 };
+            }
+        }
+        self.uncommitted_bytes -= bytes;
+    }
+
+    /// Those that are shunned, none if that would leave no quorum.
+    pub(super) fn shunned_now(&self) -> SeatSet {
+        if self.shunned.count() <= self.committee().faulty_max() {
+            self.shunned.clone()
+        } else {
+            SeatSet::default()
+        }
+    }
+
+    /// Whether a seat is shunned.
+    pub fn shuns(&self, seat: Seat) -> bool {
+        self.shunned.contains(seat) && self.shunned.count() <= self.committee().faulty_max()
+    }
+
+    /// How many authors that are not shunned have an accepted vertex of a round.
+    pub fn count_trusted(&self, round: Round) -> usize {
+        let shunned = self.shunned.iter().filter(|&seat| self.shuns(seat) && self.has(round, seat)).count();
+        self.count(round) - shunned
+    }
+
+    /// Whether a waiting vertex needs this one. What a shunned seat names is no demand: it would have others fetch, and keep,
+    /// whatever it and its friends make up.
+    pub(super) fn is_demanded(&self, vertex: VertexRef) -> bool {
+        self.waiting.demands(vertex, &|seat| self.shuns(seat))
+    }
+
+    /// The largest vertex of a shunned seat that is taken unasked: what it must name so that rounds go on with it where there
+    /// is no quorum without, and little more. Nothing of it has to be output, so nothing else bounds what it sends.
+    pub(super) fn shunned_bytes_max(&self) -> usize {
+        SHUNNED_BYTES + self.committee().size() * PARENTS_BYTES
+    }
+
+    /// The own vertices build on this one now: if it is of who is shunned, its bytes count from here on.
+    pub(in crate::consensus) fn count_in_history(&mut self, spot: Spot) {
+        if !self.shunned.contains(spot.author) {
+            return;
+        }
+        let Some(row) = self.row_mut(spot.round) else { return };
+        let done = row.output.contains(spot.author);
+        let entry = &mut row.slots[spot.author.index()][spot.twin as usize];
+        if !done && !std::mem::replace(&mut entry.uncommitted, true) {
+            let bytes = entry.vertex.bytes.len();
+            self.uncommitted_bytes += bytes;
+        }
+    }
+}
