@@ -178,12 +178,13 @@ fn bench_open(criterion: &mut Criterion) {
     });
     group.bench_function(format!("restart/transactions={transactions}"), |bench| {
         bench.iter(|| {
-            let Opened { records, store, guard, snapshots, .. } = open();
+            let Opened { records, store, guard, snapshots, removed, .. } = open();
             assert!(!snapshots.is_empty());
             let read = |height: Height| {
                 Store::snapshot(dir.path(), height.0, TABLE_BYTES_MAX).map_err(|error| error.to_string())
             };
-            let snapshots = Snapshots { heights: snapshots.into_iter().map(Height).collect(), read: &read };
+            let snapshots =
+                Snapshots { heights: snapshots.into_iter().map(Height).collect(), removed, read: &read };
             let opened = Node::open_newest(setup(&genesis), snapshots, records, guard, Time(2));
             let (node, shared, refused) = opened.expect("it goes on");
             assert!(refused.is_empty());

@@ -14,7 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use store::{GENESIS, Records, World, config, record};
-use throng::store::{Append, Errand, Fate, Judge, Kept, OnDamage, Opened, RecordKind, Store, Unwritten};
+use throng::store::{
+    Append, Errand, Fate, Judge, Kept, OnDamage, Opened, RecordKind, Recovered, Remaining, Salvage, Store,
+    StoreError, Unwritten,
+};
 
 /// Groups of records by their lengths: single ones, many small, some that change segments in their middle.
 const SCRIPT: [&[usize]; 14] = [
@@ -134,6 +137,47 @@ fn after_every_change_that_fails_what_was_acknowledged_is_there() {
         }
     }
     assert!(failed > 60, "{failed}");
+}
+
+#[test]
+fn a_page_that_cannot_be_read_is_named_whatever_is_to_become_of_damage_and_nothing_is_changed() {
+    struct Nothing;
+    impl Salvage for Nothing {
+        fn begins(&self, _: Recovered, _: &[u64]) -> Option<u64> {
+            None
+        }
+        fn links(&self, _: Remaining) -> Judge {
+            unreachable!("what cannot be read is no damage")
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::open(dir.path(), Records::new(), 0).unwrap();
+    run(&mut world);
+    world.stop();
+    let names = || std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let segments: Vec<_> = names().filter(|path| path.to_str().unwrap().contains("segment-")).collect();
+    assert!(segments.len() > 2);
+    let before: Vec<_> = names().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    for file in &segments {
+        let length = file.metadata().unwrap().len();
+        for byte in (0..length).step_by(1024) {
+            let paper = Arc::new(PaperDisk::of(dir.path()));
+            paper.fail_read(file, byte);
+            for on_damage in [OnDamage::Refuse, OnDamage::SetAside(&Nothing)] {
+                let error = Store::open_on(paper.clone(), dir.path(), GENESIS, &config(), on_damage);
+                let error = error.map(drop).unwrap_err();
+                let StoreError::Unreadable { file: named, offset, .. } = &error else { panic!("{error}") };
+                assert_eq!((named, *offset), (file, byte / 4096 * 4096));
+                let words = error.to_string();
+                assert!(words.contains("check the disk") && !words.contains('\n'), "{words}");
+            }
+            assert!(
+                names().map(|path| (path.clone(), std::fs::read(path).unwrap())).eq(before.iter().cloned())
+            );
+        }
+    }
+    let least = world.acknowledged;
+    assert_eq!(World::open(dir.path(), world.records.clone(), least).unwrap().records.len(), least);
 }
 
 /// A step of a script with snapshots and prunings.

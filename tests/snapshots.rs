@@ -3,62 +3,23 @@
 mod common;
 
 use bytes::Bytes;
+use common::directory::{Log, OFTEN, blocks, played, pump_guard, small, verified, written};
 use common::{Pump, genesis, seat_key, transfers};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 use throng::audit::{AuditError, Fault, Options, Question, Shown, Verified, export_state, inspect, verify};
-use throng::consensus::Retention;
-use throng::node::snapshots::fate;
 use throng::node::{Base, Node, NodeConfig, Shared, Snapshots, TABLE_BYTES_MAX};
-use throng::store::{
-    Append, Errand, Guard, GuardState, Kept, Opened, RecordKind, Store, StoreConfig, StoreError,
-};
+use throng::store::{Guard, GuardState, Opened, RecordKind, Store, StoreError};
 use throng::types::{Account, Block, Epoch, Height, Policy, Root, RootKind, Round, Seat, Time, Vertex};
 use throng::wire::{Evidence, Message, chain_id, decode_block, encode_genesis, record_root, sign_vertex};
 use zerocopy::IntoBytes;
 
-type Log = Vec<(RecordKind, Bytes)>;
 /// What becomes of a file's bytes.
 type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
 
 const EVERY: u64 = 8;
-
-/// A chain under load for so long, with losses and restarts.
-fn played(nodes: u16, config: NodeConfig, height: u64) -> Pump {
-    let mut pump = Pump::with(genesis(nodes, 8, Policy::Quorum), 11, config);
-    pump.link.loss_percent = 2;
-    let mut nonce = 1;
-    for turn in 0u64.. {
-        for account in 1..=8 {
-            let rows = transfers(&pump.genesis, account, nonce, 4);
-            pump.submit(usize::from((u64::from(account) + turn) as u16 % nodes), &rows);
-        }
-        nonce += 4;
-        let target = (turn + 1) * 12;
-        assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) >= target.min(height)), "{turn}");
-        if pump.height(0) >= height {
-            return pump;
-        }
-        if turn % 3 == 2 {
-            let seat = (turn as usize / 3) % usize::from(nodes);
-            let torn = pump.unsynced(seat) / 2;
-            pump.crash(seat, torn);
-            pump.run(Duration::from_millis(300), |_| false);
-            pump.start(seat);
-        }
-    }
-    unreachable!()
-}
-
-fn blocks(log: &Log) -> BTreeMap<u64, (usize, Block, Bytes)> {
-    let blocks = log.iter().enumerate().filter(|(_, (kind, _))| *kind == RecordKind::Block);
-    let decoded = blocks.map(|(at, (_, bytes))| (at, decode_block(bytes).unwrap(), bytes.clone()));
-    decoded.map(|(at, block, bytes)| (block.height.0, (at, block, bytes))).collect()
-}
 
 fn root(block: &Block, kind: RootKind) -> Root {
     block.roots.iter().find(|(found, _)| *found == kind).unwrap().1
@@ -131,15 +92,6 @@ fn from_a_snapshot_at_any_checkpoint_the_rest_of_the_log_leads_to_the_same_state
     }
 }
 
-/// Snapshots as often as can be, and of blocks only the newest few kept.
-const OFTEN: NodeConfig = NodeConfig {
-    mempool_rows_max: 32_768,
-    snapshot_after_bytes: 1,
-    keep_blocks: Some(20),
-    vertices_kept: Retention { depths: 10, bytes: 64 << 20 },
-    batches_kept: 1 << 15,
-};
-
 #[test]
 fn nodes_that_start_from_snapshots_and_prune_stay_with_the_others() {
     for nodes in [1, 4] {
@@ -205,68 +157,17 @@ fn a_start_does_not_wait_for_what_a_peer_on_a_snapshot_cannot_know() {
     assert!(pump.misbehaved.is_empty() && pump.diverged.is_empty());
 }
 
-/// A directory as the store writes it: small segments, the log of a node, its snapshots; pruned as far as these allow.
-fn written(pump: &mut Pump, seat: usize) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let genesis = encode_genesis(&pump.genesis);
-    let mut store = Store::open(dir.path(), &genesis, &small()).unwrap().store;
-    let ((sender, told), (keeper, kept)) = (channel(), channel());
-    store.start_keeper(Box::new(move |done| keeper.send(done).unwrap_or_default())).unwrap();
-    store.start(Box::new(move |result| sender.send(result).unwrap_or_default())).unwrap();
-    let log = pump.log(seat).to_vec();
-    for (kind, bytes) in &log {
-        store
-            .append(vec![Append {
-                number: 0,
-                kind: *kind,
-                bytes: bytes.clone(),
-                guard: Some(pump_guard(pump, seat)),
-            }])
-            .unwrap();
-        told.recv().unwrap().unwrap();
-    }
-    let mut older = None;
-    for (height, bytes) in pump.snapshots(seat).clone() {
-        let (height, bytes) = (height.0, bytes.clone());
-        assert!(store.errand(Errand::Snapshot { height, bytes, kept: older }));
-        assert!(matches!(kept.recv().unwrap(), Kept::Snapshot { written: Ok(()), .. }));
-        older = Some(height);
-    }
-    let first = pump.snapshots(seat).keys().next().unwrap().0;
-    let leader = blocks(&log)[&first].1.leader.round;
-    assert!(store.errand(Errand::Prune(Box::new(fate(leader.back(pump.genesis.rules.depth))))));
-    let Kept::Pruned(pruned) = kept.recv().unwrap() else { panic!("a pruning") };
-    assert!(pruned.unwrap().segments > 3);
-    store.close().unwrap();
-    dir
-}
-
-fn pump_guard(pump: &Pump, seat: usize) -> Guard {
-    match pump.guard(seat, usize::MAX) {
-        GuardState::Intact(guard) => guard,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn small() -> StoreConfig {
-    StoreConfig { segment_bytes: 16 << 10, payload_bytes_max: 8 << 10, ..StoreConfig::default() }
-}
-
 /// What a start makes of a directory: the state, and the snapshots that it passed over.
 fn opened(pump: &Pump, dir: &Path) -> Result<(String, Vec<Height>), String> {
-    let Opened { records, guard, snapshots, store, .. } =
+    let Opened { records, guard, snapshots, removed, store, .. } =
         Store::open(dir, &encode_genesis(&pump.genesis), &small()).map_err(|error| error.to_string())?;
     let read = |height: Height| Store::snapshot(dir, height.0, TABLE_BYTES_MAX).map_err(|e| e.to_string());
     let newest = *snapshots.iter().rfind(|height| height.is_multiple_of(EVERY)).unwrap();
-    let snapshots = Snapshots { heights: snapshots.into_iter().map(Height).collect(), read: &read };
+    let snapshots = Snapshots { heights: snapshots.into_iter().map(Height).collect(), removed, read: &read };
     let opened = Node::open_newest(pump.setup(0), snapshots, records, guard, pump.now);
     drop(store);
     let (node, shared, refused) = opened.map_err(|error| error.to_string())?;
     Ok((state(&node, &shared, newest), refused.into_iter().map(|refused| refused.height).collect()))
-}
-
-fn verified(dir: &Path) -> Verified {
-    verify(dir, &Options { from_height: 1, signatures: true, threads: 2 }, &|_, _| false).unwrap()
 }
 
 fn fault(dir: &Path) -> Fault {
@@ -276,7 +177,7 @@ fn fault(dir: &Path) -> Fault {
 /// A pruned directory of a chain of four and the chain that it is of.
 fn pruned() -> (Pump, tempfile::TempDir) {
     let mut pump = played(4, OFTEN, 200);
-    let dir = written(&mut pump, 0);
+    let dir = written(&mut pump, 0, true);
     (pump, dir)
 }
 
@@ -319,7 +220,7 @@ fn a_pruned_directory_is_good_shows_what_it_keeps_and_gives_the_same_state() {
         decode_block(&blocks(&whole).values().find(|(_, block, _)| !block.settled.is_empty()).unwrap().2)
             .unwrap();
     let gone = ask(Question::Batch(old.settled[0].id.to_string()));
-    assert!(gone.is_err_and(|error| error.to_string().contains("was removed")));
+    assert!(gone.is_err_and(|error| error.to_string().contains("is kept here from height")));
     let file = dir.path().parent().unwrap().join(format!("state-{}", std::process::id()));
     let exported = export_state(dir.path(), &file, &|_, _| false).unwrap();
     assert_eq!(exported.root, report.root);

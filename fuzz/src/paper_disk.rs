@@ -52,6 +52,8 @@ struct State {
     known: usize,
     failure: Option<(usize, Failure)>,
     failed: bool,
+    /// A byte that cannot be read: in which file, and where.
+    unreadable: Option<(PathBuf, u64)>,
 }
 
 impl PaperDisk {
@@ -66,6 +68,12 @@ impl PaperDisk {
     pub fn fail_after(&self, changes: usize, failure: Failure) {
         let mut state = self.state.lock().unwrap();
         state.failure = Some((state.changes.len() + changes, failure));
+    }
+
+    /// Lets every read fail that touches a byte of a file.
+    #[allow(dead_code, reason = "the fuzzer lets changes fail, no reads")]
+    pub fn fail_read(&self, file: &Path, byte: u64) {
+        self.state.lock().unwrap().unreadable = Some((file.to_owned(), byte));
     }
 
     /// Whether a change failed.
@@ -144,6 +152,14 @@ impl Disk for PaperDisk {
         match failure {
             None => Ok(whole.len()),
             Some(_) => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn read(&self, file: &File, path: &Path, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let touched = offset..offset + bytes.len() as u64;
+        match &self.state.lock().unwrap().unreadable {
+            Some((of, byte)) if of == path && touched.contains(byte) => Err(io::Error::other("EIO on paper")),
+            _ => SystemDisk.read(file, path, bytes, offset),
         }
     }
 

@@ -57,6 +57,16 @@ pub enum AuditError {
     /// Something was asked for that is not in the directory.
     #[error("there is no {0} in this directory")]
     NotFound(String),
+    /// Something was asked for that lies where this directory keeps nothing of its kind.
+    #[error("{what} is not kept in this directory: {whole} is kept here from height {from} on")]
+    NotKept {
+        /// What was asked for.
+        what: String,
+        /// What it would be part of.
+        whole: &'static str,
+        /// From where on that is there.
+        from: u64,
+    },
     /// The directory is faulty where it had to be sound.
     #[error("fault: {0}")]
     Fault(Box<Fault>),

@@ -236,7 +236,15 @@ fn block(
 ) -> Result<Shown, AuditError> {
     let dir = directory.dir.clone();
     let mut shown = None;
+    // The lowest block that is there of those above.
+    let mut above: Option<u64> = None;
+    let mut meets = |found: u64| {
+        if found > height && above.is_none_or(|above| found < above) {
+            above = Some(found);
+        }
+    };
     kept::blocks(directory, |remain, block, hash| {
+        meets(block.height.0);
         if block.height.0 == height {
             let at = At { file: remain.file.clone(), offset: remain.offset };
             shown = Some(show_link(at, block, hash));
@@ -246,7 +254,11 @@ fn block(
         return Ok(Shown::Block(shown));
     }
     let mut replay = Replay::begin(directory)?;
+    meets(replay.began().0);
     replay_all(directory, &mut replay, watch, &mut |_, place, step| {
+        if let Step::Block { block, .. } | Step::Passed { block, .. } = &step {
+            meets(block.height.0);
+        }
         match &step {
             Step::Block { block, hash, settled, outcomes } if block.height.0 == height => {
                 shown = Some(show_block(At::of(place, &dir), block, hash, settled, outcomes));
@@ -259,7 +271,10 @@ fn block(
         shown.is_none()
     })?;
     let tip = replay.tip.0;
-    let missing = || AuditError::NotFound(format!("block {height} (heights are 1 to {tip})"));
+    let missing = || match above.filter(|_| height > 0) {
+        Some(from) => not_kept(format!("block {height}"), "every block", from),
+        None => AuditError::NotFound(format!("block {height} (heights are 1 to {tip})")),
+    };
     shown.map(Shown::Block).ok_or_else(missing)
 }
 
@@ -300,8 +315,7 @@ fn batch(
         }
         true
     })?;
-    let removed = removed(&replay);
-    shown.map(Shown::Batch).ok_or_else(|| AuditError::NotFound(format!("batch {digits}{removed}")))
+    shown.map(Shown::Batch).ok_or_else(|| unsettled(&replay, format!("batch {digits}")))
 }
 
 fn transaction(
@@ -331,16 +345,18 @@ fn transaction(
         }
         true
     })?;
-    let removed = removed(&replay);
-    let missing = || AuditError::NotFound(format!("settled transaction {digits}{removed}"));
-    shown.map(Shown::Transaction).ok_or_else(missing)
+    shown.map(Shown::Transaction).ok_or_else(|| unsettled(&replay, format!("settled transaction {digits}")))
 }
 
-/// What a search cannot have found.
-fn removed(replay: &Replay) -> String {
+fn not_kept(what: String, whole: &'static str, from: u64) -> AuditError {
+    AuditError::NotKept { what, whole, from }
+}
+
+/// What a search through all settled batches did not find: there is none, unless not all of them are here.
+fn unsettled(replay: &Replay, what: String) -> AuditError {
     match replay.began().0 {
-        0 => String::new(),
-        began => format!(" (what blocks up to {began} settled was removed, or cannot be replayed)"),
+        0 => AuditError::NotFound(what),
+        began => not_kept(what, "what blocks settle", began + 1),
     }
 }
 

@@ -98,12 +98,12 @@ pub(super) fn linked(
     Ok(0)
 }
 
-/// The oldest good snapshot of a directory whose log does not begin at the genesis; `None` if it does.
+/// The oldest good snapshot of a directory of which segments were removed; `None` if none was.
 ///
 /// # Errors
 /// What is wrong with the first one, if none is good.
 pub(super) fn start(directory: &Directory, kept: &KeptBlocks) -> Result<Option<Start>, AuditError> {
-    if kept.tip.0.0 == 0 {
+    if directory.records.place().segment == 1 {
         return Ok(None);
     }
     oldest_from(&directory.dir, &directory.chain, kept.tip.0.next()).map(Some)

@@ -7,6 +7,7 @@ use crate::lab::bench::{self, BenchConfig, Outcome, Rate};
 use crate::lab::payload::Payload;
 use crate::lab::results::Document;
 use crate::lab::session::SessionError;
+use crate::node::NodeConfig;
 use crate::types::Policy;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -44,6 +45,9 @@ pub struct Args {
     /// block. Latencies are then those of rows whose batches are kept
     #[arg(long, value_name = "N|all", value_parser = value::keep_blocks, allow_negative_numbers = true, default_value = "all")]
     keep_blocks: value::KeepBlocks,
+    /// Log between two snapshots of the account table at least, in bytes
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true, default_value_t = NodeConfig::default().snapshot_after_bytes)]
+    snapshot_after_bytes: u64,
     /// From which keys and receivers are drawn
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 1)]
     seed: u64,
@@ -87,6 +91,7 @@ impl Args {
             in_flight,
             verify: Verify::Quorum,
             keep_blocks: value::KeepBlocks(None),
+            snapshot_after_bytes: NodeConfig::default().snapshot_after_bytes,
             seed,
             dir: None,
             json: false,
@@ -105,6 +110,7 @@ impl Args {
             in_flight: self.in_flight,
             verify: self.verify.policy(),
             keep_blocks: self.keep_blocks.0,
+            snapshot_after_bytes: self.snapshot_after_bytes,
             seed: self.seed,
             dir: self.dir.clone(),
         }

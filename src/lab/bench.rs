@@ -50,6 +50,8 @@ pub struct BenchConfig {
     pub verify: Policy,
     /// Of how many of the newest blocks nodes keep everything, at least; all if `None`.
     pub keep_blocks: Option<u64>,
+    /// Log between two snapshots of the account table at least, in bytes.
+    pub snapshot_after_bytes: u64,
     /// From which everything is drawn.
     pub seed: u64,
     /// Where to keep the data; a temporary directory that goes away if `None`.
@@ -68,6 +70,7 @@ impl Default for BenchConfig {
             in_flight: None,
             verify: Policy::Quorum,
             keep_blocks: None,
+            snapshot_after_bytes: NodeConfig::default().snapshot_after_bytes,
             seed: 1,
             dir: None,
         }
@@ -171,6 +174,7 @@ impl BenchConfig {
             },
             verify: self.verify,
             keep_blocks: self.keep_blocks,
+            snapshot_after_bytes: self.snapshot_after_bytes,
             seed: self.seed,
             dir: self.dir.clone(),
             frame_rows: generator::frame_rows(self.payload),
@@ -298,7 +302,8 @@ fn run_one(
     machine::reset_memory_peak();
     step(Step::Starting);
     let dir = DataDir::of(config.dir.as_deref(), &format!("n{nodes}"))?;
-    let conduct = NodeConfig { keep_blocks: config.keep_blocks, ..NodeConfig::default() };
+    let BenchConfig { keep_blocks, snapshot_after_bytes, .. } = *config;
+    let conduct = NodeConfig { keep_blocks, snapshot_after_bytes, ..NodeConfig::default() };
     let mut session =
         Session::start(wallet, (nodes, config.verify, config.seed), conduct, dir.path(), interrupt)?;
     prepare(config, &mut session, interrupt, watch)?;

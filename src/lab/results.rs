@@ -84,6 +84,8 @@ pub struct Config {
     pub verify: Policy,
     /// Of how many of the newest blocks nodes kept everything; all if absent.
     pub keep_blocks: Option<u64>,
+    /// Log between two snapshots of the account table at least, in bytes.
+    pub snapshot_after_bytes: u64,
     /// From which keys, receivers and nodes draw.
     pub seed: u64,
     /// Where the data was kept, if it was.

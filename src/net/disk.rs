@@ -2,9 +2,13 @@
 
 use super::workers::{Mailbox, Report};
 use crate::metrics::{Metrics, Stage};
-use crate::store::{Append, AppendError, Errand, Store, StoreError, StoreMeter};
+use crate::store::{Append, AppendError, Errand, Pruned, Store, StoreError, StoreMeter};
+use crate::types::Time;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A pruning that fails is tried again with every snapshot, and told of no more often than this.
+const UNPRUNED_TOLD_EVERY: Duration = Duration::from_secs(3600);
 
 /// An open store, and what its queue had no room for.
 pub struct Disk {
@@ -19,6 +23,8 @@ pub struct Disk {
     pub in_flight: usize,
     /// It has no room for more.
     pub full: bool,
+    /// When it is told again that old segments cannot be removed, if that was told.
+    unpruned_told_again: Option<Time>,
 }
 
 impl Disk {
@@ -44,6 +50,7 @@ impl Disk {
             unwritten: Vec::new(),
             in_flight: 0,
             full: false,
+            unpruned_told_again: None,
         })
     }
 
@@ -63,6 +70,23 @@ impl Disk {
                  remove other files from this disk, or give it more room: it goes on by itself"
             ),
             None => tracing::warn!("the disk has room again: the node goes on"),
+        }
+    }
+
+    /// What became of a pruning; of failures one in a while is told. True if this one was.
+    pub fn pruned(&mut self, result: Result<Pruned, StoreError>, now: Time) -> bool {
+        match result {
+            Ok(Pruned { segments, bytes }) => {
+                tracing::info!(segments, bytes, "old segments were removed");
+                self.unpruned_told_again = None;
+                false
+            }
+            Err(error) if self.unpruned_told_again.is_none_or(|again| now >= again) => {
+                tracing::warn!(%error, "old segments stay; it is tried again with the next snapshot");
+                self.unpruned_told_again = Some(now + UNPRUNED_TOLD_EVERY);
+                true
+            }
+            Err(_) => false,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::node::ingress::Admission;
 use crate::node::jobs::Job;
 use crate::node::snapshots::fate;
 use crate::node::{Input, Node, Output, Shared};
-use crate::store::{Errand, Kept, Pruned, Unwritten};
+use crate::store::{Errand, Kept, Unwritten};
 use crate::types::{Content, Height, Time};
 use crate::wire::Blobs;
 use crate::wire::client::{Refusal, Reply, Request, Status};
@@ -227,16 +227,9 @@ impl EventLoop {
                 self.inputs
                     .push_back(Input::Snapshotted { height: Height(height), written: written.is_ok() });
             }
-            Kept::Pruned(Ok(Pruned { segments, bytes })) => {
-                tracing::info!(segments, bytes, "old segments were removed");
+            Kept::Pruned(pruned) => {
+                self.disk.pruned(pruned, self.clock.now());
                 self.inputs.push_back(Input::Pruned);
-            }
-            Kept::Pruned(Err(error)) => {
-                tracing::warn!(%error, "old segments stay");
-                // Otherwise never again in this life: whoever looks shall find what is there.
-                if error.is_no_space() {
-                    self.inputs.push_back(Input::Pruned);
-                }
             }
         }
         Ok(())

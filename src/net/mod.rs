@@ -38,6 +38,7 @@ mod disk;
 mod event_loop;
 mod listener;
 mod noise;
+mod opening;
 mod outbound;
 mod peer;
 mod queue;

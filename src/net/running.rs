@@ -7,19 +7,16 @@ use super::disk::Disk;
 use super::event_loop::{CLIENT_DOOR, EventLoop, PEER_DOOR, WAKER};
 use super::listener::{Door, Listener};
 use super::noise::Identity;
+use super::opening::{self, Opening};
 use super::serve::Server;
 use super::sockets::Sockets;
 use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
-use crate::node::{Node, OpenError, Progress, Refused, Setup, Shared, Snapshots, TABLE_BYTES_MAX};
-use crate::store::{
-    Aside, GuardState, OnDamage, Opened, RecordKind, Store, StoreConfig, StoreError, SystemDisk,
-};
+use crate::node::{OpenError, Progress, Setup, Shared};
+use crate::store::{StoreConfig, StoreError};
 use crate::types::{BlockHash, GenesisError, Height, Root};
-use crate::wire;
 use mio::{Interest, Poll, Registry, Token, Waker};
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -134,32 +131,8 @@ impl RunningNode {
         check(&setup, &store, &net, &peers)?;
         let (client_address, peer_address) = (address(&client_listener)?, address(&peer_listener)?);
         let clock = Clock::start();
-        let genesis = wire::encode_genesis(&setup.genesis);
-        let (seat, key) = (setup.seat, setup.key.clone());
-
-        // Alone, nobody gives back what is lost.
-        let on_damage = if setup.genesis.seats.len() > 1 { OnDamage::SetAside } else { OnDamage::Refuse };
-        let opened = Store::open_on(Arc::new(SystemDisk), &dir, &genesis, &store, on_damage)?;
-        let Opened { mut store, records, cut: _, aside, guard, snapshots } = opened;
-        aside.iter().for_each(report);
-        let last_full = Cell::new(Height(0));
-        let records = records.inspect(|record| note_full(record, &last_full));
-        let read =
-            |height: Height| Store::snapshot(&dir, height.0, TABLE_BYTES_MAX).map_err(|e| e.to_string());
-        let snapshots = Snapshots { heights: snapshots.into_iter().map(Height).collect(), read: &read };
-        let opened = Node::open_newest(setup, snapshots, records, guard, clock.now());
-        let (mut node, shared, refused) =
-            opened.map_err(|reason| StartError::Recovery { dir: dir.clone(), reason })?;
-        for Refused { height, reason } in refused {
-            let file = Store::snapshot_path(&dir, height.0);
-            tracing::warn!(file = %file.display(), %reason, "a snapshot was passed over");
-        }
-        if let Some(aside) = &aside {
-            node.give_back(aside.records());
-        }
-        if let GuardState::Intact(guard) = guard {
-            store.raise_guard(&guard, &node.guard())?;
-        }
+        let Opening { store, node, shared, last_full } = opening::open(&setup, &dir, &store, &clock)?;
+        let (seat, key) = (setup.seat, setup.key);
 
         let metrics = Arc::new(Metrics::default());
         let state = Arc::new(State::default());
@@ -203,7 +176,7 @@ impl RunningNode {
             outputs: Vec::new(),
             checks: Vec::new(),
             events: Vec::new(),
-            last_full: last_full.get(),
+            last_full,
             frozen: None,
             elsewhere: Duration::ZERO,
             counted: Duration::ZERO,
@@ -297,30 +270,6 @@ fn check(
     if own { Ok(()) } else { Err(StartError::Seat(setup.seat.0)) }
 }
 
-/// Remembers the height of a block that settled rows; what does not decode is the node's to report.
-fn note_full(record: &(RecordKind, bytes::Bytes), last_full: &Cell<Height>) {
-    if record.0 == RecordKind::Block
-        && let Ok(block) = wire::decode_block(&record.1)
-        && !block.settled.is_empty()
-    {
-        last_full.set(block.height);
-    }
-}
-
-/// Says what of the log was set aside.
-fn report(aside: &Aside) {
-    let names: Vec<String> = aside.kept.iter().map(|path| path.display().to_string()).collect();
-    tracing::error!(
-        file = %aside.file.display(),
-        offset = aside.offset,
-        record = aside.record,
-        damage = %aside.damage,
-        set_aside = names.join(", "),
-        "the log is damaged: it ends before this record, what lay behind is set aside, and the other validators give back \
-         what is lost; check the disk, and remove what was set aside once the node is with the others again"
-    );
-}
-
 fn identity(shared: &Shared, key: SigningKey) -> Arc<Identity> {
     Arc::new(Identity { chain: shared.chain, seat: shared.seat, key, seats: shared.seat_keys.clone() })
 }
@@ -346,12 +295,13 @@ fn listener(
 mod tests {
     use super::*;
     use crate::crypto::{public_key, signing_key_from_seed};
-    use crate::node::NodeConfig;
+    use crate::node::{Node, NodeConfig};
+    use crate::store::GuardState;
     use crate::types::{
         AccountNumber, Effect, Genesis, GenesisAccount, Key, Rules, Seat, SeatInfo, Time, Witness,
     };
     use crate::wire::client::{Refusal, Reply, Request, Submission};
-    use crate::wire::{FrameReader, Rows};
+    use crate::wire::{self, FrameReader, Rows};
     use std::io::{Read, Write};
     use std::net::TcpStream;
 

@@ -82,6 +82,8 @@ pub struct Refused {
 pub struct Snapshots<'a> {
     /// The heights, in any order.
     pub heights: Vec<Height>,
+    /// Whether records before the first of the log were removed: then it cannot be replayed from the genesis.
+    pub removed: bool,
     /// The bytes of one; the reason if they cannot be read.
     pub read: &'a dyn Fn(Height) -> Result<Vec<u8>, String>,
 }
@@ -89,7 +91,7 @@ pub struct Snapshots<'a> {
 impl Snapshots<'_> {
     /// There is none.
     pub fn none() -> Snapshots<'static> {
-        Snapshots { heights: Vec::new(), read: &|_| Err("there is none".to_owned()) }
+        Snapshots { heights: Vec::new(), removed: false, read: &|_| Err("there is none".to_owned()) }
     }
 }
 
@@ -169,7 +171,7 @@ pub(super) fn find(
     mut snapshots: Snapshots<'_>,
     records: impl Iterator<Item = (RecordKind, Bytes)>,
 ) -> Result<Found, OpenError> {
-    let (heights, read) = (&mut snapshots.heights, snapshots.read);
+    let (heights, removed, read) = (&mut snapshots.heights, snapshots.removed, snapshots.read);
     heights.sort_unstable();
     let (mut blocks, mut settlements) = (BTreeMap::new(), BTreeMap::new());
     // The last block that does not follow on the one before it: from there on the log is whole.
@@ -202,7 +204,8 @@ pub(super) fn find(
             Err(reason) => refused.push(Refused { height, reason }),
         }
     }
-    if first.0 > 1 {
+    if removed || first.0 > 1 {
+        let first = if last.0 > 0 { first } else { last };
         return Err(OpenError::NoBase { first: first.0, refused: words(&refused) });
     }
     Ok(Found { ready: None, refused })

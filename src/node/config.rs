@@ -42,6 +42,7 @@ impl Default for NodeConfig {
 }
 
 /// Who a node is.
+#[derive(Clone)]
 pub struct Setup {
     /// The genesis; checked.
     pub genesis: Arc<Genesis>,

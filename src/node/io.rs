@@ -144,6 +144,13 @@ pub enum Output {
     Diverged(Divergence),
 }
 
+fn beginning(first: u64) -> String {
+    match first {
+        0 => "the log has no block".to_owned(),
+        first => format!("the log is whole from block {first} on"),
+    }
+}
+
 /// Why a machine does not open on what its store recovered.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
@@ -180,11 +187,12 @@ pub enum OpenError {
     /// The log does not begin at the genesis, or lacks blocks where the node began anew at a checkpoint, and no snapshot is
     /// good.
     #[error(
-        "the log is whole from block {first} on, what comes before it was removed or never here, and no snapshot is good to \
-         begin with ({refused}): use a copy of the directory that has one"
+        "{}, what comes before was removed or never here, and no snapshot is good to begin with ({refused}): use a copy of the \
+         directory that has one",
+        beginning(*first)
     )]
     NoBase {
-        /// The block from which on none is missing.
+        /// The block from which on none is missing, 0 if there is none at all.
         first: u64,
         /// What speaks against each snapshot.
         refused: String,

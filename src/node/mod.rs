@@ -184,12 +184,34 @@ impl Node {
         guard: GuardState,
         now: Time,
     ) -> Result<(Node, Arc<Shared>, Vec<Refused>), OpenError> {
+        let removed = snapshots.removed;
         let found = base::find(&setup.genesis, setup.seat, snapshots, recovered.clone())?;
         let opened = match found.ready {
-            Some(ready) => Node::open_ready(&setup, ready, recovered, guard, now)?,
+            Some(ready) => {
+                let (mut node, shared) = Node::open_ready(&setup, ready, recovered, guard, now)?;
+                if removed {
+                    // Where no block is missing, the batches that they settled may be.
+                    node.keeping.lacks_up_to(node.passing.height);
+                }
+                (node, shared)
+            }
             None => Node::open(setup, recovered, guard, now)?,
         };
         Ok((opened.0, opened.1, found.refused))
+    }
+
+    /// Whether the newest snapshot that is good and the records after it carry a node: its height. They are replayed to
+    /// know that; what a guard and peers would add is not needed.
+    pub fn begins_at(
+        setup: &Setup,
+        snapshots: Snapshots<'_>,
+        recovered: impl Iterator<Item = (RecordKind, Bytes)> + Clone,
+        now: Time,
+    ) -> Option<Height> {
+        let found = base::find(&setup.genesis, setup.seat, snapshots, recovered.clone()).ok()?;
+        let ready = found.ready?;
+        let height = ready.block.height;
+        Node::open_ready(setup, ready, recovered, GuardState::Missing, now).ok().map(|_| height)
     }
 
     /// The same on a base from elsewhere, and on a log that may be empty, or hold anything from before the base on.

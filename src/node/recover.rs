@@ -22,7 +22,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Passing {
     /// The base's height.
-    height: Height,
+    pub height: Height,
     /// Its floor.
     floor: Round,
     /// The last block that was passed.

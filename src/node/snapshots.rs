@@ -22,8 +22,9 @@ use super::{Node, Output};
 use crate::store::{Fate, RecordKind};
 use crate::types::params::KEPT_DEPTHS;
 use crate::types::{Height, Round, Seat};
-use crate::wire::{Batch, Message, vertex_slot};
+use crate::wire::{Batch, Message, block_height, vertex_slot};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// So many bytes of log for each of the table lie between two snapshots at least.
@@ -64,6 +65,26 @@ pub fn fate(last: Round) -> impl Fn(RecordKind, &[u8]) -> Fate + Send {
         RecordKind::Block => Fate::Keep,
         RecordKind::Batch | RecordKind::Certificate | RecordKind::Evidence | RecordKind::Settlement => {
             Fate::Go
+        }
+    }
+}
+
+/// Says which records below damage prove the rest as links of the chain, though some are missing: blocks that follow each on
+/// the one before, from `tip` on, and behind a gap those from the next checkpoint on.
+pub fn links(checkpoint_blocks: u64, tip: Height) -> impl Fn(RecordKind, &[u8]) -> Fate + Send {
+    let last = Cell::new(tip);
+    move |kind, bytes| {
+        let height = block_height(bytes).filter(|_| kind == RecordKind::Block);
+        let links = |height: &Height| {
+            let last = last.get();
+            *height == last.next() || (*height > last && height.0.is_multiple_of(checkpoint_blocks))
+        };
+        match height.filter(links) {
+            Some(height) => {
+                last.set(height);
+                Fate::Keep
+            }
+            None => Fate::Go,
         }
     }
 }

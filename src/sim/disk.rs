@@ -13,7 +13,6 @@ use crate::node::{LogArchive, LogNames};
 use crate::store::guard::{self, NextSlot, SLOT_BYTES};
 use crate::store::{Append, Guard, GuardState, RecordKind, damaged, surviving};
 use crate::types::Round;
-use crate::wire::block_height;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -163,29 +162,16 @@ impl Disk {
         }
     }
 
-    /// How many records of the log a start needs at the least: none, if that goes back to the genesis, else those up to the
-    /// block of the older snapshot. Without them a node refuses to start.
-    fn begins_with(&self) -> Option<usize> {
-        let blocks = self.log.iter().enumerate().filter(|(_, (kind, _))| *kind == RecordKind::Block);
-        let blocks = blocks.filter_map(|(at, (_, bytes))| Some((at, block_height(bytes)?)));
-        let whole =
-            self.shelf.pruned() == 0 && blocks.clone().zip(1..).all(|((_, height), next)| height.0 == next);
-        let older = self.shelf.heights().first().copied();
-        if whole {
-            Some(0)
-        } else {
-            blocks.clone().find(|(_, height)| Some(*height) == older).map(|(at, _)| at + 1)
-        }
-    }
-
-    /// A byte of a record in the middle of the log flips: the log ends before it. What lay behind it, as it is set aside.
+    /// A byte of a record in the middle of the log flips: the log ends before it, and may have nothing to begin with any more.
+    /// What lay behind it, as it is set aside.
     ///
     /// # Errors
     /// Recovery would take the damage for a torn tail though records lie behind it, in words.
     pub fn damage_log(&mut self, seed: u64) -> Result<Vec<(RecordKind, Bytes)>, String> {
-        let Some(least) = self.begins_with().filter(|least| *least < self.log.len()) else {
+        let least = self.shelf.pruned();
+        if least >= self.log.len() {
             return Ok(Vec::new());
-        };
+        }
         let at = least + below(draw(seed, &[11]), (self.log.len() - least) as u64) as usize;
         let around: Vec<_> = self.log[at.saturating_sub(BEFORE)..self.log.len().min(at + 2)]
             .iter()
@@ -200,6 +186,15 @@ impl Disk {
         let behind = self.log.split_off(at);
         self.names = Default::default();
         Ok(behind.into_iter().skip(1).collect())
+    }
+
+    /// A log with nothing to begin with is set aside with its snapshots; its records.
+    pub fn abandon(&mut self) -> Vec<(RecordKind, Bytes)> {
+        let apart = self.log.split_off(self.shelf.pruned());
+        self.log.clear();
+        self.shelf.abandon();
+        self.names = Default::default();
+        apart
     }
 
     /// The directory is gone; a new one is made.

@@ -1,15 +1,16 @@
 //! What faults do: nodes stop and start, connections break and are made, clocks jump.
 
 use super::check::Violation;
-use super::disk::Tail;
+use super::disk::{Disk, Tail};
 use super::lies::Lie;
 use super::plan::What;
 use super::queue::{Event, MS, Nanos, US};
 use super::random::{below, draw};
 use super::world::{NODE_SEED, World};
-use crate::node::{Input, Node, Setup, Snapshots};
+use crate::node::{Input, Node, OpenError, Setup, Shared, Snapshots};
 use crate::store::{GuardState, RecordKind};
-use crate::types::Seat;
+use crate::types::{Seat, Time};
+use std::sync::Arc;
 
 /// A peer notices this much later than the latency that the other side is gone.
 const NOTICE: Nanos = 10 * MS;
@@ -23,6 +24,15 @@ const START: u8 = 11;
 const STOP: u8 = 12;
 const LINK: u8 = 13;
 const FAULT: u8 = 14;
+
+/// What a start makes of a disk.
+fn open(disk: &Disk, setup: Setup, guard: GuardState, clock: Time) -> Result<(Node, Arc<Shared>), OpenError> {
+    let shelf = &disk.shelf;
+    let read = |height| shelf.read(height);
+    let snapshots = Snapshots { heights: shelf.heights(), removed: shelf.pruned() > 0, read: &read };
+    let opened = Node::open_newest(setup, snapshots, disk.log().iter().cloned(), guard, clock);
+    opened.map(|(node, shared, _)| (node, shared))
+}
 
 impl World {
     /// A fault begins.
@@ -208,11 +218,13 @@ impl World {
         let log = place.disk.log();
         let (records, cost) = (log.len() as u64, self.replay_cost(log));
         self.trace.note(self.now, START, seat, &records.to_le_bytes());
-        let (shelf, clock) = (&place.disk.shelf, place.clock(self.now));
-        let read = |height| shelf.read(height);
-        let snapshots = Snapshots { heights: shelf.heights(), read: &read };
-        let opened = Node::open_newest(setup, snapshots, log.iter().cloned(), guard, clock);
-        let opened = opened.map(|(node, shared, _)| (node, shared));
+        let mut opened = open(&place.disk, setup.clone(), guard, place.clock(self.now));
+        if matches!(opened, Err(OpenError::NoBase { .. })) && place.forgot {
+            // Of a damaged log too little is left: as a driver does, it is set aside, and the node begins anew.
+            self.abandon_log(seat);
+            let place = &self.places[usize::from(seat)];
+            opened = open(&place.disk, setup, guard, place.clock(self.now));
+        }
         let place = &mut self.places[usize::from(seat)];
         let apart = std::mem::take(&mut place.apart);
         match opened {
@@ -249,6 +261,16 @@ impl World {
                 .filter(|&peer| peer != seat)
                 .for_each(|peer| self.plan_dial(seat, peer));
         }
+    }
+
+    /// All of a node's log is set aside.
+    fn abandon_log(&mut self, seat: u16) {
+        let place = &mut self.places[usize::from(seat)];
+        let mut apart = place.disk.abandon();
+        apart.append(&mut place.apart);
+        place.apart = apart;
+        place.tally.abandoned += 1;
+        self.checks.disk_lost(seat);
     }
 
     /// What replaying a log costs: as its vertices and rows cost when they came.

@@ -31,6 +31,8 @@ pub struct Tally {
     pub pieces: u64,
     /// Replays at starts, in records.
     pub replayed: u64,
+    /// Logs of which damage left nothing to begin with.
+    pub abandoned: u64,
 }
 
 /// One node.

@@ -49,6 +49,8 @@ pub struct NodeReport {
     pub messages: u64,
     /// Pieces of account tables that it was given.
     pub pieces: u64,
+    /// Times that damage left its log nothing to begin with.
+    pub abandoned: u64,
     /// Bytes that became durable on it.
     pub stored: u64,
     /// Modelled CPU time as a share of one core.
@@ -194,6 +196,7 @@ impl World {
             received,
             messages: place.tally.messages,
             pieces: place.tally.pieces,
+            abandoned: place.tally.abandoned,
             stored: place.disk.bytes,
             cores_busy: place.cpu.busy as f64 / self.now.max(1) as f64,
         }

@@ -68,6 +68,11 @@ impl Shelf {
         self.pruned
     }
 
+    /// All is set aside, with the log.
+    pub fn abandon(&mut self) {
+        *self = Shelf::default();
+    }
+
     /// A snapshot is durable: older ones go. Which it was.
     fn written(&mut self) -> Option<Height> {
         let Writing { height, bytes, kept } = self.writing.take()?;

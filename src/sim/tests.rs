@@ -110,6 +110,21 @@ fn a_node_that_starts_late_or_lost_everything_long_ago_comes_to_the_same_blocks_
 }
 
 #[test]
+fn a_node_whose_pruned_log_is_damaged_before_its_snapshots_begins_anew_and_comes_to_the_same_blocks() {
+    let what = What::Amnesia { node: 3, loses: Amnesia::LogEnd, age_us: 0 };
+    let mut abandoned = 0;
+    for seed in 40..46 {
+        let config = SimConfig { duration_ms: 15_000, forgetful: true, ..config(4, seed) };
+        let report = play(&calm(config).with(vec![fault(7_000, 500, what.clone())]));
+        assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "seed {seed}");
+        let [first, last] = [&report.places[0], &report.places[3]];
+        assert!(last.round + 30 > first.round && last.height + 30 > first.height, "seed {seed}: {last:?}");
+        abandoned += last.abandoned;
+    }
+    assert!(abandoned > 0, "the damage never came before the snapshots");
+}
+
+#[test]
 fn a_vertex_that_nobody_heard_of_and_a_copy_forgot_is_signed_again_and_the_checker_sees_it() {
     // The bound of what a start can notice: since the copy was made, nothing of the node has reached anybody.
     let unheard = What::Partition { side: vec![3], one_way: true, reconnect: false };

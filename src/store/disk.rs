@@ -1,11 +1,13 @@
 //! What a store asks of the file system when it changes something: the seam at which tests let writes fail, tear and
 //! get lost.
 
+use super::StoreError;
 use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Which way the writes to a file go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +18,9 @@ pub enum Cache {
     Past,
 }
 
-/// The changes that a store makes, and the question how much room is left. Everything is read through plain files and
-/// maps. An implementation must do what it says before it returns; a caller believes nothing after an error.
+/// The changes that a store makes, the reads with which it checks a log, and the question how much room is left. All else is
+/// read through plain files and maps. An implementation must do what it says before it returns; a caller believes nothing
+/// after an error.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Makes an empty file for writing, or empties the one that is there. Past the cache, writes want memory, offset and
     /// length in whole blocks; where the file system has no such thing, it or the first write is an invalid argument.
@@ -31,6 +34,12 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn write(&self, file: &File, path: &Path, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let _ = path;
         Ok(rustix::io::pwritev(file, pieces, offset)?)
+    }
+
+    /// Reads some bytes from `offset` on; how many, 0 at the end of the file.
+    fn read(&self, file: &File, path: &Path, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let _ = path;
+        file.read_at(bytes, offset)
     }
 
     /// Makes durable what was written to a file, and its length.
@@ -75,6 +84,43 @@ impl Disk for SystemDisk {}
 
 /// Most pieces that the system takes in one write.
 const PIECES_MAX: usize = 1024;
+/// Bytes of one read; and those of one where a larger read failed, to find the place.
+const READ_BYTES: usize = 1 << 20;
+const READ_BYTES_LEAST: usize = 4096;
+
+/// Fills `bytes`, which hold the beginning of a file, until they are `length` or the file ends.
+///
+/// # Errors
+/// [`StoreError::Unreadable`], with the page that cannot be read.
+pub(super) fn read_up_to(
+    disk: &dyn Disk,
+    file: &File,
+    path: &Path,
+    bytes: &mut Vec<u8>,
+    length: u64,
+) -> Result<(), StoreError> {
+    let mut step = READ_BYTES;
+    loop {
+        let start = bytes.len();
+        let piece = (length.saturating_sub(start as u64)).min(step as u64) as usize;
+        if piece == 0 {
+            return Ok(());
+        }
+        bytes.resize(start + piece, 0);
+        let read = disk.read(file, path, &mut bytes[start..], start as u64);
+        bytes.truncate(start + read.as_ref().map_or(0, |count| *count));
+        match read {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if step > READ_BYTES_LEAST => step = READ_BYTES_LEAST,
+            Err(source) => {
+                let (file, offset, source) = (path.to_owned(), start as u64, Arc::new(source));
+                return Err(StoreError::Unreadable { file, offset, source });
+            }
+        }
+    }
+}
 
 /// Writes all pieces one after the other from `offset` on, in as few calls as the disk allows.
 pub(super) fn write_all(

@@ -78,6 +78,20 @@ pub enum StoreError {
         /// What is wrong there.
         damage: Damage,
     },
+    /// The disk does not give back what stands in a segment.
+    #[error(
+        "{} cannot be read at offset {offset}: {source}; nothing was changed: check the disk, and copy the directory to a \
+         good one",
+        file.display()
+    )]
+    Unreadable {
+        /// The segment.
+        file: PathBuf,
+        /// Where in it, in bytes from its start: the page that cannot be read.
+        offset: u64,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
     /// The disk has too little room for the next segment.
     #[error("{} has {free} bytes free, but {needed} are needed for the next segment", dir.display())]
     NoSpace {

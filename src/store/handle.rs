@@ -12,8 +12,8 @@ use super::segment::{self, Segment};
 use super::walk::{self, Place, RecordIter};
 use super::writer::{self, WRITER_THREAD, Writer};
 use super::{
-    Append, AppendError, Aside, Damage, Finder, Index, Remaining, StoreConfig, StoreError, Synced, aside,
-    genesis, guard, snapshot,
+    Abandoned, Append, AppendError, Aside, Damage, Finder, Index, Remaining, Salvage, StoreConfig,
+    StoreError, Synced, aside, genesis, guard, snapshot,
 };
 use crate::wire::chain_id_of;
 use crossbeam::channel::{Sender, TrySendError, bounded};
@@ -58,8 +58,12 @@ pub struct Opened {
     pub records: Recovered,
     /// The torn tail that was cut, if there was one.
     pub cut: Option<TornTail>,
-    /// What was set aside for damage, if there was some: the log ends before it.
+    /// What was set aside for damage, if there was some: the log ends before it, or begins above it.
     pub aside: Option<Aside>,
+    /// The log that was set aside as a whole before this one was begun ([`Store::abandon`]), if one was.
+    pub abandoned: Option<Abandoned>,
+    /// Whether records before the first were removed.
+    pub removed: bool,
     /// What the guard says.
     pub guard: GuardState,
     /// The heights of the snapshots in the directory, ascending; nothing is known of them but that they are there.
@@ -67,12 +71,12 @@ pub struct Opened {
 }
 
 /// What opening does with damage in the middle of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnDamage {
+#[derive(Clone, Copy)]
+pub enum OnDamage<'a> {
     /// It is an error, and nothing is changed.
     Refuse,
-    /// The log ends before it, and what lies behind is set aside: for who gets back from others what is lost.
-    SetAside,
+    /// The log begins above it or ends before it, and the rest is set aside: for who gets back from others what is lost.
+    SetAside(&'a dyn Salvage),
 }
 
 /// A directory that no store opens meanwhile.
@@ -170,25 +174,30 @@ impl Store {
         dir: &Path,
         genesis: &[u8],
         config: &StoreConfig,
-        on_damage: OnDamage,
+        on_damage: OnDamage<'_>,
     ) -> Result<Opened, StoreError> {
         config.validate()?;
         let chain = chain_id_of(genesis).0;
         create_dir(&*disk, dir)?;
-        check_chain(dir, &chain, genesis)?;
+        check_chain(&*disk, dir, &chain, genesis, on_damage)?;
         let lock = Arc::new(segment::lock(dir)?);
         // Looked at again: before the lock, another process may have been at work.
-        let (listing, known) = check_chain(dir, &chain, genesis)?;
+        let (listing, known) = check_chain(&*disk, dir, &chain, genesis, on_damage)?;
+        let (mut aside, mut abandoned) = (None, None);
         // Before the first segment: a log without a guard has lost it.
-        let guard = GuardFile::open(disk.clone(), dir, &chain, listing.segments == 0)?;
-        let mut aside = None;
+        let fresh = listing.segments == 0 && listing.abandoned.is_none();
+        let guard = GuardFile::open(disk.clone(), dir, &chain, fresh)?;
+        if let Some(files) = &listing.abandoned {
+            abandoned = Some(aside::abandon(&*disk, dir, files)?);
+        }
         let log = if listing.segments > 0 {
-            match recover::recover(&*disk, dir, &chain, &lock) {
-                Err(fault) if on_damage == OnDamage::SetAside => {
-                    aside = Some(aside::set_aside(&*disk, dir, &chain, config, fault)?);
-                    recover::recover(&*disk, dir, &chain, &lock)?
+            match (recover::recover(&disk, dir, &chain, &lock), on_damage) {
+                (Err(fault), OnDamage::SetAside(salvage)) => {
+                    let place = aside::Place { disk: &disk, dir, chain: &chain, lock: &lock };
+                    aside = Some(aside::set_aside(&place, config, salvage, fault)?);
+                    recover::recover(&disk, dir, &chain, &lock)?
                 }
-                log => log?,
+                (log, _) => log?,
             }
         } else {
             create(&*disk, dir, (genesis, known), config, &lock)?
@@ -204,8 +213,14 @@ impl Store {
             tracing::warn!(dir = %dir.display(), "the genesis was missing beside the segments; written again");
             genesis::write(&*disk, dir, genesis)?;
         }
-        let snapshots = listing.snapshots;
-        Ok(Opened { snapshots, aside, ..Self::assemble(disk, dir, config, lock, log, guard) })
+        let segment::Listing { snapshots, first, .. } = segment::list(dir)?;
+        Ok(Opened {
+            snapshots,
+            aside,
+            abandoned,
+            removed: first > 1,
+            ..Self::assemble(disk, dir, config, lock, log, guard)
+        })
     }
 
     fn assemble(
@@ -254,7 +269,8 @@ impl Store {
         if let Some(torn) = &log.cut {
             tracing::warn!(file = %torn.file.display(), offset = torn.offset, bytes = torn.bytes, "cut a torn tail");
         }
-        Opened { store, records: log.records, cut: log.cut, aside: None, guard, snapshots: Vec::new() }
+        let (aside, abandoned, removed, snapshots) = (None, None, false, Vec::new());
+        Opened { store, records: log.records, cut: log.cut, aside, abandoned, removed, guard, snapshots }
     }
 
     /// Raises the guard from what was found to what the log tells, before anything is sent on the strength of the log.
@@ -267,6 +283,19 @@ impl Store {
     pub fn raise_guard(&mut self, found: &Guard, told: &Guard) -> Result<(), StoreError> {
         let writer = self.idle.as_mut().expect("the guard is raised before the store is started");
         if found == told { Ok(()) } else { writer.guard.write(told) }
+    }
+
+    /// Gives up a log that has nothing to begin with, and closes the store: the next opening sets aside all of the log with its
+    /// snapshots, and begins a new one. Genesis and guard stay.
+    ///
+    /// # Errors
+    /// It cannot be noted; then the log is as it was.
+    ///
+    /// # Panics
+    /// After `start`.
+    pub fn abandon(mut self) -> Result<(), StoreError> {
+        let writer = self.idle.take().expect("a log is given up before the store is started");
+        aside::mark(&*writer.disk, &self.dir)
     }
 
     /// Starts the writer thread. What was appended before is written first. Panics when called twice.
@@ -448,11 +477,26 @@ fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
 
 /// Refuses a directory of another chain, or with another genesis than its segments'; what lies in it, and whether the
 /// genesis does. Only reads.
-fn check_chain(dir: &Path, chain: &[u8; 32], genesis: &[u8]) -> Result<(segment::Listing, bool), StoreError> {
+fn check_chain(
+    disk: &dyn Disk,
+    dir: &Path,
+    chain: &[u8; 32],
+    genesis: &[u8],
+    on_damage: OnDamage<'_>,
+) -> Result<(segment::Listing, bool), StoreError> {
     let listing = segment::list(dir)?;
     if listing.segments > 0 {
-        walk::check_first(dir, chain, listing.first)?;
-        return Ok((listing, genesis::check(dir, genesis)?));
+        let first = walk::check_first(disk, dir, chain, listing.first);
+        return match (first, on_damage) {
+            // Whose it is, only the genesis beside it can say.
+            (Err(StoreError::Damaged { file, offset, damage }), OnDamage::SetAside(_)) => {
+                match genesis::check(dir, genesis)? {
+                    true => Ok((listing, true)),
+                    false => Err(StoreError::Damaged { file, offset, damage }),
+                }
+            }
+            (first, _) => first.and_then(|()| Ok((listing, genesis::check(dir, genesis)?))),
+        };
     }
     match genesis::read(dir)? {
         Some(found) if found != genesis => {

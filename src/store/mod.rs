@@ -3,12 +3,12 @@
 //!
 //! **Owns** one directory: a lock file, the `genesis` whose hash is the chain id, `guard`, `segment-000001.blk`,
 //! `segment-000002.blk` and so on, `snapshot-<height>` beside them, `pruned-000001.blk` in place of a segment that was
-//! removed, `damaged-000001-1.blk` for what was set aside, and `*.new` files that are being prepared. **May not** know what a record means: it
+//! removed, `damaged-000001-1.blk` for what was set aside, `abandoned` while a whole log is, and `*.new` files that are being prepared. **May not** know what a record means: it
 //! keeps bytes of a kind, in order. Only the index looks into them, for their names.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
 //!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset, or, where others can give back what
-//!   is lost, set aside all from there on (`aside.rs`); sync what
+//!   is lost, set aside all from there on, or all up to there (`aside.rs`); sync what
 //!   a killed process may have left only in memory, before it is handed out as durable.
 //! - Upon `append`: queue, within bounds. The writer thread takes all that waits, writes it as one group, syncs
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
@@ -69,7 +69,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use aside::Aside;
+pub use aside::{Abandoned, Aside, Part, Salvage};
 pub use config::{ConfigError, StoreConfig};
 pub use disk::{Cache, Disk, SystemDisk};
 pub use error::{AppendError, Damage, StoreError};

@@ -54,7 +54,7 @@ pub(super) fn prune(
         if closing() {
             break;
         }
-        let loaded = walk::load(dir, number, Some(chain), &previous, Vec::new())?;
+        let loaded = walk::load(disk, dir, number, Some(chain), &previous, Vec::new())?;
         let Some(kept) = judged(&loaded, judge) else { break };
         remains::write(disk, dir, &loaded.head, &kept)?;
         let path = path_of(dir, number);

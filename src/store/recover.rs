@@ -36,16 +36,14 @@ pub(super) struct Log {
 
 /// Checks all of an existing log, then cuts a torn tail and makes the rest durable. Nothing is changed when there is damage.
 pub(super) fn recover(
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     dir: &Path,
     chain: &[u8; 32],
     lock: &Arc<File>,
 ) -> Result<Log, StoreError> {
     let Listing { first, segments, .. } = segment::list(dir)?;
     let before = walk::check_before(dir, Some(chain), first)?;
-    let sound = sealed::sound(dir, chain, (first, segments), before);
-    let mut walk = Walk::after(dir, Some(chain), sound)?;
-    while walk.step()?.is_some() {}
+    let walk = walked(disk, dir, chain, (first, segments), before)?;
     let tail = walk.tail().expect("a walk without an error ends at a tail").clone();
     // Mapped only now: every page was just read without an error.
     let (sealed, open) = walk.heads().split_at((tail.number - first) as usize);
@@ -55,11 +53,42 @@ pub(super) fn recover(
     let mut maps = sealed.iter().map(|head| Segment::map(dir, head)).collect::<Result<VecDeque<_>, _>>()?;
     maps.push_back(current.map.clone());
     if let Some(torn) = &tail.torn {
-        cut(disk, &current, torn)?;
+        cut(&**disk, &current, torn)?;
     }
-    settle(disk, dir, first, tail.number)?;
+    settle(&**disk, dir, first, tail.number)?;
     let records = Recovered::new(maps, first, &tail, lock.clone());
     Ok(Log { current, end: tail.end, prepared, records, cut: tail.torn })
+}
+
+/// Checks the segments of a log behind one of them, and changes nothing; their records.
+pub(super) fn behind(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    chain: &[u8; 32],
+    (last, segments): (u32, u32),
+    lock: &Arc<File>,
+) -> Result<Recovered, StoreError> {
+    let before = *walk::head(&**disk, dir, last)?.check();
+    let first = last + 1;
+    let walk = walked(disk, dir, chain, (first, segments), before)?;
+    let tail = walk.tail().expect("a walk without an error ends at a tail");
+    let used = &walk.heads()[..=(tail.number - first) as usize];
+    let maps = used.iter().map(|head| Segment::map(dir, head)).collect::<Result<VecDeque<_>, _>>()?;
+    Ok(Recovered::new(maps, first, tail, lock.clone()))
+}
+
+/// A walk over segments that has come to the end of the log.
+fn walked(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    chain: &[u8; 32],
+    (first, segments): (u32, u32),
+    before: [u8; 32],
+) -> Result<Walk, StoreError> {
+    let sound = sealed::sound(&**disk, dir, chain, (first, segments), before);
+    let mut walk = Walk::between(disk.clone(), dir, Some(chain), (first, segments), before, sound)?;
+    while walk.step()?.is_some() {}
+    Ok(walk)
 }
 
 /// Makes durable what was read. A process that was killed between write and sync leaves good records that are only in

@@ -3,11 +3,11 @@
 //! This only finds what is sound. Everything else is left to the walk, which goes on where the sound ones end and says
 //! what is wrong, or where the log ends, as if it had read them all.
 
+use super::disk::{self, Disk};
 use super::format::{self, KIND_SEAL, SEGMENT_HEAD_BYTES, SegmentHead, Slot};
 use super::segment::path_of;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, available_parallelism, scope};
@@ -18,6 +18,7 @@ const THREADS_MAX: usize = 4;
 /// The headers of the segments from the first one on that are sealed and sound, and follow each other and the header with
 /// the check `before`.
 pub(super) fn sound(
+    disk: &dyn Disk,
     dir: &Path,
     chain: &[u8; 32],
     (first, segments): (u32, u32),
@@ -28,7 +29,7 @@ pub(super) fn sound(
     let next = AtomicU32::new(first);
     let mut found = BTreeMap::new();
     scope(|scope| {
-        let work = || check_some(dir, segments, &next);
+        let work = || check_some(disk, dir, segments, &next);
         let spawn = |_| Builder::new().name("store-check".into()).spawn_scoped(scope, work).ok();
         let others: Vec<_> = (1..threads).filter_map(spawn).collect();
         found.extend(work());
@@ -48,13 +49,14 @@ pub(super) fn sound(
 }
 
 /// Checks the next segment that nobody has taken, and so on; those that are sound, by number.
-fn check_some(dir: &Path, segments: u32, next: &AtomicU32) -> Vec<(u32, SegmentHead)> {
+fn check_some(disk: &dyn Disk, dir: &Path, segments: u32, next: &AtomicU32) -> Vec<(u32, SegmentHead)> {
     let mut found = Vec::new();
     let mut bytes = Vec::new();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         // What comes after one that is not sealed and sound is of no use.
-        let head = (number <= segments).then(|| check(&path_of(dir, number), number, &mut bytes)).flatten();
+        let head =
+            (number <= segments).then(|| check(disk, &path_of(dir, number), number, &mut bytes)).flatten();
         match head {
             Some(head) => found.push((number, head)),
             None => {
@@ -66,16 +68,16 @@ fn check_some(dir: &Path, segments: u32, next: &AtomicU32) -> Vec<(u32, SegmentH
 }
 
 /// The header of a segment if all of it is what was written, up to its seal and the zeros behind that.
-fn check(path: &Path, number: u32, bytes: &mut Vec<u8>) -> Option<SegmentHead> {
+fn check(disk: &dyn Disk, path: &Path, number: u32, bytes: &mut Vec<u8>) -> Option<SegmentHead> {
     let file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
     bytes.clear();
-    (&file).take(SEGMENT_HEAD_BYTES as u64).read_to_end(bytes).ok()?;
+    disk::read_up_to(disk, &file, path, bytes, SEGMENT_HEAD_BYTES as u64).ok()?;
     let head =
         SegmentHead::read(bytes).ok().filter(|head| head.number() == number && head.bytes() == length)?;
     let rest = length.checked_sub(SEGMENT_HEAD_BYTES as u64)?;
     bytes.reserve_exact(rest as usize);
-    (&file).take(rest).read_to_end(bytes).ok()?;
+    disk::read_up_to(disk, &file, path, bytes, length).ok()?;
     if bytes.len() as u64 != length {
         return None;
     }

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const LOCK_NAME: &str = "lock";
-const PREFIX: &str = "segment-";
+/// Begins the name of a segment.
+pub(super) const PREFIX: &str = "segment-";
 const SUFFIX: &str = ".blk";
 /// Ends the name of a file that is not whole yet.
 pub(super) const NEW_SUFFIX: &str = ".new";
@@ -34,6 +35,8 @@ pub(super) struct Listing {
     pub(super) snapshots: Vec<u64>,
     /// Files whose creation was interrupted; nothing of value is in them.
     pub(super) unfinished: Vec<PathBuf>,
+    /// The files of a log that is to be set aside as a whole, by name: then none of them counts as one.
+    pub(super) abandoned: Option<Vec<PathBuf>>,
 }
 
 /// The path of a segment.
@@ -55,7 +58,7 @@ pub(super) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u32> {
 
 /// Reads the directory and refuses what does not belong there. Changes nothing.
 pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
-    let (mut numbers, mut pruned) = (Vec::new(), Vec::new());
+    let (mut numbers, mut pruned, mut all, mut marked) = (Vec::new(), Vec::new(), Vec::new(), false);
     let mut listing = Listing { first: 1, ..Listing::default() };
     for entry in fs::read_dir(dir).map_err(StoreError::io("read", dir))? {
         let entry = entry.map_err(StoreError::io("read", dir))?;
@@ -64,17 +67,26 @@ pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
         let name = entry.file_name();
         match name.to_str().filter(|_| kind.is_file()) {
             Some(LOCK_NAME | GUARD_NAME | genesis::NAME) => {}
+            Some(aside::MARK_NAME) => marked = true,
             Some(GUARD_NEW_NAME) => listing.unfinished.push(path),
             Some(name) if is_unfinished(name) => listing.unfinished.push(path),
             Some(name) if aside::is_aside(name) => {}
-            Some(name) => match whole(name) {
-                Some(Whole::Segment(number)) => numbers.push(number),
-                Some(Whole::Remains(number)) => pruned.push(number),
-                Some(Whole::Snapshot(height)) => listing.snapshots.push(height),
-                None => return Err(StoreError::Foreign { file: path }),
-            },
+            Some(name) => {
+                match whole(name) {
+                    Some(Whole::Segment(number)) => numbers.push(number),
+                    Some(Whole::Remains(number)) => pruned.push(number),
+                    Some(Whole::Snapshot(height)) => listing.snapshots.push(height),
+                    None => return Err(StoreError::Foreign { file: path }),
+                }
+                all.push(path);
+            }
             None => return Err(StoreError::Foreign { file: path }),
         }
+    }
+    if marked {
+        all.sort_unstable();
+        let unfinished = listing.unfinished;
+        return Ok(Listing { first: 1, unfinished, abandoned: Some(all), ..Listing::default() });
     }
     listing.snapshots.sort_unstable();
     numbers.sort_unstable();

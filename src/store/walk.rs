@@ -1,12 +1,13 @@
 //! Reading a log from its first record to its last, by plain reads: for opening and for checking tools. Only reads.
 
+use super::disk::{self, Disk, SystemDisk};
 use super::format::{self, Found, RecordKey, SEGMENT_HEAD_BYTES, SegmentHead, Slot};
 use super::segment::{self, Listing, path_of};
 use super::{Damage, RecordKind, StoreError, TornTail, remains};
 use bytes::Bytes;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the log ends.
 #[derive(Clone, Debug)]
@@ -51,6 +52,7 @@ impl Loaded {
 
 /// A walk over all segments of a directory. It holds one segment in memory.
 pub(super) struct Walk {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     chain: Option<[u8; 32]>,
     /// The numbers of the first and of the last segment.
@@ -68,26 +70,32 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Lists the directory and reads the first segment; an empty directory is an error.
-    pub(super) fn new(dir: &Path, chain: Option<&[u8; 32]>) -> Result<Self, StoreError> {
-        Walk::after(dir, chain, Vec::new())
-    }
-
-    /// The same, but begins behind sealed segments that were checked otherwise: those of these headers.
-    pub(super) fn after(
-        dir: &Path,
-        chain: Option<&[u8; 32]>,
-        heads: Vec<SegmentHead>,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, chain: Option<&[u8; 32]>) -> Result<Self, StoreError> {
         let Listing { first, segments, .. } = segment::list(dir)?;
         if segments == 0 {
             return Err(StoreError::Empty { dir: dir.to_owned() });
         }
+        let before = check_before(dir, chain, first)?;
+        Walk::between(disk, dir, chain, (first, segments), before, Vec::new())
+    }
+
+    /// A walk from one segment to another. `before` is the check of the header before the first; the walk begins behind
+    /// sealed segments that were checked otherwise: those of these headers.
+    pub(super) fn between(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        chain: Option<&[u8; 32]>,
+        (first, segments): (u32, u32),
+        before: [u8; 32],
+        heads: Vec<SegmentHead>,
+    ) -> Result<Self, StoreError> {
         let mut walk = Self {
+            disk,
             dir: dir.to_owned(),
             chain: chain.copied(),
             first,
             segments,
-            before: check_before(dir, chain, first)?,
+            before,
             heads,
             loaded: None,
             offset: SEGMENT_HEAD_BYTES,
@@ -176,7 +184,7 @@ impl Walk {
     fn later_segment_used(&mut self, number: u32, unsealed: &Loaded) -> Result<bool, StoreError> {
         let mut previous = *unsealed.head.check();
         for later in number + 1..=self.segments {
-            let loaded = load(&self.dir, later, self.chain.as_ref(), &previous, Vec::new())?;
+            let loaded = load(&*self.disk, &self.dir, later, self.chain.as_ref(), &previous, Vec::new())?;
             if let Some(index) = format::first_nonzero(&loaded.bytes[SEGMENT_HEAD_BYTES..]) {
                 let from = SEGMENT_HEAD_BYTES;
                 return match loaded.key.proves_durable(&loaded.bytes, from, 0) {
@@ -192,7 +200,7 @@ impl Walk {
 
     fn load(&mut self, number: u32, buffer: Vec<u8>) -> Result<(), StoreError> {
         let previous = self.heads.last().map_or(self.before, |head| *head.check());
-        let loaded = load(&self.dir, number, self.chain.as_ref(), &previous, buffer)?;
+        let loaded = load(&*self.disk, &self.dir, number, self.chain.as_ref(), &previous, buffer)?;
         self.heads.push(loaded.head);
         self.loaded = Some(loaded);
         Ok(())
@@ -200,9 +208,14 @@ impl Walk {
 }
 
 /// Checks the first segment's header alone: enough to refuse another chain or a newer format before anything else.
-pub(super) fn check_first(dir: &Path, chain: &[u8; 32], first: u32) -> Result<(), StoreError> {
+pub(super) fn check_first(
+    disk: &dyn Disk,
+    dir: &Path,
+    chain: &[u8; 32],
+    first: u32,
+) -> Result<(), StoreError> {
     let before = check_before(dir, Some(chain), first)?;
-    open_checked(dir, first, Some(chain), &before, &mut Vec::new()).map(drop)
+    open_checked(disk, dir, first, Some(chain), &before, &mut Vec::new()).map(drop)
 }
 
 /// The check of the header before the first segment: of what is left of the one removed last, zero where none was.
@@ -214,17 +227,17 @@ pub(super) fn check_before(dir: &Path, chain: Option<&[u8; 32]>, first: u32) -> 
 }
 
 /// The header of a segment that was read before.
-pub(super) fn head(dir: &Path, number: u32) -> Result<SegmentHead, StoreError> {
+pub(super) fn head(disk: &dyn Disk, dir: &Path, number: u32) -> Result<SegmentHead, StoreError> {
     let (path, mut page) = (path_of(dir, number), Vec::new());
     let file = File::open(&path).map_err(StoreError::io("open", &path))?;
-    let read = file.take(SEGMENT_HEAD_BYTES as u64).read_to_end(&mut page);
-    read.map_err(StoreError::io("read", &path))?;
+    disk::read_up_to(disk, &file, &path, &mut page, SEGMENT_HEAD_BYTES as u64)?;
     let damaged = |_| StoreError::Damaged { file: path, offset: 0, damage: Damage::Head };
     SegmentHead::read(&page).map_err(damaged)
 }
 
 /// Opens a segment and reads its first page into `page`, which is left holding just that.
 fn open_checked(
+    disk: &dyn Disk,
     dir: &Path,
     number: u32,
     chain: Option<&[u8; 32]>,
@@ -237,8 +250,7 @@ fn open_checked(
         _ => StoreError::io("open", &path)(error),
     })?;
     page.clear();
-    let mut first = (&file).take(SEGMENT_HEAD_BYTES as u64);
-    first.read_to_end(page).map_err(StoreError::io("read", &path))?;
+    disk::read_up_to(disk, &file, &path, page, SEGMENT_HEAD_BYTES as u64)?;
     if page.len() < SEGMENT_HEAD_BYTES {
         let offset = page.len() as u64;
         return Err(StoreError::Damaged { file: path, offset, damage: Damage::Length });
@@ -249,18 +261,18 @@ fn open_checked(
 
 /// Reads a whole segment. The length is taken from the file and held against the header before it is believed.
 pub(super) fn load(
+    disk: &dyn Disk,
     dir: &Path,
     number: u32,
     chain: Option<&[u8; 32]>,
     previous: &[u8; 32],
     mut bytes: Vec<u8>,
 ) -> Result<Loaded, StoreError> {
-    let (file, path, head) = open_checked(dir, number, chain, previous, &mut bytes)?;
+    let (file, path, head) = open_checked(disk, dir, number, chain, previous, &mut bytes)?;
     let length = file.metadata().map_err(StoreError::io("look at", &path))?.len();
     if length == head.bytes() {
         bytes.reserve_exact(length as usize - SEGMENT_HEAD_BYTES);
-        let mut rest = (&file).take(length - SEGMENT_HEAD_BYTES as u64);
-        rest.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
+        disk::read_up_to(disk, &file, &path, &mut bytes, length)?;
     }
     if bytes.len() as u64 != head.bytes() {
         return Err(StoreError::Damaged { file: path, offset: length, damage: Damage::Length });
@@ -278,7 +290,7 @@ pub struct RecordIter {
 
 impl RecordIter {
     pub(super) fn new(dir: &Path, chain: Option<&[u8; 32]>) -> Result<Self, StoreError> {
-        Ok(Self { walk: Walk::new(dir, chain)?, over: false })
+        Ok(Self { walk: Walk::new(Arc::new(SystemDisk), dir, chain)?, over: false })
     }
 
     /// Where the record stands that the iterator returned last.

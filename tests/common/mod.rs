@@ -2,6 +2,8 @@
 //! agreement is debugged here and not on sockets. Total event order (time, sequence); the same seed plays the same.
 #![allow(dead_code, reason = "each test file uses its part of the world")]
 
+pub mod directory;
+
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -212,7 +214,8 @@ impl Pump {
         let place = &self.places[seat];
         let guard = self.guard(seat, place.log.len());
         let read = |height: Height| Ok(place.snapshots[&height].to_vec());
-        let snapshots = Snapshots { heights: place.snapshots.keys().copied().collect(), read: &read };
+        let (heights, removed) = (place.snapshots.keys().copied().collect(), place.pruned > 0);
+        let snapshots = Snapshots { heights, removed, read: &read };
         let log = place.log[place.pruned..].to_vec();
         let opened = Node::open_newest(self.setup(seat), snapshots, log.into_iter(), guard, self.now);
         opened.map(|(node, shared, _)| (node, shared))
@@ -222,7 +225,8 @@ impl Pump {
     pub fn open_prefix(&self, seat: usize, records: usize) -> Result<Node, OpenError> {
         let place = &self.places[seat];
         let read = |height: Height| Ok(place.snapshots[&height].to_vec());
-        let snapshots = Snapshots { heights: place.snapshots.keys().copied().collect(), read: &read };
+        let (heights, removed) = (place.snapshots.keys().copied().collect(), place.pruned > 0);
+        let snapshots = Snapshots { heights, removed, read: &read };
         let (log, guard) = (place.log[place.pruned..records].to_vec(), self.guard(seat, records));
         Node::open_newest(self.setup(seat), snapshots, log.into_iter(), guard, self.now)
             .map(|(node, _, _)| node)

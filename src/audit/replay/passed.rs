@@ -23,6 +23,8 @@ pub(super) struct Passing {
     pub floor: Round,
     /// The last block that was passed.
     pub last: (Height, BlockHash),
+    /// It is the last that is left of removed segments: where these were damaged, more of them may be missing behind it.
+    pub removed: bool,
     /// The root of the last settlement record that was passed, and where it stands.
     pub settlement: Option<(Place, Root)>,
 }
@@ -30,7 +32,7 @@ pub(super) struct Passing {
 impl Passing {
     pub(super) fn none(chain: &ChainId) -> Passing {
         let last = (Height(0), BlockHash(chain.0));
-        Passing { height: Height(0), floor: Round(0), last, settlement: None }
+        Passing { height: Height(0), floor: Round(0), last, removed: false, settlement: None }
     }
 
     /// Whether the records are still those before the snapshot.
@@ -68,7 +70,8 @@ impl Replay {
         self.checkpoints = kept.checkpoints.clone();
         self.totals.missing = kept.missing;
         let floor = self.consensus.dag().floor();
-        self.passing = Passing { height: block.height, floor, last: kept.tip, settlement: None };
+        self.passing =
+            Passing { height: block.height, floor, last: kept.tip, removed: true, settlement: None };
         Ok(())
     }
 
@@ -103,7 +106,7 @@ impl Replay {
         (self.tip, self.last_ordered) = ((start.block.height, start.hash), start.block.height);
         (self.ordered, self.record) = (VecDeque::new(), None);
         let (floor, last) = (self.consensus.dag().floor(), (height, hash));
-        self.passing = Passing { height: start.block.height, floor, last, settlement: None };
+        self.passing = Passing { height: start.block.height, floor, last, removed: false, settlement: None };
         self.pass_checkpoint(place, &block, hash)?;
         Ok(Step::Passed { block, hash })
     }
@@ -112,7 +115,11 @@ impl Replay {
     pub(super) fn pass_block(&mut self, place: Place, bytes: &[u8]) -> Result<Step, Box<Fault>> {
         let decoded = decode_block(bytes);
         let block = decoded.map_err(|error| self.fault(place, error.to_string(), "the bytes of a block"))?;
-        let missing = linked(&block, self.passing.last, self.genesis.rules.checkpoint_blocks);
+        let (last, interval) = (self.passing.last, self.genesis.rules.checkpoint_blocks);
+        let missing = match std::mem::take(&mut self.passing.removed) && block.height > last.0.next() {
+            true => Ok(block.height.0 - last.0.next().0),
+            false => linked(&block, last, interval),
+        };
         let missing = missing.map_err(|(found, expected)| self.fault(place, found, expected))?;
         self.totals.missing += missing;
         let (height, hash) = (block.height, block_hash(bytes));
