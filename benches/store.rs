@@ -114,6 +114,7 @@ fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64, after_bytes: u64)
                     Output::Send { .. } | Output::Broadcast(_) | Output::Misbehaved { .. } => {}
                     Output::Serve { .. } => panic!("nobody asks"),
                     Output::Convicted(_) => panic!("a chain of one that is honest"),
+                    Output::Forged(forged) => panic!("{forged}"),
                     Output::Diverged(divergence) => panic!("{divergence}"),
                 }
             }

@@ -132,6 +132,7 @@ impl World {
             }
             Output::Serve { .. } => {}
             Output::Convicted(evidence) => assert!(evidence.accused() != Seat(0), "it is honest"),
+            Output::Forged(forged) => panic!("nobody forges: {forged}"),
             Output::Diverged(divergence) => panic!("nobody signs another chain: {divergence}"),
             Output::Misbehaved { peer, .. } => assert!(peer != Seat(0), "a node does not accuse itself"),
         }

@@ -97,15 +97,15 @@ impl Settlement {
         self.in_window(state, sequence.0) && !state.settled.contains(&sequence.0)
     }
 
-    /// The highest settled sequence of an author, as of the last block.
+    /// The highest settled sequence of an author, as of the last block; 0 of who has no seat.
     pub fn highest(&self, author: Seat) -> Sequence {
-        Sequence(self.authors[author.index()].highest)
+        Sequence(self.authors.get(author.index()).map_or(0, |author| author.highest))
     }
 
     /// Up to which sequence an author's batches may be about, as far as the order tells: a window above the highest settled one,
     /// and whatever the author's own counted acks name. It never falls.
     pub fn reserved(&self, author: Seat) -> Sequence {
-        let state = &self.authors[author.index()];
+        let Some(state) = self.authors.get(author.index()) else { return Sequence(0) };
         let named = state.slots.iter().rev().find(|(_, slot)| slot.fixed.contains_key(&author));
         let named = named.map_or(0, |(sequence, _)| *sequence);
         Sequence(state.highest.saturating_add(self.window).max(named))

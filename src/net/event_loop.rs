@@ -372,6 +372,7 @@ impl EventLoop {
                 tracing::warn!(seat, lie, "a validator is proven to have lied");
             }
             Output::Diverged(divergence) => return Err(End::Died(divergence.to_string())),
+            Output::Forged(forged) => return Err(End::Died(forged.to_string())),
         }
         Ok(())
     }

@@ -117,7 +117,7 @@ impl Base {
         if record.leader != block.leader {
             return Err(BaseError::NoRecord);
         }
-        let consensus = Consensus::from_record(genesis, &record, Some(me))?;
+        let consensus = Consensus::from_record(genesis, &record, me.taken())?;
         Ok(Ready { block, base: self, consensus })
     }
 }

@@ -528,7 +528,7 @@ impl Node {
             return self.lied(from, "a settlement record that its checkpoint does not name");
         }
         let fits = decode_record(bytes)
-            .is_ok_and(|fits| Consensus::from_record(&self.genesis, &fits, Some(self.shared.seat)).is_ok());
+            .is_ok_and(|fits| Consensus::from_record(&self.genesis, &fits, self.shared.seat.taken()).is_ok());
         if fits {
             record.bytes = Some(bytes.clone());
         }
@@ -563,7 +563,7 @@ impl Node {
     pub(super) fn go_on_from(&mut self, bytes: &[u8], skipped: Skipped) -> Result<(), OpenError> {
         let refuse = |reason: String| OpenError::Record { kind: "settlement", reason };
         let record = decode_record(bytes).map_err(|error| refuse(error.to_string()))?;
-        let me = Some(self.shared.seat);
+        let me = self.shared.seat.taken();
         self.consensus.go_on_from(&self.genesis, &record, me).map_err(|error| refuse(error.to_string()))?;
         self.catch_up.behind = false;
         self.catch_up.moved = (self.chain.ordered_height(), self.now);

@@ -304,6 +304,8 @@ impl Node {
         self.consensus.shun(accused);
         self.persist(RecordKind::Evidence, evidence.encode().into(), None);
         self.outputs.push_back(Output::Broadcast(Message::Evidence(evidence.clone())));
+        let guests: Vec<Seat> = self.guests.iter().collect();
+        guests.into_iter().for_each(|guest| self.send(guest, Message::Evidence(evidence.clone())));
         self.outputs.push_back(Output::Convicted(evidence));
     }
 

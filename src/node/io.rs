@@ -2,6 +2,7 @@
 
 use super::Wanted;
 use super::jobs::{Done, ExecuteJob, Job};
+use super::observe::Forged;
 use crate::consensus::Divergence;
 use crate::store::Append;
 use crate::types::{Height, Round, Seat};
@@ -14,11 +15,15 @@ use thiserror::Error;
 /// Something that happened outside. The machine learns nothing in any other way.
 #[derive(Debug)]
 pub enum Input {
-    /// An authenticated connection to a validator stands.
+    /// An authenticated connection to a validator stands; to an observer also one to another observer that it chose.
     Connected(Seat),
     /// It is gone.
     Disconnected(Seat),
-    /// A validator sent a message (decoded, otherwise unchecked).
+    /// A peer without a seat wants to be served, under this number ([`Seat::guest`]).
+    GuestCame(Seat),
+    /// It is gone.
+    GuestLeft(Seat),
+    /// A peer sent a message (decoded, otherwise unchecked).
     Received {
         /// Who sent it.
         from: Seat,
@@ -87,14 +92,14 @@ pub struct Holdings {
 /// Something that the driver has to do. Order among outputs matters only within one kind.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a message to one validator; may be dropped when its queue is full (the protocol asks again).
+    /// Send a message to one peer; may be dropped when its queue is full (the protocol asks again).
     Send {
         /// To whom.
         to: Seat,
         /// What.
         message: Message,
     },
-    /// Send a message to every connected validator.
+    /// Send a message to every peer in [`Input::Connected`].
     Broadcast(Message),
     /// Run a job ([`Job::run`]) and hand back its result as [`Input::Done`]. Urgent jobs ([`Job::urgent`]) are short
     /// and go first, several at once where they come together ([`Job::run_all`]); the others go to the verification
@@ -142,6 +147,8 @@ pub enum Output {
     Convicted(Arc<Evidence>),
     /// The others hold another chain: the node has stopped for good and says why. Nothing comes after it.
     Diverged(Divergence),
+    /// The validators settled a forged row: the observer has stopped for good. Nothing comes after it.
+    Forged(Forged),
 }
 
 fn beginning(first: u64) -> String {

@@ -15,6 +15,7 @@
 //!   the block, make it durable, tell.
 //! - **Upon having been away for longer than others keep vertices**: adopt blocks that a quorum certified (`catch_up.rs`).
 //! - **Upon a peer that wants what is on disk**: name it to the driver ([`Output::Serve`]).
+//! - **Upon a peer without a seat**: serve it; without a seat of one's own: follow, verify, never sign (`observe.rs`).
 //! - **Upon a lie that can be proven** ([`evidence`]): convict its author, tell all, ack nothing more of it.
 //! - **Upon a full disk**: neither sign nor take in anything, serve, and go on when there is room (`full.rs`).
 //! - **Upon a start**: begin at the newest good snapshot ([`Base`]), or at the genesis, and replay the rest of the log.
@@ -41,6 +42,7 @@ pub mod ingress;
 mod io;
 pub mod jobs;
 mod leg;
+mod observe;
 mod recover;
 mod serve;
 mod shared;
@@ -57,6 +59,7 @@ mod tests;
 pub use base::{Base, BaseError, Refused, Snapshots, TABLE_BYTES_MAX};
 pub use config::{NodeConfig, Setup};
 pub use io::{Holdings, Input, OpenError, Output, Progress};
+pub use observe::Forged;
 pub use serve::{Archive, LogArchive, LogNames, Wanted};
 pub use shared::Shared;
 
@@ -114,6 +117,10 @@ pub struct Node {
     now: Time,
     dice: Dice,
     connected: SeatSet,
+    /// Peers without a seat that are served.
+    guests: SeatSet,
+    /// What an observer found, after which it follows the chain no further.
+    forged: Option<Forged>,
     want_vertices: Fetcher<VertexRef>,
     want_batches: Fetcher<BatchRef>,
     /// Vertices whose signature is being checked; bounded by what the driver lets in at once. The id does not cover
@@ -262,7 +269,7 @@ impl Node {
         let (rules, committee) = (shared.rules, &shared.committee);
         let genesis_hash = BlockHash(shared.chain.0);
         let delay = rules.delay();
-        let mut consensus = Consensus::new(&setup.genesis, Some(setup.seat));
+        let mut consensus = Consensus::new(&setup.genesis, setup.seat.taken());
         consensus.keep(setup.config.vertices_kept);
         Node {
             genesis: setup.genesis.clone(),
@@ -279,6 +286,8 @@ impl Node {
             now,
             dice: Dice(setup.seed),
             connected: SeatSet::default(),
+            guests: SeatSet::default(),
+            forged: None,
             want_vertices: Fetcher::new(delay),
             want_batches: Fetcher::new(delay * 2),
             checking: BTreeSet::new(),
@@ -296,7 +305,7 @@ impl Node {
             next_sweep: now,
             asked_frontier: now,
             full: false,
-            start: Start::new(committee, now),
+            start: Start::new(committee, setup.seat, now),
             keeping: Keeping::new(&setup.config),
             passing: Passing::default(),
             guard: Guard { epoch: committee.epoch, ..Guard::default() },
@@ -310,12 +319,14 @@ impl Node {
     /// Takes in something that happened. `now` never runs backwards.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.now = self.now.max(now);
-        if self.diverged.is_some() {
+        if self.is_over() {
             return;
         }
         match input {
             Input::Connected(seat) => self.on_connected(seat),
             Input::Disconnected(seat) => self.connected.remove(seat),
+            Input::GuestCame(guest) => self.on_guest(guest),
+            Input::GuestLeft(guest) => self.on_guest_left(guest),
             Input::DiskFull(full) => self.on_disk_full(full),
             Input::Received { from, message } if self.full => self.on_message_when_full(from, message),
             Input::Received { from, message } => self.on_message(from, message),
@@ -330,8 +341,16 @@ impl Node {
         match self.diverged {
             Some(_) => self.report_divergence(),
             None if self.full => {}
-            None => self.advance(),
+            None => {
+                self.advance();
+                self.report_forged();
+            }
         }
+    }
+
+    /// Whether nothing goes in or out any more.
+    fn is_over(&self) -> bool {
+        self.diverged.is_some() || self.forged.is_some()
     }
 
     fn on_done(&mut self, done: Done) {
@@ -359,7 +378,7 @@ impl Node {
 
     /// When [`Input::Tick`] is due at the latest.
     pub fn deadline(&mut self) -> Option<Time> {
-        if self.diverged.is_some() || self.full {
+        if self.is_over() || self.full {
             return None;
         }
         let times = [Some(self.next_sweep), self.vote_due(), self.seal_due()];

@@ -17,7 +17,7 @@ const ABSENT_EACH: usize = 64;
 
 impl Node {
     pub(super) fn on_connected(&mut self, seat: Seat) {
-        if seat == self.shared.seat || !self.shared.committee.has(seat) {
+        if seat == self.shared.seat || !self.observes() && !self.shared.committee.has(seat) {
             return;
         }
         self.connected.insert(seat);
@@ -36,6 +36,9 @@ impl Node {
     }
 
     pub(super) fn on_message(&mut self, from: Seat, message: Message) {
+        if self.guests.contains(from) && !Node::is_request(&message) {
+            return;
+        }
         match message {
             Message::Vertex(vertex) => self.on_vertex(from, vertex),
             Message::Batch(batch) => self.on_batch(from, batch),
@@ -88,6 +91,9 @@ impl Node {
     /// none of its author, neither of the round before nor, as a weak parent, one that came late: which is one that the peer
     /// had not seen when it made the vertex before. Not again to the same peer within two message delays.
     pub(super) fn relay(&mut self, vertex: &Arc<SignedVertex>) {
+        if self.observes() {
+            return;
+        }
         let (author, round) = (vertex.vertex.author, vertex.vertex.round);
         let peers: Vec<Seat> = self.connected.iter().filter(|&peer| peer != author).collect();
         for peer in peers {

@@ -66,6 +66,8 @@ enum Stage {
     Proved(Round),
     /// The validator signs.
     Signing,
+    /// There is no seat to sign for.
+    Watching,
 }
 
 /// What another validator said since this life began.
@@ -99,11 +101,11 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) fn new(committee: &Committee, now: Time) -> Start {
+    pub(super) fn new(committee: &Committee, seat: Seat, now: Time) -> Start {
         let faulty = committee.faulty_max();
         let needed = if faulty == 0 { committee.size() - 1 } else { 2 * faulty };
         Start {
-            stage: Stage::Asking,
+            stage: if seat == Seat::NONE { Stage::Watching } else { Stage::Asking },
             needed,
             all_answer: faulty == 0,
             answers: BTreeMap::new(),
@@ -114,6 +116,11 @@ impl Start {
     /// Whether the validator may sign.
     pub(super) fn signs(&self) -> bool {
         self.stage == Stage::Signing
+    }
+
+    /// A start of somebody who never signs.
+    pub(super) fn watches(&self) -> bool {
+        self.stage == Stage::Watching
     }
 
     fn sign(&mut self) {
@@ -138,6 +145,9 @@ impl Node {
     /// # Errors
     /// The log lacks what was signed, and there is nobody to get it from.
     pub(super) fn take_guard(&mut self, state: GuardState) -> Result<(), OpenError> {
+        if self.start.watches() {
+            return Ok(());
+        }
         let guard = match state {
             GuardState::Intact(guard) if guard.epoch == self.guard.epoch => guard,
             _ => {
@@ -168,7 +178,7 @@ impl Node {
     /// Nobody here knows any more what was signed. The guard says so with the next write: an own vertex that a peer gives
     /// back does not stand in the log as if it had been remembered.
     fn lose(&mut self) {
-        if !matches!(self.start.stage, Stage::Lost | Stage::Proved(_)) {
+        if !matches!(self.start.stage, Stage::Lost | Stage::Proved(_) | Stage::Watching) {
             self.start.stage = Stage::Lost;
             self.guard.lost = true;
         }
@@ -215,7 +225,7 @@ impl Node {
     /// A peer's frontier is its answer.
     pub(super) fn answered(&mut self, from: Seat, began: Round, frontier: &[Round]) {
         let of = |seat: Seat| frontier.get(seat.index()).copied().unwrap_or_default();
-        if self.start.signs() || from == self.shared.seat {
+        if self.start.signs() || self.start.watches() || from == self.shared.seat {
             return;
         }
         let (its, ours) = (of(from), Some(of(self.shared.seat)).filter(|&ours| ours > began));
@@ -228,7 +238,7 @@ impl Node {
     /// Asks those again who are connected and have not answered, and lets those push who answered and have not shown what
     /// they told of.
     pub(super) fn ask_what_is_known(&mut self) {
-        if self.start.signs() || self.now < self.start.next_ask {
+        if self.start.signs() || self.start.watches() || self.now < self.start.next_ask {
             return;
         }
         self.start.next_ask = self.now + self.shared.rules.delay() * 2;
@@ -256,7 +266,7 @@ impl Node {
             self.lose();
         }
         match self.start.stage {
-            Stage::Signing => {}
+            Stage::Signing | Stage::Watching => {}
             Stage::Asking => {
                 let (guard, answers) = (self.guard.round, &self.start.answers);
                 let ordered = self.chain.last_round;

@@ -71,6 +71,7 @@ impl Node {
     fn on_accepted(&mut self, vertex: &Arc<SignedVertex>, durable: bool) {
         let author = vertex.vertex.author;
         self.want_vertices.got(&vertex.reference());
+        self.tell_guests(vertex);
         if author == self.shared.seat && !durable {
             self.signed_before(vertex);
             self.persist_own(RecordKind::Vertex, vertex.bytes.clone(), None);
@@ -233,6 +234,9 @@ impl Node {
             let record = next.settlement.as_ref().and_then(|(_, record)| record.as_ref());
             let has_record = record.is_some_and(|record| record.len() <= RECORD_BYTES_MAX);
             let leader = next.leader.round;
+            if self.observes() && !self.has_verified(&batches) {
+                return;
+            }
             let Some((height, checkpoint)) = self.chain.start() else { return };
             self.weigh((height, checkpoint), leader, &batches);
             let table_bytes_max = self.takes_snapshot(has_record);

@@ -245,6 +245,7 @@ impl World {
                 }
             }
             Output::Convicted(evidence) => self.convicted(seat, &evidence),
+            Output::Forged(_) => {}
             Output::Diverged(_) if self.places[usize::from(seat)].lies => {}
             Output::Diverged(divergence) => {
                 let words = format!("node {seat} stops: {divergence}");

@@ -1,5 +1,6 @@
 //! Newtypes for every index and digest.
 
+use super::params::SEATS_MAX;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -65,6 +66,19 @@ digest!(/// An Ed25519 public key.
     Key);
 
 impl Seat {
+    /// Of who has no seat: an observer, to itself.
+    pub const NONE: Seat = Seat(u16::MAX);
+
+    /// The number of a guest: a peer without a seat, which is told apart from others by it on one node only.
+    pub const fn guest(number: u16) -> Seat {
+        Seat(SEATS_MAX as u16 + number)
+    }
+
+    /// The seat, if it is one.
+    pub fn taken(self) -> Option<Seat> {
+        (self != Seat::NONE).then_some(self)
+    }
+
     /// The seat as an index into arrays of length `n`.
     pub fn index(self) -> usize {
         usize::from(self.0)

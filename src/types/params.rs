@@ -13,6 +13,8 @@ pub const VERSION: u8 = 1;
 
 /// The most seats a committee can have.
 pub const SEATS_MAX: usize = 1024;
+/// The most guests of a node at once: peers without a seat, which have numbers above all seats ([`super::Seat::guest`]).
+pub const GUESTS_MAX: usize = 256;
 /// The largest collection depth, in rounds.
 pub const DEPTH_MAX: u64 = 1_000;
 /// The widest window of outstanding batches.

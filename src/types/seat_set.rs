@@ -1,9 +1,9 @@
 //! Sets of seats as bits.
 
 use super::Seat;
-use super::params::SEATS_MAX;
+use super::params::{GUESTS_MAX, SEATS_MAX};
 
-const WORDS: usize = SEATS_MAX / 64;
+const WORDS: usize = (SEATS_MAX + GUESTS_MAX) / 64;
 
 /// A set of seats; counting it is a popcount. Grows to the word that its highest member needs, so that small
 /// committees pay eight bytes.
@@ -13,7 +13,7 @@ pub struct SeatSet {
 }
 
 impl SeatSet {
-    /// Adds a seat; false if it was a member. Seats beyond the largest committee are never members.
+    /// Adds a seat; false if it was a member. Numbers beyond those of seats and guests are never members.
     pub fn insert(&mut self, seat: Seat) -> bool {
         let (word, bit) = (seat.index() / 64, 1u64 << (seat.0 % 64));
         if word >= WORDS {
@@ -64,15 +64,16 @@ mod tests {
     #[test]
     fn members_are_counted_once_and_listed_in_order() {
         let mut set = SeatSet::default();
-        for seat in [130, 3, 64, 3, 1023] {
+        for seat in [130, 3, 64, 3, 1023, 1279] {
             set.insert(Seat(seat));
         }
-        assert_eq!(set.count(), 4);
-        assert_eq!(set.iter().map(|s| s.0).collect::<Vec<_>>(), [3, 64, 130, 1023]);
+        assert_eq!(set.count(), 5);
+        assert_eq!(set.iter().map(|s| s.0).collect::<Vec<_>>(), [3, 64, 130, 1023, 1279]);
         let mut other = SeatSet::default();
         assert_eq!(set.count_common(&other), 0);
         [64, 65, 3].into_iter().for_each(|seat| _ = other.insert(Seat(seat)));
         assert_eq!((set.count_common(&other), other.count_common(&set)), (2, 2));
-        assert!(!set.insert(Seat(1024)) && !set.contains(Seat(1024)) && set.contains(Seat(64)));
+        assert!(!set.insert(Seat(1280)) && !set.contains(Seat(1280)) && set.contains(Seat(64)));
+        assert!(!set.insert(Seat::NONE) && !set.contains(Seat::NONE));
     }
 }

@@ -427,6 +427,7 @@ impl Pump {
             Output::Durable(notice) => self.places[seat].notices.push(notice),
             Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
             Output::Convicted(evidence) => self.convicted.push((seat, evidence.accused())),
+            Output::Forged(forged) => panic!("{forged}"),
             Output::Diverged(divergence) => {
                 self.diverged.push((seat, divergence));
                 self.crash(seat, 0);

@@ -9,6 +9,7 @@ mod disk;
 mod evidence;
 mod full;
 mod guard;
+mod observe;
 mod spread;
 mod start;
 mod twins;
@@ -89,6 +90,7 @@ pub(super) struct World {
     pub misbehaved: Vec<(Seat, &'static str)>,
     pub durable: Vec<BlockNotice>,
     pub diverged: Vec<Divergence>,
+    pub forged: Vec<Forged>,
     /// Account tables that were written, and how long the log was then.
     pub snapshots: Vec<(Height, Bytes, usize)>,
     /// The others' vertices of their last round, and of all rounds.
@@ -112,9 +114,20 @@ impl World {
         world
     }
 
-    fn open(genesis: Arc<Genesis>, mut disk: Disk, now: Time) -> World {
+    fn open(genesis: Arc<Genesis>, disk: Disk, now: Time) -> World {
+        World::open_as(Seat(0), genesis, disk, now)
+    }
+
+    /// A node without a seat, which is connected to seats 1 to 3.
+    pub fn observing() -> World {
+        let genesis = Arc::new(genesis(Policy::Quorum));
+        let disk = Disk::new(chain_id(&genesis));
+        World::open_as(Seat::NONE, genesis, disk, Time(1_000_000))
+    }
+
+    fn open_as(seat: Seat, genesis: Arc<Genesis>, mut disk: Disk, now: Time) -> World {
         let config = NodeConfig::default();
-        let setup = Setup { genesis: genesis.clone(), seat: Seat(0), key: seat_key(0), config, seed: 1 };
+        let setup = Setup { genesis: genesis.clone(), seat, key: seat_key(0), config, seed: 1 };
         let guard = disk.open();
         let (node, shared) =
             Node::open(setup, disk.log.clone().into_iter(), guard, now).expect("the log replays");
@@ -133,6 +146,7 @@ impl World {
             misbehaved: Vec::new(),
             durable: Vec::new(),
             diverged: Vec::new(),
+            forged: Vec::new(),
             snapshots: Vec::new(),
             last: Vec::new(),
             made: Vec::new(),
@@ -228,6 +242,7 @@ impl World {
                 Output::Misbehaved { peer, reason } => self.misbehaved.push((peer, reason)),
                 Output::Convicted(_) => {}
                 Output::Diverged(divergence) => self.diverged.push(divergence),
+                Output::Forged(forged) => self.forged.push(forged),
             }
         }
     }
