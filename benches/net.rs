@@ -3,7 +3,11 @@
 //!
 //! One thread and one connection: it writes until the socket is full, reads until it is empty, and so on, with the
 //! engine's own framing, sealing and decoding. So a figure is that of one core that does the work of *both* ends; a node
-//! does half of it.
+//! does half of it. `stream` is the same between two threads, each with an end of its own, as between two machines.
+//!
+//! `handshake` counts the CPU time of the accepting thread alone, and no other: what one core accepts, the identity proved and
+//! checked, and what it costs it to refuse who cannot open a connection, before any exchange of keys. Sockets, and their
+//! making and closing, are part of it; the poll of an event loop is not.
 //!
 //! Not measured: the poll of an event loop, many connections and their fairness, the machine behind them, a real wire.
 
@@ -14,7 +18,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 use throng::crypto::{KeySet, public_key, signing_key_from_seed};
+use throng::metrics::thread_cpu;
 use throng::net::{Identity, PeerEvent, PeerLink};
 use throng::types::*;
 use throng::wire::{
@@ -75,18 +81,25 @@ impl Pair {
         }
     }
 
-    /// Moves what one link has to say to the other, until so many messages have come.
-    fn move_sealed(&mut self, links: &mut [PeerLink; 2], from: usize, messages: usize) -> Vec<PeerEvent> {
-        let mut events = Vec::new();
-        while events.len() < messages {
+    /// Moves what one link has to say to the other, until so many messages have come; `take` is given them as they come.
+    fn move_sealed(
+        &mut self,
+        links: &mut [PeerLink; 2],
+        from: usize,
+        messages: usize,
+        mut take: impl FnMut(PeerEvent),
+    ) {
+        let (mut events, mut came) = (Vec::new(), 0);
+        while came < messages {
             links[from].seal().expect("an open connection");
             let sent = self.write(from, links[from].out.pending());
             links[from].out.consume(sent);
             while let Some(piece) = self.read(1 - from) {
                 links[1 - from].receive(piece, &mut events).expect("what the other end sealed");
+                came += events.len();
+                events.drain(..).for_each(&mut take);
             }
         }
-        events
     }
 }
 
@@ -155,7 +168,7 @@ fn bench_messages(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, message:
             for _ in 0..count {
                 assert!(links[0].send(message, payload.clone()), "the queue has room for all of them");
             }
-            pair.move_sealed(&mut links, 0, count);
+            pair.move_sealed(&mut links, 0, count, drop);
         });
     });
 }
@@ -188,7 +201,7 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
         bench.iter(|| {
             for some in ahead.chunks(PIECES as usize) {
                 some.iter().for_each(|piece| assert!(links[0].send(piece, piece.payload())));
-                pair.move_sealed(&mut links, 0, some.len());
+                pair.move_sealed(&mut links, 0, some.len(), drop);
             }
         });
     });
@@ -201,12 +214,12 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
                     let message = prove(piece);
                     assert!(links[0].send(&message, message.payload()));
                 }
-                for event in pair.move_sealed(&mut links, 0, some.len()) {
-                    let PeerEvent::Message(Message::Piece { piece, proof, .. }) = event else { continue };
+                pair.move_sealed(&mut links, 0, some.len(), |event| {
+                    let PeerEvent::Message(Message::Piece { piece, proof, .. }) = event else { return };
                     let place = table_piece(piece, bytes as u64);
                     let part = verify_table_piece(&pieces.root(), bytes as u64, piece, &proof);
                     copy[place.start as usize..place.end as usize].copy_from_slice(&part.expect("proved"));
-                }
+                });
             }
         });
     });
@@ -222,6 +235,154 @@ fn bench_tcp(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: usiz
     });
 }
 
+/// Frames of about 256 KiB from one thread to another: as plain bytes, and sealed.
+fn bench_stream(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: usize) {
+    let message = bulk(bytes);
+    let payload = message.payload();
+    let frame = [&frame_header(message.kind(), payload.len())[..], &payload].concat();
+    let whole = frame.len();
+    group.throughput(Throughput::Bytes((whole * count) as u64));
+
+    let (pair, links) = connected();
+    let [dialer, mut receiver] = links;
+    let mut sender = dialer;
+    let [mut there, mut here] = pair.ends;
+    let blocking = |end: &TcpStream| end.set_nonblocking(false).expect("a socket");
+    blocking(&there);
+    blocking(&here);
+    let (go, going) = std::sync::mpsc::channel::<usize>();
+    let sending = std::thread::spawn(move || {
+        for left in going {
+            // As the event loop does it: what was sealed is written before more is sealed.
+            for _ in 0..left {
+                assert!(sender.send(&message, payload.clone()));
+            }
+            loop {
+                sender.seal().expect("an open connection");
+                let pending = sender.out.pending();
+                if pending.is_empty() {
+                    break;
+                }
+                let sent = there.write(pending).expect("loopback");
+                sender.out.consume(sent);
+            }
+        }
+    });
+    let (mut buffer, mut events) = (vec![0; READ_BYTES], Vec::new());
+    group.bench_function(format!("stream/bytes={whole}/sealed"), |bench| {
+        bench.iter(|| {
+            go.send(count).expect("it waits");
+            let mut came = 0;
+            while came < count {
+                let length = here.read(&mut buffer).expect("loopback");
+                receiver.receive(&mut buffer[..length], &mut events).expect("what the other end sealed");
+                came += events.drain(..).count();
+            }
+        });
+    });
+    drop(go);
+    sending.join().expect("it ends with its orders");
+
+    let pair = Pair::new();
+    let [mut there, mut here] = pair.ends;
+    blocking(&there);
+    blocking(&here);
+    let (go, going) = std::sync::mpsc::channel::<usize>();
+    let sending = std::thread::spawn(move || {
+        for left in going {
+            (0..left).for_each(|_| there.write_all(&frame).expect("loopback"));
+        }
+    });
+    group.bench_function(format!("stream/bytes={whole}/tcp"), |bench| {
+        bench.iter(|| {
+            go.send(count).expect("it waits");
+            let mut left = whole * count;
+            while left > 0 {
+                left -= here.read(&mut buffer).expect("loopback");
+            }
+        });
+    });
+    drop(go);
+    sending.join().expect("it ends with its orders");
+}
+
+/// Who calls at a door.
+#[derive(Clone, Copy)]
+enum Caller {
+    /// A validator that proves itself.
+    Honest,
+    /// Other software.
+    Stranger,
+    /// Whoever it is, its address is over its rate: not a byte is read.
+    OverRate,
+}
+
+/// What a door does with callers, one after the other; its own CPU time for all of them.
+fn door_cpu(listener: &TcpListener, caller: Caller, count: u64) -> Duration {
+    let address = listener.local_addr().expect("its address");
+    let calling = std::thread::spawn(move || {
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(address).expect("loopback");
+            let mut link = PeerLink::dial(identity(0), Seat(1)).expect("an exchange of keys");
+            let (mut buffer, mut events) = ([0; 4096], Vec::new());
+            match caller {
+                Caller::Honest => stream.write_all(link.out.pending()).expect("loopback"),
+                // Hung up on, it may not get all of it out.
+                Caller::Stranger => _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"),
+                Caller::OverRate => {}
+            }
+            link.out.consume(link.out.pending().len());
+            while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                link.receive(&mut buffer[..length], &mut events).expect("an honest end");
+                let _ = stream.write_all(link.out.pending());
+                link.out.consume(link.out.pending().len());
+                if !events.is_empty() {
+                    break;
+                }
+            }
+        }
+    });
+    let identity = identity(1);
+    let (mut buffer, mut events) = ([0; 4096], Vec::new());
+    let mut spent = Duration::ZERO;
+    for _ in 0..count {
+        let before = thread_cpu();
+        let (mut stream, _) = listener.accept().expect("somebody calls");
+        if !matches!(caller, Caller::OverRate) {
+            let mut link = PeerLink::accept(identity.clone());
+            loop {
+                let length = stream.read(&mut buffer).expect("loopback");
+                let refused = link.receive(&mut buffer[..length], &mut events).is_err();
+                stream.write_all(link.out.pending()).expect("loopback");
+                link.out.consume(link.out.pending().len());
+                if refused || length == 0 || !events.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(events.drain(..).count() == 1, matches!(caller, Caller::Honest));
+        }
+        drop(stream);
+        spent += thread_cpu() - before;
+    }
+    calling.join().expect("it calls and ends");
+    spent
+}
+
+fn bench_handshake(group: &mut BenchmarkGroup<'_, WallTime>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    group.throughput(Throughput::Elements(1));
+    let callers = [
+        ("accepted", Caller::Honest),
+        ("refused/preface", Caller::Stranger),
+        ("refused/rate", Caller::OverRate),
+    ];
+    for (name, caller) in callers {
+        group.bench_function(format!("handshake/{name}"), |bench| {
+            bench.iter_custom(|count| door_cpu(&listener, caller, count));
+        });
+    }
+}
+
 fn bench_net(criterion: &mut Criterion) {
     // Without `--bench` cargo runs this as a test, and criterion runs each function once.
     let tiny = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
@@ -229,11 +390,13 @@ fn bench_net(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("net");
     group.sample_size(20);
-    group.measurement_time(std::time::Duration::from_secs(1));
-    group.warm_up_time(std::time::Duration::from_millis(500));
+    group.measurement_time(Duration::from_secs(1));
+    group.warm_up_time(Duration::from_millis(500));
     bench_messages(&mut group, "votes", &small(200), votes);
     bench_messages(&mut group, "batches", &bulk(256 << 10), batches);
     bench_tcp(&mut group, 256 << 10, batches);
+    bench_stream(&mut group, 256 << 10, 4 * batches);
+    bench_handshake(&mut group);
     bench_table(&mut group, if tiny { 5_000 } else { 1_000_000 });
     group.finish();
 }

@@ -7,7 +7,6 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use throng::crypto::{public_key, signing_key_from_seed};
-use throng::metrics::Metrics;
 use throng::net::{NetConfig, NodeSetup, RunningNode};
 use throng::node::{NodeConfig, Setup};
 use throng::store::StoreConfig;
@@ -65,12 +64,12 @@ fn out_of_descriptors_callers_are_turned_away_until_there_are_some_again() {
             hoard.push(file);
         }
     }
-    assert_eq!(Metrics::read(&node.metrics().connections_dropped), 5);
+    assert_eq!(node.metrics().connections_dropped(), 5);
     // Some are left: clients are turned away all the same, so that the block files find one when they need it.
     hoard.truncate(hoard.len() - 10);
     let mut caller = TcpStream::connect(node.client_address()).unwrap();
     assert!(caller.read(&mut [0; 1]).map_or(true, |count| count == 0));
-    assert_eq!(Metrics::read(&node.metrics().connections_dropped), 6);
+    assert_eq!(node.metrics().connections_dropped(), 6);
     drop(File::open("/dev/null").unwrap());
     drop((hoard, caller));
     let mut caller = TcpStream::connect(node.client_address()).unwrap();

@@ -134,6 +134,30 @@ struct Driver {
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     clients_max: Option<u64>,
+    /// Connections of one address at once, of clients and, apart from them, of peers without identity
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_address_max: Option<u64>,
+    /// The same for a network: IPv4 /16, IPv6 /32; private ones are exempt
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_group_max: Option<u64>,
+    /// Handshakes per second of one address
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handshakes_per_second: Option<u64>,
+    /// Bytes that are read per second from one peer; beyond, it waits
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_bytes_per_second: Option<u64>,
+    /// Messages that are read per second from one peer; beyond, it waits
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_messages_per_second: Option<u64>,
+    /// Whether the limits for addresses hold for this machine's own too
+    #[arg(long, value_name = "true|false")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_local: Option<bool>,
 }
 
 /// Runs the command; the exit status.

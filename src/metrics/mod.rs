@@ -35,6 +35,71 @@ impl Stage {
     }
 }
 
+/// Why a node ends a connection, or does not let it in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(usize)]
+pub enum Dismissal {
+    /// Other software, another version or another chain.
+    Foreign = 0,
+    /// A frame or message that does not decode.
+    Malformed = 1,
+    /// A record that was not sealed with the agreed keys.
+    Record = 2,
+    /// A length above the limit.
+    Oversize = 3,
+    /// No proof of the identity that was claimed or dialed.
+    Identity = 4,
+    /// A validator broke rules of the protocol too often.
+    Rules = 5,
+    /// No identity or hello within the deadline.
+    Silent = 6,
+    /// Takes no bytes, or does not read its answers.
+    Slow = 7,
+    /// More handshakes from one address than its rate.
+    Rate = 8,
+    /// No room: in all, for the address, for its network, for want of descriptors.
+    Full = 9,
+    /// Refused for a while for what it did before.
+    Refused = 10,
+}
+
+/// How many reasons there are.
+const DISMISSALS: usize = 11;
+
+impl Dismissal {
+    /// All of them in order.
+    pub const ALL: [Dismissal; DISMISSALS] = [
+        Dismissal::Foreign,
+        Dismissal::Malformed,
+        Dismissal::Record,
+        Dismissal::Oversize,
+        Dismissal::Identity,
+        Dismissal::Rules,
+        Dismissal::Silent,
+        Dismissal::Slow,
+        Dismissal::Rate,
+        Dismissal::Full,
+        Dismissal::Refused,
+    ];
+
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        [
+            "foreign",
+            "malformed",
+            "record",
+            "oversize",
+            "identity",
+            "rules",
+            "silent",
+            "slow",
+            "rate",
+            "full",
+            "refused",
+        ][self as usize]
+    }
+}
+
 /// One node's counters; shared by its threads, read by whoever reports.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -57,8 +122,8 @@ pub struct Metrics {
     pub signatures_checked: AtomicU64,
     /// Frames or messages of peers refused as malformed or against a rule.
     pub peer_faults: AtomicU64,
-    /// Connections refused or dropped: strangers, limits, deadlines.
-    pub connections_dropped: AtomicU64,
+    /// Connections refused or dropped, by reason.
+    dismissed: [AtomicU64; DISMISSALS],
     /// Messages dropped because a peer's queue was full.
     pub messages_dropped: AtomicU64,
 }
@@ -72,6 +137,21 @@ impl Metrics {
     /// CPU time of every stage so far, in nanoseconds, in the order of [`STAGES`].
     pub fn cpu_ns(&self) -> [u64; 5] {
         std::array::from_fn(|stage| self.cpu_ns[stage].load(Relaxed))
+    }
+
+    /// Counts a connection that was refused or dropped.
+    pub fn dismiss(&self, reason: Dismissal) {
+        self.dismissed[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Connections refused or dropped for a reason.
+    pub fn dismissed(&self, reason: Dismissal) -> u64 {
+        self.dismissed[reason as usize].load(Relaxed)
+    }
+
+    /// Connections refused or dropped for any reason.
+    pub fn connections_dropped(&self) -> u64 {
+        Dismissal::ALL.into_iter().map(|reason| self.dismissed(reason)).sum()
     }
 
     /// Adds to a counter.

@@ -25,6 +25,25 @@ pub const DESCRIPTORS_KEPT_MIN: u64 = 16;
 /// The same as a share of the limit: one in so many.
 pub const DESCRIPTORS_KEPT_SHARE: u64 = 32;
 
+/// How long an address saves up handshakes that it does not make.
+pub const HANDSHAKE_BURST: Duration = Duration::from_secs(4);
+/// So many times the rate of handshakes goes to an address at which validators live.
+pub const KNOWN_RATE_FACTOR: u64 = 8;
+/// How long it is remembered that a validator has proved itself at an address.
+pub const KNOWN_FOR: Duration = Duration::from_secs(3600);
+/// Points at which an address or a seat is refused for a while; one is forgiven each second.
+pub const SCORE_MAX: u64 = 100;
+/// How long an address is refused at first; doubles up to [`ADDRESS_REFUSAL_MAX`].
+pub const ADDRESS_REFUSAL_MIN: Duration = Duration::from_secs(10);
+/// How long an address is refused at most.
+pub const ADDRESS_REFUSAL_MAX: Duration = Duration::from_secs(600);
+/// How long a validator is refused: no longer than agreement bears, should the fault be this node's own.
+pub const SEAT_REFUSAL: Duration = Duration::from_secs(2);
+/// What a breach of the protocol's rules by a validator counts.
+pub const RULE_POINTS: u64 = 10;
+/// What a peer that rested may send at once, in time at its rate.
+pub const PEER_BURST: Duration = Duration::from_secs(1);
+
 /// First wait before dialing again; doubles up to [`REDIAL_MAX`].
 pub const REDIAL_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before dialing again.
@@ -101,11 +120,33 @@ pub struct NetConfig {
     pub verify_threads: usize,
     /// Clients connected at once; more are refused.
     pub clients_max: usize,
+    /// Connections of one address at once, of clients and, apart from them, of peers without identity. (Of IPv6 the
+    /// network of 64 bits.)
+    pub per_address_max: usize,
+    /// The same for a network: IPv4 /16, IPv6 /32. Private networks are exempt.
+    pub per_group_max: usize,
+    /// Handshakes per second of one address; validators that prove themselves do not count.
+    pub handshakes_per_second: usize,
+    /// Bytes that are read per second from one peer; beyond, it waits.
+    pub peer_bytes_per_second: usize,
+    /// Messages that are read per second from one peer; beyond, it waits.
+    pub peer_messages_per_second: usize,
+    /// Whether the limits for addresses hold for this machine's own too.
+    pub limit_local: bool,
 }
 
 impl Default for NetConfig {
     fn default() -> NetConfig {
-        NetConfig { verify_threads: 0, clients_max: 4096 }
+        NetConfig {
+            verify_threads: 0,
+            clients_max: 8192,
+            per_address_max: 256,
+            per_group_max: 2048,
+            handshakes_per_second: 20,
+            peer_bytes_per_second: 256 << 20,
+            peer_messages_per_second: 50_000,
+            limit_local: false,
+        }
     }
 }
 
@@ -130,7 +171,13 @@ impl NetConfig {
     /// Checks every setting.
     pub fn validate(&self) -> Result<(), NetConfigError> {
         in_range("verify_threads", self.verify_threads, 0, VERIFY_THREADS_MAX)?;
-        in_range("clients_max", self.clients_max, 1, CLIENTS_MAX)
+        in_range("clients_max", self.clients_max, 1, CLIENTS_MAX)?;
+        in_range("per_address_max", self.per_address_max, 1, CLIENTS_MAX)?;
+        in_range("per_group_max", self.per_group_max, 1, CLIENTS_MAX)?;
+        in_range("handshakes_per_second", self.handshakes_per_second, 1, 1 << 20)?;
+        // Less than two of the largest frames a second would not carry the protocol.
+        in_range("peer_bytes_per_second", self.peer_bytes_per_second, 2 * PEER_FRAME_BYTES_MAX, usize::MAX)?;
+        in_range("peer_messages_per_second", self.peer_messages_per_second, 100, usize::MAX)
     }
 
     /// The threads of the pool, 0 resolved.

@@ -1,10 +1,15 @@
 //! One connection with its socket: reading a piece, writing a piece, and the reasons to end it.
 
 use super::client::{ClientError, ClientLink};
+use super::config::SCORE_MAX;
+use super::limits::Denied;
 use super::noise::PeerError;
+use super::pace::Pace;
 use super::peer::PeerLink;
 use super::queue::OutBuffer;
+use crate::metrics::Dismissal;
 use crate::types::Time;
+use crate::wire::WireError;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -37,6 +42,50 @@ pub enum Gone {
     /// The same seat connected anew.
     #[error("replaced by a newer connection of the same seat")]
     Replaced,
+    /// A validator broke rules of the protocol, often enough.
+    #[error("broke the rules too often, last: {0}")]
+    Rules(&'static str),
+    /// A validator that is refused for now came again.
+    #[error("refused for now, for what it did before")]
+    Refused,
+    /// Others of its address or network came.
+    #[error("made room: {0}")]
+    Denied(#[from] Denied),
+}
+
+impl Gone {
+    /// As what it is counted, and the points that it brings; `None`: nothing to blame anybody for.
+    pub fn dismissal(&self) -> Option<(Dismissal, u64)> {
+        Some(match self {
+            Gone::Closed | Gone::Io(_) | Gone::Replaced => return None,
+            Gone::Peer(error) => match error {
+                PeerError::Magic => (Dismissal::Foreign, SCORE_MAX / 5),
+                PeerError::Version(_) | PeerError::Chain { .. } => (Dismissal::Foreign, SCORE_MAX / 20),
+                PeerError::Noise => (Dismissal::Record, SCORE_MAX / 4),
+                PeerError::RecordLength(_) => (Dismissal::Oversize, SCORE_MAX / 4),
+                PeerError::Seat(_) | PeerError::OtherSeat { .. } | PeerError::Identity(_) => {
+                    (Dismissal::Identity, SCORE_MAX / 4)
+                }
+                PeerError::Wire(error) => of_wire(*error),
+                PeerError::Lane => (Dismissal::Malformed, SCORE_MAX / 4),
+            },
+            Gone::Client(ClientError::Wire(error)) => of_wire(*error),
+            Gone::Client(ClientError::Hello) => (Dismissal::Malformed, SCORE_MAX / 4),
+            // What follows is for want of room or of time, here or there, and nobody's fault for certain.
+            Gone::Silent => (Dismissal::Silent, SCORE_MAX / 50),
+            Gone::Client(ClientError::Slow) | Gone::Stalled => (Dismissal::Slow, 0),
+            Gone::Crowded | Gone::Denied(_) => (Dismissal::Full, 0),
+            Gone::Rules(_) => (Dismissal::Rules, 0),
+            Gone::Refused => (Dismissal::Refused, 0),
+        })
+    }
+}
+
+fn of_wire(error: WireError) -> (Dismissal, u64) {
+    match error {
+        WireError::Limit { .. } => (Dismissal::Oversize, SCORE_MAX / 4),
+        _ => (Dismissal::Malformed, SCORE_MAX / 4),
+    }
 }
 
 /// Who is at the other end.
@@ -60,6 +109,12 @@ pub(super) struct Conn {
     pub(super) in_dirty: bool,
     pub(super) in_waiting: bool,
     pub(super) subscribed: bool,
+    /// The port whose limits it counts towards; none once it has proved an identity, and if it was dialed.
+    pub(super) counted: Option<usize>,
+    /// Bytes and messages of a peer.
+    pub(super) paces: [Pace; 2],
+    /// It is not read from before, for it sent more than its rate.
+    pub(super) paused_until: Time,
 }
 
 impl Conn {

@@ -56,14 +56,14 @@ impl Dialer {
         }
     }
 
-    /// There is no connection to `seat` any more, or the attempt failed; `stood`: how long there was one. Says
-    /// whether the reason is news.
-    pub fn lost(&mut self, seat: Seat, stood: Duration, reason: &str, now: Time) -> bool {
+    /// There is no connection to `seat` any more, or the attempt failed; `stood`: how long there was one; `earliest`:
+    /// not to be dialed before. Says whether the reason is news.
+    pub fn lost(&mut self, seat: Seat, stood: Duration, reason: &str, earliest: Time, now: Time) -> bool {
         let Some(target) = self.targets.get_mut(seat.index()) else { return true };
         if stood >= STEADY_AFTER {
             target.wait = REDIAL_MIN;
         }
-        let due = now + target.wait;
+        let due = (now + target.wait).max(earliest);
         target.wait = (target.wait * 2).min(REDIAL_MAX);
         let news = target.said.as_deref() != Some(reason);
         target.said = Some(reason.to_owned());

@@ -2,9 +2,10 @@
 
 use super::config::*;
 use super::disk::Disk;
+use super::inbound::Gate;
 use super::listener::Listener;
 use super::serve::Server;
-use super::sockets::{Event, Gate, Sockets};
+use super::sockets::{Event, Sockets};
 use super::workers::{Executor, Mailbox, Report, Verifiers};
 use super::{State, Stopped};
 use crate::metrics::{Metrics, Stage, thread_cpu};
@@ -366,6 +367,8 @@ impl EventLoop {
             Output::Misbehaved { peer, reason } => {
                 Metrics::add(&self.metrics.peer_faults, 1);
                 tracing::warn!(seat = peer.0, reason, "a validator broke a rule");
+                let now = self.now();
+                self.sockets.broke_rule(peer, reason, now, &mut self.events);
             }
             Output::Convicted(evidence) => {
                 let (seat, lie) = (evidence.accused().0, evidence.words());

@@ -2,15 +2,16 @@
 
 use super::config::*;
 use super::conn::{Gone, Link};
+use super::limits::{Denied, Source};
 use super::peer::PeerLink;
 use super::sockets::{Event, Sockets};
-use crate::metrics::Metrics;
+use crate::metrics::{Dismissal, Metrics};
 use crate::types::Time;
 use mio::net::{TcpListener, TcpStream};
 use rustix::process::{Resource, getrlimit};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Who comes in through a listener.
@@ -64,7 +65,7 @@ impl Listener {
             match self.socket.accept() {
                 // Dropping it hangs up.
                 Ok((stream, _)) if stream.as_raw_fd() >= self.descriptor_end => {
-                    Metrics::add(&sockets.metrics.connections_dropped, 1);
+                    sockets.metrics.dismiss(Dismissal::Full);
                 }
                 Ok((stream, address)) => sockets.admit(self.door, stream, address, now, events),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -96,7 +97,7 @@ impl Listener {
         }
         match (self.socket.accept(), &self.null) {
             (Ok((stream, _)), Some(null)) => {
-                Metrics::add(&metrics.connections_dropped, 1);
+                metrics.dismiss(Dismissal::Full);
                 // Hangs up and has the spare one back in one step: nobody else can take the descriptor in between.
                 let mut taken = OwnedFd::from(stream);
                 self.spare = rustix::io::dup2(null, &mut taken).is_ok().then_some(taken);
@@ -107,6 +108,13 @@ impl Listener {
         }
         self.spare = spare(self.null.as_ref());
         true
+    }
+}
+
+impl Door {
+    /// Its number among the ports.
+    fn port(self) -> usize {
+        usize::from(self != Door::Peers)
     }
 }
 
@@ -123,15 +131,23 @@ impl Sockets {
             Door::Peers => self.inbound_strangers >= STRANGERS_MAX,
             Door::Clients { most } => self.clients >= most || self.silent_clients >= SILENT_CLIENTS_MAX,
         };
-        if full && !self.evict(door, now, events) {
-            Metrics::add(&self.metrics.connections_dropped, 1);
-            return;
+        if full && !self.evict(door, &Gone::Crowded, |_| true, now, events) {
+            return self.metrics.dismiss(Dismissal::Full);
+        }
+        if let Err(denied) = self.let_in(door, address.ip(), now, events) {
+            tracing::debug!(%address, reason = %denied, "connection not taken");
+            return self.metrics.dismiss(match denied {
+                Denied::Refused => Dismissal::Refused,
+                Denied::Rate => Dismissal::Rate,
+                Denied::Address | Denied::Group => Dismissal::Full,
+            });
         }
         let link = match door {
             Door::Peers => Link::Peer(Box::new(PeerLink::accept(self.identity.clone()))),
             Door::Clients { .. } => Link::Client(Box::default()),
         };
-        if let Err(error) = self.add(stream, address, link, false, now) {
+        if let Err(error) = self.add(stream, address, link, Some(door.port()), now) {
+            self.limits.left(address.ip(), door.port(), now);
             tracing::debug!(%address, %error, "connection not taken");
             return;
         }
@@ -144,16 +160,52 @@ impl Sockets {
         }
     }
 
-    /// Drops the oldest stranger of a door; `false` if there is none.
-    fn evict(&mut self, door: Door, now: Time, events: &mut Vec<Event>) -> bool {
+    /// Counts a connection of an address; where that has too many, its own oldest stranger makes room.
+    fn let_in(
+        &mut self,
+        door: Door,
+        address: IpAddr,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Denied> {
+        let (port, handshake) = (door.port(), door == Door::Peers);
+        let denied = match self.limits.admit(address, port, handshake, now) {
+            Err(denied @ (Denied::Address | Denied::Group)) => denied,
+            other => return other,
+        };
+        let source = Source::of(address);
+        let same = |other: IpAddr| match denied {
+            Denied::Group => Source::of(other).group() == source.group(),
+            _ => Source::of(other) == source,
+        };
+        if !self.evict(door, &denied.into(), same, now, events) {
+            return Err(denied);
+        }
+        self.limits.admit(address, port, handshake, now)
+    }
+
+    /// Drops the oldest stranger of a door that comes from such an address; `false` if there is none.
+    fn evict(
+        &mut self,
+        door: Door,
+        reason: &Gone,
+        from: impl Fn(IpAddr) -> bool,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> bool {
         let found = self.strangers.iter().map(|(_, token)| *token).find(|token| {
-            self.conns.get(*token).is_some_and(|conn| match &conn.link {
-                Link::Peer(link) => door == Door::Peers && link.expected().is_none() && link.seat().is_none(),
-                Link::Client(link) => door != Door::Peers && !link.welcomed(),
+            self.conns.get(*token).is_some_and(|conn| {
+                let stranger = match &conn.link {
+                    Link::Peer(link) => {
+                        door == Door::Peers && link.expected().is_none() && link.seat().is_none()
+                    }
+                    Link::Client(link) => door != Door::Peers && !link.welcomed(),
+                };
+                stranger && from(conn.address.ip())
             })
         });
         let Some(token) = found else { return false };
-        self.drop_conn(token, &Gone::Crowded, now, events);
+        self.drop_conn(token, reason, now, events);
         true
     }
 }

@@ -11,6 +11,10 @@
 //!   to the end of the ready list, and nobody sleeps while that list is not empty.
 //! - Upon bytes of a stranger: the preface is checked before any key is exchanged; strangers are bounded in number,
 //!   in bytes and in time, and the oldest makes room. A validator proves its seat inside of the encrypted channel.
+//! - Upon a connection of a stranger: its address has so many connections, and so many handshakes a second; whoever does
+//!   wrong brings points to its address, a validator to its seat, and too many points mean a while without a connection:
+//!   short for a seat, and never for an address where a validator lives (see `limits.rs`).
+//! - Upon a peer that sends more than its rate: it is not read from until that is worked off. Nothing is held against it.
 //! - Upon bytes of a validator: a record is opened in the buffer that it was read into, and every frame gets memory of
 //!   its own, just as much as it is long. What is under way is kept: a record, and a frame of each lane.
 //! - Upon a message for a validator: it goes to the queue of its class (votes, requests, bulk); a full queue drops
@@ -36,10 +40,13 @@ mod conn;
 mod dialer;
 mod disk;
 mod event_loop;
+mod inbound;
+mod limits;
 mod listener;
 mod noise;
 mod opening;
 mod outbound;
+mod pace;
 mod peer;
 mod queue;
 mod records;

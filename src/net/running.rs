@@ -147,7 +147,7 @@ impl RunningNode {
         let identity = identity(&shared, key);
         #[cfg(test)]
         let kept = shared.clone();
-        let sockets = Sockets::new(registry, identity, &peers, metrics.clone(), clock.now());
+        let sockets = Sockets::new(registry, identity, &peers, &net, metrics.clone(), clock.now());
         let threads = StartError::system("start a thread");
         let verifiers = Verifiers::start(net.threads(), shared.clone(), metrics.clone(), mailbox.clone());
         let verifiers = verifiers.map_err(threads)?;

@@ -2,20 +2,21 @@
 //! is not known here.
 
 use super::config::*;
-use super::conn::{Conn, Gone, Link, connected, read_some};
+use super::conn::{Conn, Gone, Link, connected};
 use super::dialer::Dialer;
+use super::limits::Limits;
 use super::noise::Identity;
+use super::pace::{Pace, Rate, Score};
 use super::peer::{PeerEvent, PeerLink};
 use super::queue::ReadyList;
 use super::slab::Slab;
-use super::turns::{STANDINGS, Standing};
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
 use crate::wire::Message;
-use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
+use crate::wire::client::Request;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -45,43 +46,6 @@ pub enum Event {
     },
 }
 
-/// What may be read in this turn.
-#[derive(Clone, Copy, Debug)]
-pub struct Gate {
-    /// From validators; not while the disk is behind.
-    pub peers: bool,
-    /// Rows that still find room, by the standing of the client that brings them; all of them take from the first.
-    pub rows: [usize; 3],
-    /// Bytes of clients' blobs that still find room.
-    pub blobs: usize,
-}
-
-impl Gate {
-    /// Whether submissions of clients of this standing may be read. A chain carries rows or blobs: the other's room is
-    /// never used up.
-    fn open(&self, standing: Standing) -> bool {
-        let room = self.rows[0].min(self.rows[standing as usize]);
-        self.peers && room >= SUBMIT_ROWS_MAX && self.blobs >= SUBMIT_BLOB_BYTES_MAX
-    }
-
-    fn take(&mut self, standing: Standing, rows: usize) {
-        self.rows[0] -= rows;
-        if standing != Standing::Proven {
-            self.rows[standing as usize] -= rows;
-        }
-    }
-}
-
-/// What became of a connection's turn.
-enum Turn {
-    /// It has more.
-    More,
-    /// Nothing until the next event.
-    Done,
-    /// It waits for room that all share.
-    Wait,
-}
-
 /// All sockets.
 pub struct Sockets {
     pub(super) registry: Registry,
@@ -91,14 +55,22 @@ pub struct Sockets {
     dialer: Dialer,
     /// The current connection of each seat.
     pub(super) seats: Vec<Option<Token>>,
+    /// What each seat did wrong, and until when it is refused.
+    standings: Vec<(Score, Time)>,
+    /// What strangers may take.
+    pub(super) limits: Limits,
+    /// Bytes and messages per second of one peer.
+    pub(super) rates: [Rate; 2],
+    /// Peers that sent more than their rate, by when they are read from again.
+    pub(super) paused: BTreeSet<(Time, Token)>,
     pub(super) opened: usize,
     /// Those that had input to be read.
     pub(super) ready: ReadyList,
     /// Those that have output and a socket that takes it.
     pub(super) dirty: ReadyList,
     /// Those that have input and wait for room: validators for the disk, clients, by standing, for the mempool.
-    waiting_peers: Vec<Token>,
-    waiting_clients: [Vec<Token>; 3],
+    pub(super) waiting_peers: Vec<Token>,
+    pub(super) waiting_clients: [Vec<Token>; 3],
     /// Those without identity or hello, by their deadline.
     pub(super) strangers: VecDeque<(Time, Token)>,
     pub(super) subscribers: Vec<Token>,
@@ -106,8 +78,8 @@ pub struct Sockets {
     pub(super) silent_clients: usize,
     pub(super) clients: usize,
     stall_check: Time,
-    buffer: Box<[u8]>,
-    peer_events: Vec<PeerEvent>,
+    pub(super) buffer: Box<[u8]>,
+    pub(super) peer_events: Vec<PeerEvent>,
 }
 
 impl Sockets {
@@ -116,12 +88,21 @@ impl Sockets {
         registry: Registry,
         identity: Arc<Identity>,
         peers: &[SocketAddr],
+        config: &NetConfig,
         metrics: Arc<Metrics>,
         now: Time,
     ) -> Sockets {
+        let seats = identity.seats.len();
+        let rate = |per_second: usize| Rate { per_second: per_second as u64, burst: PEER_BURST };
+        let connections_max = config.clients_max + STRANGERS_MAX + seats;
+        let others = (0..).zip(peers).filter(|(seat, _)| *seat != identity.seat.index());
         Sockets {
             registry,
             metrics,
+            standings: vec![Default::default(); seats],
+            limits: Limits::new(config, connections_max, others.map(|(_, address)| address.ip())),
+            rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
+            paused: BTreeSet::new(),
             conns: Slab::default(),
             dialer: Dialer::new(identity.seat, peers, now),
             seats: vec![None; identity.seats.len()],
@@ -152,25 +133,20 @@ impl Sockets {
         self.ready.is_empty() && self.dirty.is_empty()
     }
 
-    /// Whether somebody who waited for room finds it now.
-    pub fn could_resume(&self, gate: &Gate) -> bool {
-        let client = |standing| gate.open(standing) && !self.waiting_clients[standing as usize].is_empty();
-        gate.peers && !self.waiting_peers.is_empty() || STANDINGS.into_iter().any(client)
-    }
-
     /// The next deadline.
     pub fn deadline(&self) -> Time {
         let stranger = self.strangers.front().map(|(time, _)| *time);
-        [stranger, self.dialer.deadline()].into_iter().flatten().fold(self.stall_check, Time::min)
+        let paused = self.paused.first().map(|(time, _)| *time);
+        [stranger, paused, self.dialer.deadline()].into_iter().flatten().fold(self.stall_check, Time::min)
     }
 
-    /// Adds a connection whose socket is made.
+    /// Adds a connection whose socket is made; `counted`: the port that it came to, none if it was dialed.
     pub(super) fn add(
         &mut self,
         mut stream: TcpStream,
         address: SocketAddr,
         link: Link,
-        connecting: bool,
+        counted: Option<usize>,
         now: Time,
     ) -> io::Result<Token> {
         let _ = stream.set_nodelay(true);
@@ -183,13 +159,16 @@ impl Sockets {
                 address,
                 since: now,
                 stuck: None,
-                connecting,
+                connecting: counted.is_none(),
                 readable: false,
                 writable: false,
                 in_ready: false,
                 in_dirty: false,
                 in_waiting: false,
                 subscribed: false,
+                counted,
+                paces: [Pace::default(); 2],
+                paused_until: Time(0),
             })
         })?;
         self.strangers.push_back((now + HANDSHAKE_DEADLINE, token));
@@ -218,176 +197,19 @@ impl Sockets {
         }
     }
 
-    /// Reads from everybody who is ready, each within its budget.
-    pub fn read(&mut self, gate: &mut Gate, now: Time, events: &mut Vec<Event>) {
-        let mut resumed = if gate.peers { std::mem::take(&mut self.waiting_peers) } else { Vec::new() };
-        for standing in STANDINGS.into_iter().filter(|standing| gate.open(*standing)) {
-            resumed.append(&mut self.waiting_clients[standing as usize]);
-        }
-        // Those who waited come before those who are ready, and among those who must wait on, those who had
-        // nothing this time before those who had something: so scarce room goes round.
-        let mut turn = Vec::with_capacity(resumed.len() + self.ready.len());
-        for token in resumed {
-            if let Some(conn) = self.conns.get_mut(token) {
-                conn.in_waiting = false;
-                turn.push(token);
-            }
-        }
-        while let Some(token) = self.ready.pop() {
-            if let Some(conn) = self.conns.get_mut(token) {
-                conn.in_ready = false;
-                turn.push(token);
-            }
-        }
-        let mut served = Vec::new();
-        for token in turn {
-            self.read_one(token, gate, now, &mut served, events);
-        }
-        for token in served {
-            self.await_room(token);
-        }
-    }
-
-    fn read_one(
-        &mut self,
-        token: Token,
-        gate: &mut Gate,
-        now: Time,
-        served: &mut Vec<Token>,
-        events: &mut Vec<Event>,
-    ) {
-        let (room, is_peer) = match self.conns.get(token) {
-            Some(conn) => ((gate.rows[0], gate.blobs), matches!(conn.link, Link::Peer(_))),
-            None => return,
-        };
-        let turn = if is_peer {
-            self.read_peer(token, gate, now, events)
-        } else {
-            self.read_client(token, gate, events)
-        };
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        match turn {
-            Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
-            Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => match is_peer {
-                true => self.waiting_peers.push(token),
-                false if (gate.rows[0], gate.blobs) != room => served.push(token),
-                false => self.await_room(token),
-            },
-            Ok(Turn::Wait | Turn::Done) => {}
-            Err(gone) => self.drop_conn(token, &gone, now, events),
-        }
-    }
-
-    fn await_room(&mut self, token: Token) {
-        if let Some(Conn { link: Link::Client(link), .. }) = self.conns.get(token) {
-            self.waiting_clients[link.standing as usize].push(token);
-        }
-    }
-
-    /// A client's rows have shown something else than before.
-    pub fn set_standing(&mut self, token: Token, standing: Standing) {
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        let Link::Client(link) = &mut conn.link else { return };
-        let before = std::mem::replace(&mut link.standing, standing);
-        if conn.in_waiting {
-            self.waiting_clients[before as usize].retain(|waiting| *waiting != token);
-            self.waiting_clients[standing as usize].push(token);
-        }
-    }
-
-    fn read_peer(
-        &mut self,
-        token: Token,
-        gate: &Gate,
-        now: Time,
-        events: &mut Vec<Event>,
-    ) -> Result<Turn, Gone> {
-        let Some(Conn { stream, link: Link::Peer(link), readable, .. }) = self.conns.get_mut(token) else {
-            return Ok(Turn::Done);
-        };
-        if !gate.peers {
-            return Ok(Turn::Wait);
-        }
-        let mut budget = PEER_READ_BUDGET;
-        let mut result = Ok(());
-        while *readable && budget > 0 && result.is_ok() {
-            let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { break };
-            budget -= bytes.len();
-            Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
-            result = link.receive(bytes, &mut self.peer_events);
-        }
-        let turn = if *readable { Turn::More } else { Turn::Done };
-        for event in std::mem::take(&mut self.peer_events) {
-            match event {
-                PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
-                PeerEvent::Message(message) => {
-                    let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { break };
-                    let Some(from) = link.seat() else { break };
-                    events.push(Event::Message { from, message });
-                }
-            }
-        }
-        self.mark_dirty(token);
-        if let Err(error) = result {
-            self.flush_once(token);
-            return Err(error.into());
-        }
-        Ok(turn)
-    }
-
-    fn read_client(&mut self, token: Token, gate: &mut Gate, events: &mut Vec<Event>) -> Result<Turn, Gone> {
-        let Some(Conn { stream, link: Link::Client(link), readable, .. }) = self.conns.get_mut(token) else {
-            return Ok(Turn::Done);
-        };
-        let mut budget = CLIENT_READ_BUDGET;
-        loop {
-            // First what was read before, then the socket: the reader holds one read at most.
-            link.held = true;
-            while link.may_ask() {
-                let Some(request) = link.next()? else {
-                    link.held = false;
-                    break;
-                };
-                match &request {
-                    Request::Hello => self.silent_clients -= 1,
-                    Request::Submit { .. } | Request::SubmitBlobs { .. } if !gate.open(link.standing) => {
-                        link.postpone(request);
-                        return Ok(Turn::Wait);
-                    }
-                    Request::Submit { rows, .. } => {
-                        gate.take(link.standing, rows.rows().len());
-                        link.rows_waiting += rows.rows().len();
-                    }
-                    // Answered in this very turn: nothing of it waits.
-                    Request::SubmitBlobs { blobs, .. } => gate.blobs -= blobs.column().len(),
-                    _ => {}
-                }
-                events.push(Event::Request { client: token, request });
-            }
-            if link.held {
-                // What its own bounds hold back goes on when it is answered or has read.
-                return Ok(Turn::Done);
-            }
-            if !*readable {
-                return Ok(Turn::Done);
-            }
-            if budget == 0 {
-                return Ok(Turn::More);
-            }
-            let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { continue };
-            budget -= bytes.len();
-            Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
-            link.receive(bytes);
-        }
-    }
-
     /// `seat` has proved itself on a connection; an older one of the same seat goes.
-    fn open_seat(&mut self, token: Token, seat: Seat, now: Time, events: &mut Vec<Event>) {
+    pub(super) fn open_seat(&mut self, token: Token, seat: Seat, now: Time, events: &mut Vec<Event>) {
+        if self.standings[seat.index()].1 > now {
+            return self.drop_conn(token, &Gone::Refused, now, events);
+        }
         if let Some(older) = self.seats[seat.index()] {
             self.drop_conn(older, &Gone::Replaced, now, events);
         }
         let Some(conn) = self.conns.get_mut(token) else { return };
         conn.since = now;
+        if let Some(port) = conn.counted.take() {
+            self.limits.proved(conn.address.ip(), port, now);
+        }
         let Link::Peer(link) = &conn.link else { return };
         self.inbound_strangers -= usize::from(link.expected().is_none());
         self.seats[seat.index()] = Some(token);
@@ -407,6 +229,12 @@ impl Sockets {
             self.strangers.pop_front();
             if !gone {
                 self.drop_conn(token, &Gone::Silent, now, events);
+            }
+        }
+        while let Some((due, token)) = self.paused.first().copied().filter(|(due, _)| *due <= now) {
+            self.paused.remove(&(due, token));
+            if let Some(conn) = self.conns.get_mut(token) {
+                self.ready.add(token, &mut conn.in_ready);
             }
         }
         while let Some((seat, address)) = self.dialer.next(now) {
@@ -429,7 +257,7 @@ impl Sockets {
         }
         let dialed = PeerLink::dial(self.identity.clone(), seat).map_err(Gone::from).and_then(|link| {
             let stream = TcpStream::connect(address)?;
-            Ok(self.add(stream, address, Link::Peer(Box::new(link)), true, now)?)
+            Ok(self.add(stream, address, Link::Peer(Box::new(link)), None, now)?)
         });
         if let Err(gone) = dialed {
             self.redial(seat, std::time::Duration::ZERO, &gone, now);
@@ -437,7 +265,8 @@ impl Sockets {
     }
 
     fn redial(&mut self, seat: Seat, stood: std::time::Duration, gone: &Gone, now: Time) {
-        if self.dialer.lost(seat, stood, &gone.to_string(), now) {
+        let earliest = self.standings[seat.index()].1;
+        if self.dialer.lost(seat, stood, &gone.to_string(), earliest, now) {
             tracing::info!(seat = seat.0, reason = %gone, "validator not connected");
         }
     }
@@ -447,9 +276,13 @@ impl Sockets {
         let Some(mut conn) = self.conns.remove(token) else { return };
         let _ = self.registry.deregister(&mut conn.stream);
         let _ = conn.stream.shutdown(Shutdown::Both);
-        let ordinary = matches!(gone, Gone::Closed | Gone::Io(_) | Gone::Replaced);
-        if !ordinary {
-            Metrics::add(&self.metrics.connections_dropped, 1);
+        self.paused.remove(&(conn.paused_until, token));
+        if let Some(port) = conn.counted {
+            self.limits.left(conn.address.ip(), port, now);
+        }
+        if let Some((reason, points)) = gone.dismissal() {
+            self.metrics.dismiss(reason);
+            self.blame(&conn, points, now);
             match &conn.link {
                 Link::Peer(link) if link.seat().is_some() => {
                     tracing::warn!(seat = ?link.seat(), reason = %gone, "validator dropped");
@@ -486,6 +319,50 @@ impl Sockets {
                     }
                 }
             }
+        }
+    }
+
+    /// Counts what somebody did wrong: a validator's towards its seat, a stranger's towards its address.
+    fn blame(&mut self, conn: &Conn, points: u64, now: Time) {
+        match &conn.link {
+            Link::Peer(link) if link.seat().is_some() => {
+                if let Some(seat) = link.seat() {
+                    self.blame_seat(seat, points, now);
+                }
+            }
+            // Whom this node dialed has not come by itself.
+            Link::Peer(link) if link.expected().is_some() => {}
+            _ => {
+                if let Some(span) = self.limits.fault(conn.address.ip(), points, now) {
+                    let address = conn.address.ip();
+                    tracing::warn!(%address, seconds = span.as_secs(), "too many faults: the address is refused");
+                }
+            }
+        }
+    }
+
+    /// Whether the seat is refused from now on.
+    fn blame_seat(&mut self, seat: Seat, points: u64, now: Time) -> bool {
+        let Some((score, refused_until)) = self.standings.get_mut(seat.index()) else { return false };
+        let refused = points > 0 && score.add(points, now) >= SCORE_MAX;
+        if refused {
+            score.clear();
+            *refused_until = now + SEAT_REFUSAL;
+            tracing::warn!(
+                seat = seat.0,
+                seconds = SEAT_REFUSAL.as_secs(),
+                "too many faults: the seat is refused"
+            );
+        }
+        refused
+    }
+
+    /// The machine says that a validator broke a rule of the protocol: too often, and it is refused for a moment.
+    pub fn broke_rule(&mut self, seat: Seat, reason: &'static str, now: Time, events: &mut Vec<Event>) {
+        if self.blame_seat(seat, RULE_POINTS, now)
+            && let Some(token) = self.seats.get(seat.index()).copied().flatten()
+        {
+            self.drop_conn(token, &Gone::Rules(reason), now, events);
         }
     }
 }

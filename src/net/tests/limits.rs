@@ -1,7 +1,9 @@
 //! What strangers, silent ones and slow readers can take from a node: little, and not for long.
 
 use super::*;
+use crate::metrics::Dismissal;
 use crate::net::config::*;
+use crate::net::peer::PeerLink;
 use crate::types::{Height, Round};
 use crate::wire::client::{BlockNotice, Status};
 
@@ -167,4 +169,183 @@ fn a_validator_that_sends_what_does_not_decode_is_disconnected() {
     }
     assert_eq!((b.sockets.peers(), b.dropped()), (0, 1));
     assert_eq!(Metrics::read(&b.metrics.peer_faults), 1);
+}
+
+/// A node whose limits hold for loopback too.
+fn strict(config: NetConfig) -> Side {
+    let nowhere = ["192.0.2.1:1".parse().unwrap(); 2];
+    Side::with(identity(1, 1, 2), Side::bind(), &nowhere[..1], &NetConfig { limit_local: true, ..config })
+}
+
+/// What a validator says first on a connection.
+fn opening(of: Identity) -> Vec<u8> {
+    PeerLink::dial(Arc::new(of), Seat(1)).unwrap().out.pending().to_vec()
+}
+
+#[test]
+fn an_address_over_its_rate_is_refused_before_any_exchange_of_keys() {
+    let mut side = strict(NetConfig { handshakes_per_second: 2, ..NetConfig::default() });
+    let most = 2 * HANDSHAKE_BURST.as_secs() as usize;
+    let opening = opening(identity(1, 0, 2));
+    let mut callers: Vec<_> = (0..most + 5).map(|_| Raw::connect(side.addresses[0])).collect();
+    callers.iter_mut().for_each(|caller| caller.send(&opening));
+    side.until_it(|side| side.metrics.dismissed(Dismissal::Rate) == 5);
+    side.until_it(|_| callers.iter_mut().filter_map(|caller| caller.hung_up().then_some(())).count() == 5);
+    let answered = |side: &mut Side, caller: &mut Raw| {
+        side.until_it(|_| caller.hung_up() || caller.reader.waiting() > 0);
+        caller.reader.waiting() > 0
+    };
+    assert_eq!(callers.iter_mut().filter_map(|c| answered(&mut side, c).then_some(())).count(), most);
+    // It is a matter of time, not of what they did: later they come in.
+    side.now = side.now + Duration::from_secs(1);
+    let mut later = Raw::connect(side.addresses[0]);
+    later.send(&opening);
+    assert!(answered(&mut side, &mut later));
+    assert_eq!(side.metrics.dismissed(Dismissal::Refused), 0);
+}
+
+#[test]
+fn who_sends_garbage_is_refused_by_its_address_for_a_while() {
+    let mut side = strict(NetConfig { handshakes_per_second: 1000, ..NetConfig::default() });
+    while side.metrics.dismissed(Dismissal::Foreign) < SCORE_MAX / 20 {
+        let mut caller = Raw::connect(side.addresses[0]);
+        caller.send(b"GET / HTTP/1.1\r\n\r\n");
+        side.until_it(|_| caller.hung_up());
+        if side.metrics.dismissed(Dismissal::Refused) > 0 {
+            break;
+        }
+    }
+    let garbage = side.metrics.dismissed(Dismissal::Foreign);
+    assert_eq!(garbage, 5, "that many points are too many");
+    let refused = |side: &mut Side, door: usize| {
+        let before = side.metrics.dismissed(Dismissal::Refused);
+        let mut caller = Raw::connect(side.addresses[door]);
+        let mut inside = false;
+        side.until_it(|side| {
+            inside = side.sockets.inbound_strangers + side.sockets.clients > 0;
+            inside || side.metrics.dismissed(Dismissal::Refused) > before
+        });
+        drop(side.until_it(|_| inside || caller.hung_up()));
+        !inside
+    };
+    assert!(refused(&mut side, 0) && refused(&mut side, 1));
+    side.now = side.now + ADDRESS_REFUSAL_MIN;
+    assert!(!refused(&mut side, 0));
+}
+
+#[test]
+fn a_validator_behind_the_address_of_a_stranger_is_not_punished_for_it() {
+    // Nothing is known of the address at first; the validator of seat 0 proves itself there.
+    let bound = [Side::bind(), Side::bind()];
+    let target = bound[1][0].local_addr().unwrap();
+    let [a, b] = bound;
+    let mut a = Side::new(identity(1, 0, 2), a, &[target; 2], 100);
+    let config = NetConfig { limit_local: true, handshakes_per_second: 5, ..NetConfig::default() };
+    let mut b = Side::with(identity(1, 1, 2), b, &["192.0.2.1:1".parse().unwrap(); 2], &config);
+    connect(&mut a, &mut b);
+    for _ in 0..20 {
+        let mut stranger = Raw::connect(b.addresses[0]);
+        stranger.send(b"GET / HTTP/1.1\r\n\r\n");
+        b.until_it(|_| stranger.hung_up());
+    }
+    assert_eq!(b.sockets.peers(), 1, "its connection stands");
+    assert!(b.metrics.dismissed(Dismissal::Foreign) > SCORE_MAX / 20, "far more than an address may do");
+    // And it comes in again beside the stranger.
+    drop(a);
+    b.until(|event| matches!(event, Event::Closed(Seat(0))));
+    let mut a = Side::new(identity(1, 0, 2), Side::bind(), &[target; 2], 100);
+    connect(&mut a, &mut b);
+    assert_eq!(b.metrics.dismissed(Dismissal::Refused), 0);
+}
+
+#[test]
+fn a_validator_that_breaks_rules_again_and_again_is_refused_for_a_moment_only() {
+    let (mut a, mut b) = pair(identity(1, 0, 2), identity(1, 1, 2));
+    connect(&mut a, &mut b);
+    let mut events = Vec::new();
+    for _ in 1..SCORE_MAX / RULE_POINTS {
+        b.sockets.broke_rule(Seat(0), "as a test", b.now, &mut events);
+        b.now = b.now + Duration::from_millis(20);
+    }
+    assert_eq!((b.sockets.peers(), events.len()), (1, 0), "not for the first");
+    b.sockets.broke_rule(Seat(0), "as a test", b.now, &mut events);
+    assert!(matches!(events[..], [Event::Closed(Seat(0))]), "{events:?}");
+    assert_eq!(b.metrics.dismissed(Dismissal::Rules), 1);
+    // The other side dials again, and is refused until its time is over.
+    while b.metrics.dismissed(Dismissal::Refused) == 0 {
+        a.now = a.now + Duration::from_millis(10);
+        a.turn();
+        b.turn();
+    }
+    assert_eq!(b.sockets.peers(), 0);
+    b.now = b.now + SEAT_REFUSAL;
+    for _ in 0..TURNS_MAX {
+        a.now = a.now + Duration::from_millis(10);
+        a.turn();
+        b.turn();
+        if a.sockets.peers() == 1 && b.sockets.peers() == 1 {
+            return;
+        }
+    }
+    panic!("it never came in again");
+}
+
+#[test]
+fn a_peer_that_sends_more_than_its_rate_waits_and_loses_nothing() {
+    let bound = [Side::bind(), Side::bind()];
+    let peers: Vec<_> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
+    let [a, b] = bound;
+    let mut a = Side::new(identity(1, 0, 2), a, &peers, 100);
+    let config = NetConfig { peer_messages_per_second: 100, ..NetConfig::default() };
+    let mut b = Side::with(identity(1, 1, 2), b, &peers, &config);
+    connect(&mut a, &mut b);
+    let count = 350;
+    for number in 0..count {
+        a.sockets.send(Seat(1), &batch(number + 1, 400));
+    }
+    let mut seen = Vec::new();
+    let (mut still, mut seconds) = (0, 0);
+    while seen.len() < count as usize {
+        a.turn();
+        let events = b.turn();
+        still = if events.is_empty() { still + 1 } else { 0 };
+        seen.extend(events.into_iter().map(|event| match event {
+            Event::Message { message, .. } => batch_of(&message).unwrap().header.sequence.0,
+            other => panic!("{other:?}"),
+        }));
+        if still == 200 {
+            // Whatever was sent is under way or held back: only time lets more come.
+            (b.now, seconds, still) = (b.now + Duration::from_secs(1), seconds + 1, 0);
+            assert!(seconds < 10, "{} came", seen.len());
+        }
+    }
+    assert_eq!(seen, (1..=count).collect::<Vec<_>>());
+    assert!(seconds >= 2, "100 at once and 100 a second, but {count} came in {seconds} seconds");
+    assert_eq!((b.dropped(), b.sockets.peers()), (0, 1));
+}
+
+#[test]
+fn an_address_with_too_many_connections_makes_room_itself() {
+    let mut side = strict(NetConfig { per_address_max: 3, ..NetConfig::default() });
+    let mut silent: Vec<_> = (0..3).map(|_| Raw::connect(side.addresses[1])).collect();
+    side.until_it(|side| side.sockets.silent_clients == 3);
+    let mut client = Raw::connect(side.addresses[1]);
+    client.ask(&Request::Hello);
+    side.until(|event| matches!(event, Event::Request { .. }));
+    assert_eq!(silent.iter_mut().filter_map(|raw| raw.hung_up().then_some(())).count(), 1);
+    assert_eq!(side.sockets.clients, 3);
+    for _ in 0..2 {
+        let mut more = Raw::connect(side.addresses[1]);
+        more.ask(&Request::Hello);
+        side.until(|event| matches!(event, Event::Request { .. }));
+        silent.push(more);
+    }
+    let mut late = Raw::connect(side.addresses[1]);
+    side.until_it(|_| late.hung_up());
+    assert!(!client.hung_up(), "who was welcomed stays");
+    assert_eq!(side.metrics.dismissed(Dismissal::Full), 4);
+    drop((client, silent));
+    side.until_it(|side| side.sockets.clients == 0);
+    Raw::connect(side.addresses[1]).ask(&Request::Hello);
+    side.until(|event| matches!(event, Event::Request { .. }));
 }

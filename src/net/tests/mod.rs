@@ -4,9 +4,11 @@ mod handshake;
 mod limits;
 mod ports;
 
+use super::config::NetConfig;
+use super::inbound::Gate;
 use super::listener::{Door, Listener};
 use super::noise::Identity;
-use super::sockets::{Event, Gate, Sockets};
+use super::sockets::{Event, Sockets};
 use crate::crypto::{KeySet, SigningKey, public_key, signing_key_from_seed};
 use crate::metrics::Metrics;
 use crate::types::{ChainId, Effect, Epoch, Seat, Sequence, Time, Witness};
@@ -59,10 +61,15 @@ impl Side {
     }
 
     fn new(identity: Identity, bound: [TcpListener; 2], peers: &[SocketAddr], clients_max: usize) -> Side {
+        Side::with(identity, bound, peers, &NetConfig { clients_max, ..NetConfig::default() })
+    }
+
+    fn with(identity: Identity, bound: [TcpListener; 2], peers: &[SocketAddr], config: &NetConfig) -> Side {
         let poll = Poll::new().unwrap();
         let metrics = Arc::new(Metrics::default());
         let addresses = [bound[0].local_addr().unwrap(), bound[1].local_addr().unwrap()];
-        let mut doors = [(PEERS, Door::Peers), (CLIENTS, Door::Clients { most: clients_max })].into_iter();
+        let mut doors =
+            [(PEERS, Door::Peers), (CLIENTS, Door::Clients { most: config.clients_max })].into_iter();
         let listeners = bound.map(|listener| {
             let (token, door) = doors.next().unwrap();
             listener.set_nonblocking(true).unwrap();
@@ -72,7 +79,7 @@ impl Side {
         });
         let now = Time(1_000_000);
         let registry = poll.registry().try_clone().unwrap();
-        let sockets = Sockets::new(registry, Arc::new(identity), peers, metrics.clone(), now);
+        let sockets = Sockets::new(registry, Arc::new(identity), peers, config, metrics.clone(), now);
         Side { poll, sockets, listeners, addresses, metrics, now, rows: 10_000 }
     }
 
@@ -124,7 +131,7 @@ impl Side {
     }
 
     fn dropped(&self) -> u64 {
-        Metrics::read(&self.metrics.connections_dropped)
+        self.metrics.connections_dropped()
     }
 }
 

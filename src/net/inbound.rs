@@ -1,0 +1,230 @@
+//! The receiving half of the sockets: who is read from, how much of it, and what it brings.
+
+use super::config::*;
+use super::conn::{Conn, Gone, Link, read_some};
+use super::peer::PeerEvent;
+use super::sockets::{Event, Sockets};
+use super::turns::{STANDINGS, Standing};
+use crate::metrics::Metrics;
+use crate::types::Time;
+use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
+use mio::Token;
+
+/// What may be read in this turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// From validators; not while the disk is behind.
+    pub peers: bool,
+    /// Rows that still find room, by the standing of the client that brings them; all of them take from the first.
+    pub rows: [usize; 3],
+    /// Bytes of clients' blobs that still find room.
+    pub blobs: usize,
+}
+
+impl Gate {
+    /// Whether submissions of clients of this standing may be read. A chain carries rows or blobs: the other's room is
+    /// never used up.
+    fn open(&self, standing: Standing) -> bool {
+        let room = self.rows[0].min(self.rows[standing as usize]);
+        self.peers && room >= SUBMIT_ROWS_MAX && self.blobs >= SUBMIT_BLOB_BYTES_MAX
+    }
+
+    fn take(&mut self, standing: Standing, rows: usize) {
+        self.rows[0] -= rows;
+        if standing != Standing::Proven {
+            self.rows[standing as usize] -= rows;
+        }
+    }
+}
+
+/// What became of a connection's turn.
+enum Turn {
+    /// It has more.
+    More,
+    /// Nothing until the next event.
+    Done,
+    /// It waits for room that all share.
+    Wait,
+}
+
+impl Sockets {
+    /// Whether somebody who waited for room finds it now.
+    pub fn could_resume(&self, gate: &Gate) -> bool {
+        let client = |standing| gate.open(standing) && !self.waiting_clients[standing as usize].is_empty();
+        gate.peers && !self.waiting_peers.is_empty() || STANDINGS.into_iter().any(client)
+    }
+
+    /// Reads from everybody who is ready, each within its budget.
+    pub fn read(&mut self, gate: &mut Gate, now: Time, events: &mut Vec<Event>) {
+        let mut resumed = if gate.peers { std::mem::take(&mut self.waiting_peers) } else { Vec::new() };
+        for standing in STANDINGS.into_iter().filter(|standing| gate.open(*standing)) {
+            resumed.append(&mut self.waiting_clients[standing as usize]);
+        }
+        // Those who waited come before those who are ready, and among those who must wait on, those who had
+        // nothing this time before those who had something: so scarce room goes round.
+        let mut turn = Vec::with_capacity(resumed.len() + self.ready.len());
+        for token in resumed {
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.in_waiting = false;
+                turn.push(token);
+            }
+        }
+        while let Some(token) = self.ready.pop() {
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.in_ready = false;
+                turn.push(token);
+            }
+        }
+        let mut served = Vec::new();
+        for token in turn {
+            self.read_one(token, gate, now, &mut served, events);
+        }
+        for token in served {
+            self.await_room(token);
+        }
+    }
+
+    fn read_one(
+        &mut self,
+        token: Token,
+        gate: &mut Gate,
+        now: Time,
+        served: &mut Vec<Token>,
+        events: &mut Vec<Event>,
+    ) {
+        let (room, is_peer) = match self.conns.get(token) {
+            Some(conn) => ((gate.rows[0], gate.blobs), matches!(conn.link, Link::Peer(_))),
+            None => return,
+        };
+        let turn = if is_peer {
+            self.read_peer(token, gate, now, events)
+        } else {
+            self.read_client(token, gate, events)
+        };
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        match turn {
+            Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
+            Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => match is_peer {
+                true => self.waiting_peers.push(token),
+                false if (gate.rows[0], gate.blobs) != room => served.push(token),
+                false => self.await_room(token),
+            },
+            Ok(Turn::Wait | Turn::Done) => {}
+            Err(gone) => self.drop_conn(token, &gone, now, events),
+        }
+    }
+
+    fn await_room(&mut self, token: Token) {
+        if let Some(Conn { link: Link::Client(link), .. }) = self.conns.get(token) {
+            self.waiting_clients[link.standing as usize].push(token);
+        }
+    }
+
+    /// A client's rows have shown something else than before.
+    pub fn set_standing(&mut self, token: Token, standing: Standing) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Link::Client(link) = &mut conn.link else { return };
+        let before = std::mem::replace(&mut link.standing, standing);
+        if conn.in_waiting {
+            self.waiting_clients[before as usize].retain(|waiting| *waiting != token);
+            self.waiting_clients[standing as usize].push(token);
+        }
+    }
+
+    fn read_peer(
+        &mut self,
+        token: Token,
+        gate: &Gate,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> Result<Turn, Gone> {
+        let Some(conn) = self.conns.get_mut(token) else { return Ok(Turn::Done) };
+        let Conn { stream, link: Link::Peer(link), readable, paces, paused_until, .. } = conn else {
+            return Ok(Turn::Done);
+        };
+        if !gate.peers {
+            return Ok(Turn::Wait);
+        }
+        if *paused_until > now {
+            self.paused.insert((*paused_until, token));
+            return Ok(Turn::Done);
+        }
+        let mut budget = PEER_READ_BUDGET;
+        let mut result = Ok(());
+        while *readable && budget > 0 && result.is_ok() {
+            let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { break };
+            budget -= bytes.len();
+            Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
+            result = link.receive(bytes, &mut self.peer_events);
+        }
+        let turn = if *readable { Turn::More } else { Turn::Done };
+        // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
+        // that the rest waits in its own buffers.
+        let spent = [PEER_READ_BUDGET - budget, self.peer_events.len()];
+        let ahead = paces.iter_mut().zip(&self.rates).zip(spent);
+        let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
+        *paused_until = now + ahead.max().unwrap_or_default();
+        for event in std::mem::take(&mut self.peer_events) {
+            match event {
+                PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
+                PeerEvent::Message(message) => {
+                    let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { break };
+                    let Some(from) = link.seat() else { break };
+                    events.push(Event::Message { from, message });
+                }
+            }
+        }
+        self.mark_dirty(token);
+        if let Err(error) = result {
+            self.flush_once(token);
+            return Err(error.into());
+        }
+        Ok(turn)
+    }
+
+    fn read_client(&mut self, token: Token, gate: &mut Gate, events: &mut Vec<Event>) -> Result<Turn, Gone> {
+        let Some(Conn { stream, link: Link::Client(link), readable, .. }) = self.conns.get_mut(token) else {
+            return Ok(Turn::Done);
+        };
+        let mut budget = CLIENT_READ_BUDGET;
+        loop {
+            // First what was read before, then the socket: the reader holds one read at most.
+            link.held = true;
+            while link.may_ask() {
+                let Some(request) = link.next()? else {
+                    link.held = false;
+                    break;
+                };
+                match &request {
+                    Request::Hello => self.silent_clients -= 1,
+                    Request::Submit { .. } | Request::SubmitBlobs { .. } if !gate.open(link.standing) => {
+                        link.postpone(request);
+                        return Ok(Turn::Wait);
+                    }
+                    Request::Submit { rows, .. } => {
+                        gate.take(link.standing, rows.rows().len());
+                        link.rows_waiting += rows.rows().len();
+                    }
+                    // Answered in this very turn: nothing of it waits.
+                    Request::SubmitBlobs { blobs, .. } => gate.blobs -= blobs.column().len(),
+                    _ => {}
+                }
+                events.push(Event::Request { client: token, request });
+            }
+            if link.held {
+                // What its own bounds hold back goes on when it is answered or has read.
+                return Ok(Turn::Done);
+            }
+            if !*readable {
+                return Ok(Turn::Done);
+            }
+            if budget == 0 {
+                return Ok(Turn::More);
+            }
+            let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { continue };
+            budget -= bytes.len();
+            Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
+            link.receive(bytes);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! What a stranger may take of a node, by the address that it comes from, and how long which address is refused.
+//!
+//! - Upon a connection: it is refused if its address is, or takes more handshakes than its rate; and it has to make room
+//!   if its address, or the network group around it, holds as many as it may already.
+//! - Upon a proven identity: the connection counts no more towards any of that, and its handshake costs nothing.
+//! - Upon a fault of somebody without identity: points for the address; too many, and it is refused for a while, twice
+//!   as long each time in a row.
+//!
+//! Why that is fair: an address at which a validator lives, by the configuration or because one has proved itself there
+//! lately, is never refused for what others do there, and has a rate of its own that a flood does not use up so easily.
+//! What a validator does wrong counts towards its seat and not towards its address. Loopback is everybody's own machine
+//! and exempt, unless the configuration says otherwise; private networks have no groups.
+//!
+//! The table of addresses is bounded. When it is full, the address without a connection that was heard of longest ago is
+//! forgotten, a refusal with it.
+
+use super::config::*;
+use super::pace::{Pace, Rate, Score};
+use crate::types::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Addresses in the table that have no connection, at most.
+pub const RESTING_MAX: usize = 4096;
+
+/// Ports that strangers come to.
+pub const PORTS: usize = 2;
+
+/// Why a connection is refused before a byte of it is read, or has to make room.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Denied {
+    /// Its address is refused for what came from it.
+    #[error("its address is refused for now")]
+    Refused,
+    /// Too many handshakes of its address.
+    #[error("too many handshakes from its address")]
+    Rate,
+    /// Too many connections of its address.
+    #[error("too many connections from its address")]
+    Address,
+    /// Too many connections of its network group.
+    #[error("too many connections from its network")]
+    Group,
+}
+
+/// Where somebody comes from: an IPv4 address, or the /64 around an IPv6 address, for a machine has all of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source(IpAddr);
+
+/// The network around an address: its IPv4 /16 or IPv6 /32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group(IpAddr);
+
+impl Source {
+    /// The source of an address.
+    pub fn of(address: IpAddr) -> Source {
+        Source(match address.to_canonical() {
+            IpAddr::V6(six) if !six.is_loopback() => {
+                IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & (u128::MAX << 64)))
+            }
+            other => other,
+        })
+    }
+
+    fn is_local(self) -> bool {
+        self.0.is_loopback()
+    }
+
+    /// Its group; none in private networks.
+    pub fn group(self) -> Option<Group> {
+        match self.0 {
+            IpAddr::V4(four) if four.is_private() || four.is_link_local() || four.is_loopback() => None,
+            IpAddr::V6(six) if six.is_unique_local() || six.is_unicast_link_local() || six.is_loopback() => {
+                None
+            }
+            IpAddr::V4(four) => {
+                Some(Group(IpAddr::V4(Ipv4Addr::from_bits(four.to_bits() & (u32::MAX << 16)))))
+            }
+            IpAddr::V6(six) => {
+                Some(Group(IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & (u128::MAX << 96)))))
+            }
+        }
+    }
+}
+
+/// What is known of an address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// Without a connection since then.
+    used: Time,
+    connections: [u32; PORTS],
+    handshakes: Pace,
+    score: Score,
+    refused_until: Time,
+    /// How long it is refused the next time.
+    next_refusal: Duration,
+    /// A validator has proved itself here; that is remembered until then.
+    known_until: Time,
+}
+
+impl Entry {
+    fn rests(&self) -> bool {
+        self.connections == [0; PORTS]
+    }
+}
+
+/// Who may come in.
+pub struct Limits {
+    per_address_max: u32,
+    per_group_max: u32,
+    handshakes: Rate,
+    limit_local: bool,
+    entries_max: usize,
+    validators: BTreeSet<Source>,
+    entries: BTreeMap<Source, Entry>,
+    /// Entries without a connection, by when they were heard of last.
+    resting: BTreeSet<(Time, Source)>,
+    groups: BTreeMap<Group, [u32; PORTS]>,
+}
+
+impl Limits {
+    /// Limits for at most so many connections; validators live at these addresses.
+    pub fn new(
+        config: &NetConfig,
+        connections_max: usize,
+        validators: impl Iterator<Item = IpAddr>,
+    ) -> Limits {
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        Limits {
+            per_address_max: number(config.per_address_max),
+            per_group_max: number(config.per_group_max),
+            handshakes: Rate { per_second: config.handshakes_per_second as u64, burst: HANDSHAKE_BURST },
+            limit_local: config.limit_local,
+            entries_max: connections_max + RESTING_MAX,
+            validators: validators.map(Source::of).collect(),
+            entries: BTreeMap::new(),
+            resting: BTreeSet::new(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    /// A connection to a port, which counts from now on if it is let in.
+    ///
+    /// # Errors
+    /// [`Denied::Address`] and [`Denied::Group`]: others may make room, then it may come again.
+    pub fn admit(&mut self, address: IpAddr, port: usize, handshake: bool, now: Time) -> Result<(), Denied> {
+        let Some(source) = self.limited(address) else { return Ok(()) };
+        let (per_address_max, per_group_max, rate) =
+            (self.per_address_max, self.per_group_max, self.rate_of(source, now));
+        if self.entries.get(&source).is_some_and(|entry| entry.refused_until > now)
+            && !self.shelters(source, now)
+        {
+            return Err(Denied::Refused);
+        }
+        let group = source.group();
+        if group.and_then(|group| self.groups.get(&group)).is_some_and(|held| held[port] >= per_group_max) {
+            return Err(Denied::Group);
+        }
+        self.entry(source, now, |entry| {
+            if entry.connections[port] >= per_address_max {
+                return Err(Denied::Address);
+            }
+            if handshake && !entry.handshakes.take(&rate, now) {
+                return Err(Denied::Rate);
+            }
+            entry.connections[port] += 1;
+            Ok(())
+        })?;
+        if let Some(group) = group {
+            self.groups.entry(group).or_default()[port] += 1;
+        }
+        Ok(())
+    }
+
+    /// A connection that counted is gone, or its other side has proved an identity.
+    pub fn left(&mut self, address: IpAddr, port: usize, now: Time) {
+        let Some(source) = self.limited(address) else { return };
+        self.entry(source, now, |entry| entry.connections[port] = entry.connections[port].saturating_sub(1));
+        if let Some(group) = source.group()
+            && let Some(held) = self.groups.get_mut(&group)
+        {
+            held[port] = held[port].saturating_sub(1);
+            if *held == [0; PORTS] {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    /// A validator has proved itself at an address: the connection counts no more, and its handshake is paid back.
+    pub fn proved(&mut self, address: IpAddr, port: usize, now: Time) {
+        self.left(address, port, now);
+        let Some(source) = self.limited(address) else { return };
+        let rate = self.rate_of(source, now);
+        self.entry(source, now, |entry| {
+            entry.handshakes.give_back(&rate);
+            entry.known_until = now + KNOWN_FOR;
+        });
+    }
+
+    /// Somebody without identity has done wrong at an address. For how long it is refused, if that begins now.
+    pub fn fault(&mut self, address: IpAddr, points: u64, now: Time) -> Option<Duration> {
+        let source = self.limited(address).filter(|_| points > 0)?;
+        let shelters = self.shelters(source, now);
+        self.entry(source, now, |entry| {
+            if entry.score.add(points, now) < SCORE_MAX || shelters {
+                return None;
+            }
+            entry.score.clear();
+            // Who behaved for as long as it would be refused begins anew.
+            let again = now.since(entry.refused_until) < entry.next_refusal;
+            let span = if again { entry.next_refusal } else { ADDRESS_REFUSAL_MIN };
+            entry.next_refusal = (span * 2).min(ADDRESS_REFUSAL_MAX);
+            entry.refused_until = now + span;
+            Some(span)
+        })
+    }
+
+    /// Whether validators live at an address, so that it is not refused.
+    fn shelters(&self, source: Source, now: Time) -> bool {
+        self.validators.contains(&source)
+            || self.entries.get(&source).is_some_and(|entry| entry.known_until > now)
+    }
+
+    fn rate_of(&self, source: Source, now: Time) -> Rate {
+        let factor = if self.shelters(source, now) { KNOWN_RATE_FACTOR } else { 1 };
+        Rate { per_second: self.handshakes.per_second.saturating_mul(factor), ..self.handshakes }
+    }
+
+    fn limited(&self, address: IpAddr) -> Option<Source> {
+        Some(Source::of(address)).filter(|source| self.limit_local || !source.is_local())
+    }
+
+    /// Does something to the entry of an address, made if there is none, and keeps the table within its bound.
+    fn entry<T>(&mut self, source: Source, now: Time, change: impl FnOnce(&mut Entry) -> T) -> T {
+        if self.entries.len() >= self.entries_max
+            && !self.entries.contains_key(&source)
+            && let Some((_, oldest)) = self.resting.pop_first()
+        {
+            self.entries.remove(&oldest);
+        }
+        let entry = self.entries.entry(source).or_default();
+        self.resting.remove(&(entry.used, source));
+        let result = change(entry);
+        entry.used = now;
+        if entry.rests() {
+            self.resting.insert((now, source));
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time(1_700_000_000_000_000);
+
+    fn limits(config: NetConfig, validators: &[&str]) -> Limits {
+        Limits::new(&config, 100, validators.iter().map(|address| ip(address)))
+    }
+
+    fn ip(address: &str) -> IpAddr {
+        address.parse().unwrap()
+    }
+
+    fn config() -> NetConfig {
+        NetConfig { per_address_max: 3, per_group_max: 5, handshakes_per_second: 10, ..NetConfig::default() }
+    }
+
+    #[test]
+    fn an_address_and_a_network_hold_only_so_many_connections_at_each_port() {
+        let mut limits = limits(config(), &[]);
+        let mut admit = |address: &str, port| limits.admit(ip(address), port, false, NOW);
+        for _ in 0..3 {
+            assert_eq!(admit("8.8.1.1", 0), Ok(()));
+        }
+        assert_eq!(admit("8.8.1.1", 0), Err(Denied::Address));
+        assert_eq!(admit("8.8.1.1", 1), Ok(()), "the other port has its own count");
+        assert_eq!(admit("8.8.2.2", 0), Ok(()));
+        assert_eq!(admit("8.8.3.3", 0), Ok(()));
+        assert_eq!(admit("8.8.4.4", 0), Err(Denied::Group));
+        assert_eq!(admit("8.9.4.4", 0), Ok(()));
+        limits.left(ip("8.8.2.2"), 0, NOW);
+        assert_eq!(limits.admit(ip("8.8.4.4"), 0, false, NOW), Ok(()));
+        assert_eq!(limits.admit(ip("::ffff:8.8.1.1"), 0, false, NOW), Err(Denied::Group), "the same in IPv6");
+    }
+
+    #[test]
+    fn an_ipv6_machine_has_one_64_and_its_network_a_32() {
+        let mut limits = limits(config(), &[]);
+        let mut admit = |address: &str| limits.admit(ip(address), 0, false, NOW);
+        assert_eq!(admit("2001:db8:1:1::1"), Ok(()));
+        assert_eq!(admit("2001:db8:1:1::2"), Ok(()));
+        assert_eq!(admit("2001:db8:1:1:9::3"), Ok(()));
+        assert_eq!(admit("2001:db8:1:1:8::4"), Err(Denied::Address));
+        assert_eq!(admit("2001:db8:2:1::1"), Ok(()));
+        assert_eq!(admit("2001:db8:3:1::1"), Ok(()));
+        assert_eq!(admit("2001:db8:4:1::1"), Err(Denied::Group));
+        assert_eq!(admit("2001:db9:4:1::1"), Ok(()));
+    }
+
+    #[test]
+    fn a_chain_on_one_machine_or_in_one_private_network_fits() {
+        let mut limits = limits(config(), &[]);
+        for _ in 0..1000 {
+            assert_eq!(limits.admit(ip("127.0.0.1"), 0, true, NOW), Ok(()));
+            assert_eq!(limits.admit(ip("::1"), 0, true, NOW), Ok(()));
+        }
+        for host in 0..100 {
+            assert_eq!(limits.admit(ip(&format!("10.0.0.{host}")), 0, true, NOW), Ok(()));
+            assert_eq!(limits.admit(ip(&format!("fd00:0:0:{host}::1")), 0, true, NOW), Ok(()));
+        }
+        assert_eq!(limits.fault(ip("127.0.0.1"), 1000, NOW), None);
+        let mut strict = Limits::new(&NetConfig { limit_local: true, ..config() }, 100, std::iter::empty());
+        assert!((0..4).any(|_| strict.admit(ip("127.0.0.1"), 0, false, NOW) == Err(Denied::Address)));
+    }
+
+    #[test]
+    fn handshakes_have_a_rate_that_identities_do_not_use_up() {
+        let mut limits =
+            limits(NetConfig { per_address_max: 1000, per_group_max: 1000, ..config() }, &["8.8.8.8"]);
+        let burst = |limits: &mut Limits, address: &str| {
+            (0..900).filter(|_| limits.admit(ip(address), 0, true, NOW).is_ok()).count()
+        };
+        let most = 10 * HANDSHAKE_BURST.as_secs() as usize;
+        assert_eq!(burst(&mut limits, "8.1.1.1"), most);
+        assert_eq!(limits.admit(ip("8.1.1.1"), 0, true, NOW), Err(Denied::Rate));
+        assert_eq!(limits.admit(ip("8.1.1.1"), 1, false, NOW), Ok(()), "clients shake no hands");
+        assert_eq!(burst(&mut limits, "8.8.8.8"), most * KNOWN_RATE_FACTOR as usize, "validators live there");
+        for _ in 0..10 * most {
+            assert_eq!(limits.admit(ip("8.2.2.2"), 0, true, NOW), Ok(()));
+            limits.proved(ip("8.2.2.2"), 0, NOW);
+        }
+    }
+
+    #[test]
+    fn an_address_is_refused_for_longer_each_time_and_forgiven_in_the_end() {
+        let mut limits = limits(config(), &[]);
+        let (bad, mut now) = (ip("8.8.8.8"), NOW);
+        for times in 0..3 {
+            assert_eq!(limits.fault(bad, SCORE_MAX - 1, now), None);
+            assert_eq!(limits.fault(bad, 1, now), Some(ADDRESS_REFUSAL_MIN * (1 << times)));
+            assert_eq!(limits.admit(bad, 1, false, now), Err(Denied::Refused));
+            now = now + ADDRESS_REFUSAL_MIN * (1 << times);
+            assert_eq!(limits.admit(bad, 1, false, now), Ok(()), "it is over");
+            limits.left(bad, 1, now);
+        }
+        now = now + ADDRESS_REFUSAL_MAX;
+        assert_eq!(limits.fault(bad, SCORE_MAX, now), Some(ADDRESS_REFUSAL_MIN));
+    }
+
+    #[test]
+    fn where_a_validator_lives_nobody_is_refused_for_another() {
+        let mut limits = limits(config(), &["8.8.8.8"]);
+        for address in ["8.8.8.8", "9.9.9.9"] {
+            assert_eq!(limits.admit(ip(address), 0, true, NOW), Ok(()));
+            limits.proved(ip(address), 0, NOW);
+            assert_eq!(limits.fault(ip(address), 10 * SCORE_MAX, NOW), None);
+            assert_eq!(limits.admit(ip(address), 0, true, NOW), Ok(()));
+        }
+        let later = NOW + KNOWN_FOR;
+        assert_eq!(limits.fault(ip("9.9.9.9"), SCORE_MAX, later), Some(ADDRESS_REFUSAL_MIN), "none lately");
+        assert_eq!(limits.fault(ip("8.8.8.8"), SCORE_MAX, later), None, "the configuration says so");
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets_who_rests_longest() {
+        let mut limits = limits(config(), &[]);
+        let held = ip("7.7.7.7");
+        assert_eq!(limits.admit(held, 0, false, NOW), Ok(()));
+        let address = |number: u32| IpAddr::V4(Ipv4Addr::from_bits((11 << 24) + number));
+        for number in 0..20_000 {
+            limits.fault(address(number), SCORE_MAX, NOW + Duration::from_millis(u64::from(number)));
+        }
+        let later = NOW + Duration::from_secs(20);
+        assert_eq!((limits.entries.len(), limits.resting.len()), (100 + RESTING_MAX, 100 + RESTING_MAX - 1));
+        assert!(limits.entries.contains_key(&Source::of(held)), "who is connected is not forgotten");
+        assert_eq!(limits.admit(address(1), 0, false, later), Ok(()), "forgotten");
+        assert_eq!(limits.admit(address(19_999), 0, false, later), Err(Denied::Refused));
+        limits.left(held, 0, later);
+        limits.left(address(1), 0, later);
+        assert!(limits.groups.is_empty());
+    }
+}
