@@ -39,6 +39,8 @@ fn start(dir: &std::path::Path) -> RunningNode {
         peer_listener: listener(),
         client_listener: listener(),
         peers: vec!["127.0.0.1:1".parse().unwrap()],
+        bootstrap: Vec::new(),
+        announce: None,
     })
     .unwrap()
 }

@@ -81,6 +81,8 @@ fn child_node() {
         peer_listener: listener(peers[seat.index()]),
         client_listener: listener("127.0.0.1:0".parse().expect("an address")),
         peers,
+        bootstrap: Vec::new(),
+        announce: None,
     });
     let node = node.unwrap_or_else(|error| panic!("node {seat}: {error}"));
     println!("\nready {}", node.client_address());

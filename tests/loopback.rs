@@ -98,6 +98,8 @@ impl Chain {
             peer_listener,
             client_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             peers: self.peers.clone(),
+            bootstrap: Vec::new(),
+            announce: None,
         })
     }
 

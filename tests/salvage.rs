@@ -24,6 +24,8 @@ fn started(pump: &Pump, dir: &Path) -> Result<u64, StartError> {
         peer_listener: bind(),
         client_listener: bind(),
         peers: vec!["127.0.0.1:1".parse().unwrap(); pump.genesis.seats.len()],
+        bootstrap: Vec::new(),
+        announce: None,
     })?;
     Ok(node.stop().unwrap().height.0)
 }

@@ -50,6 +50,18 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     peers: Option<Vec<String>>,
+    /// Any nodes of the chain, by which others are found
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bootstrap: Option<Vec<String>>,
+    /// Where the node tells others that it is reached
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    announce: Option<String>,
+    /// Follow the chain without a seat: verify all of it, sign nothing, serve others
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    observe: bool,
     #[command(flatten)]
     node: Conduct,
     #[command(flatten)]
@@ -183,7 +195,7 @@ pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
         Err(error) => return refused(&error),
     };
     machine::raise_descriptor_limit();
-    let (seats, name, dir) = (config.peers.len(), config.genesis.name.clone(), config.dir.clone());
+    let (seats, name, dir) = (config.genesis.seats.len(), config.genesis.name.clone(), config.dir.clone());
     let (seat, chain) = (config.seat, crate::wire::chain_id(&config.genesis));
     let node = match start(config) {
         Ok(node) => node,
@@ -192,8 +204,12 @@ pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
             return status;
         }
     };
+    let who = match seat.taken() {
+        Some(seat) => format!("{seat} of {seats}"),
+        None => format!("observer of {seats} validators"),
+    };
     let lines = format!(
-        "chain      {chain} ({name})\nnode       {seat} of {seats}, data in {}\npeers      {}\nclients    {}",
+        "chain      {chain} ({name})\nnode       {who}, data in {}\npeers      {}\nclients    {}",
         dir.display(),
         node.peer_address(),
         node.client_address()
@@ -215,7 +231,20 @@ pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
 
 /// Starts a node; on failure the exit status and what to say.
 pub fn start(config: Config) -> Result<RunningNode, (u8, String)> {
-    let Config { genesis, seat, key, dir, listen_peers, listen_clients, peers, node, store, net } = config;
+    let Config {
+        genesis,
+        seat,
+        key,
+        dir,
+        listen_peers,
+        listen_clients,
+        peers,
+        bootstrap,
+        announce,
+        node,
+        store,
+        net,
+    } = config;
     let listen = |address: SocketAddr, whom: &str| {
         TcpListener::bind(address).map_err(|error| {
             (BAD_INPUT, format!("cannot listen for {whom} on {address}: {error}; is the port in use?"))
@@ -227,8 +256,17 @@ pub fn start(config: Config) -> Result<RunningNode, (u8, String)> {
     let seed = crate::crypto::plain(&crate::crypto::public_key(&key));
     let seed = seed.first_chunk().copied().map_or(0, u64::from_le_bytes);
     let setup = Setup { genesis: Arc::new(genesis), seat, key, config: node, seed };
-    let started =
-        RunningNode::start(NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers });
+    let started = RunningNode::start(NodeSetup {
+        setup,
+        dir,
+        store,
+        net,
+        peer_listener,
+        client_listener,
+        peers,
+        bootstrap,
+        announce,
+    });
     started.map_err(|error| {
         let status = match error {
             StartError::Store(StoreError::Config(_)) => BAD_INPUT,

@@ -34,6 +34,8 @@ pub enum Domain {
     PeerSecret,
     /// The key that such a secret stands for.
     PeerKey,
+    /// What a peer signs of the address where it is reached.
+    PeerAddress,
     /// The draw of a batch's verifiers.
     Draw,
     /// The seed of an epoch's draws.
@@ -46,7 +48,7 @@ pub enum Domain {
 
 impl Domain {
     /// Every domain, in the order of declaration.
-    pub const ALL: [Domain; 15] = [
+    pub const ALL: [Domain; 16] = [
         Domain::Transaction,
         Domain::BatchHeader,
         Domain::BatchId,
@@ -58,6 +60,7 @@ impl Domain {
         Domain::PeerHello,
         Domain::PeerSecret,
         Domain::PeerKey,
+        Domain::PeerAddress,
         Domain::Draw,
         Domain::EpochSeed,
         Domain::Checkpoint,
@@ -78,6 +81,7 @@ impl Domain {
             Domain::PeerHello => "throng 2026 peer hello v1",
             Domain::PeerSecret => "throng 2026 peer secret v1",
             Domain::PeerKey => "throng 2026 peer key v1",
+            Domain::PeerAddress => "throng 2026 peer address v1",
             Domain::Draw => "throng 2026 draw v1",
             Domain::EpochSeed => "throng 2026 epoch seed v1",
             Domain::Checkpoint => "throng 2026 checkpoint v1",

@@ -31,9 +31,19 @@ pub struct ConfigFile {
     /// Where it listens for clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_clients: Option<SocketAddr>,
-    /// Where each validator is reached, in the order of seats, its own address among them.
+    /// Where each validator is reached, in the order of seats, its own address among them. An observer has none, and a
+    /// validator may leave it out where `bootstrap` leads to the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peers: Option<Vec<String>>,
+    /// Any nodes of the chain, by which others are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<Vec<String>>,
+    /// Where the node tells others that it is reached; a validator's own address among `peers` otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announce: Option<String>,
+    /// The node has no seat: it follows the chain, verifies all of it and serves others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
     /// Its conduct.
     #[serde(default)]
     pub node: NodeConfig,
@@ -49,7 +59,7 @@ pub struct ConfigFile {
 pub struct Config {
     /// The genesis, checked.
     pub genesis: Genesis,
-    /// The seat of the key.
+    /// The seat of the key; [`Seat::NONE`] of an observer.
     pub seat: Seat,
     /// The key.
     pub key: SigningKey,
@@ -59,8 +69,12 @@ pub struct Config {
     pub listen_peers: SocketAddr,
     /// Where it listens for clients.
     pub listen_clients: SocketAddr,
-    /// Where each validator is reached.
+    /// Where each validator is reached, if that is known.
     pub peers: Vec<SocketAddr>,
+    /// Any nodes of the chain.
+    pub bootstrap: Vec<SocketAddr>,
+    /// Where it tells others that it is reached.
+    pub announce: Option<SocketAddr>,
     /// Its conduct.
     pub node: NodeConfig,
     /// Its block files.
@@ -140,25 +154,69 @@ impl ConfigFile {
         let dir = set("dir", self.dir)?;
         let listen_peers = set("listen_peers", self.listen_peers)?;
         let listen_clients = set("listen_clients", self.listen_clients)?;
-        let names = set("peers", self.peers)?;
+        let bootstrap = self.bootstrap.unwrap_or_default();
+        // An observer has no seats in order; a validator needs one or the other.
+        let names = match self.peers {
+            None if self.observe || !bootstrap.is_empty() => Vec::new(),
+            names => set("peers", names)?,
+        };
         let genesis = read_genesis(&genesis_path)?;
         let key = read_key(&key_path)?;
         let public = crypto::public_key(&key);
-        let seat = genesis.seats.iter().position(|seat| seat.key.0 == public).ok_or_else(|| {
-            let (public, genesis) = (hex::encode(public), genesis_path.display());
-            value(&key_path, format!("no seat of {genesis} has the key {public}: use the key or the genesis that belongs to the other"))
-        })?;
-        if names.len() != genesis.seats.len() {
+        let seat = genesis.seats.iter().position(|seat| seat.key.0 == public);
+        let seat = match seat {
+            Some(seat) if self.observe => {
+                let words = format!(
+                    "the key has seat {seat}: leave out observe, or make the observer a key of its own"
+                );
+                return Err(value(&key_path, words));
+            }
+            Some(seat) => Seat(seat as u16),
+            None if self.observe => Seat::NONE,
+            None => {
+                let (public, genesis) = (hex::encode(public), genesis_path.display());
+                return Err(value(
+                    &key_path,
+                    format!(
+                        "no seat of {genesis} has the key {public}: use the key or the genesis that belongs to the other, or \
+                         follow the chain without a seat (observe = true, --observe)"
+                    ),
+                ));
+            }
+        };
+        if self.observe && (!names.is_empty() || bootstrap.is_empty()) {
+            let words = "an observer needs bootstrap, the addresses of any nodes of the chain, and no peers in the order of seats";
+            return Err(HomeError::Flag(words.to_owned()));
+        }
+        if !names.is_empty() && names.len() != genesis.seats.len() {
             let (found, seats) = (names.len(), genesis.seats.len());
             let reason = format!(
                 "peers has {found} addresses for {seats} seats: give one for each, in the order of seats"
             );
             return Err(HomeError::Flag(reason));
         }
-        let peers = names.iter().map(|name| resolve(name)).collect::<Result<_, _>>()?;
+        let peers: Vec<SocketAddr> =
+            names.iter().map(|name| resolve("peers", name)).collect::<Result<_, _>>()?;
+        let bootstrap = bootstrap.iter().map(|name| resolve("bootstrap", name)).collect::<Result<_, _>>()?;
+        let announce = match &self.announce {
+            Some(name) => Some(resolve("announce", name)?),
+            None => seat.taken().and_then(|seat| peers.get(seat.index()).copied()),
+        };
         let (node, store, net) = (self.node, self.store, self.net);
-        let seat = Seat(seat as u16);
-        Ok(Config { genesis, seat, key, dir, listen_peers, listen_clients, peers, node, store, net })
+        Ok(Config {
+            genesis,
+            seat,
+            key,
+            dir,
+            listen_peers,
+            listen_clients,
+            peers,
+            bootstrap,
+            announce,
+            node,
+            store,
+            net,
+        })
     }
 }
 
@@ -167,13 +225,13 @@ fn set<T>(key: &'static str, value: Option<T>) -> Result<T, HomeError> {
 }
 
 /// The first address of a name.
-fn resolve(name: &str) -> Result<SocketAddr, HomeError> {
+fn resolve(key: &str, name: &str) -> Result<SocketAddr, HomeError> {
     let found = name.to_socket_addrs().map(|mut addresses| addresses.next());
     match found {
         Ok(Some(address)) => Ok(address),
-        Ok(None) => Err(HomeError::Flag(format!("peers: `{name}` has no address"))),
+        Ok(None) => Err(HomeError::Flag(format!("{key}: `{name}` has no address"))),
         Err(error) => Err(HomeError::Flag(format!(
-            "peers: `{name}` is no address that can be found, such as 10.0.0.7:27100 or node-0.example:27100: {error}"
+            "{key}: `{name}` is no address that can be found, such as 10.0.0.7:27100 or node-0.example:27100: {error}"
         ))),
     }
 }

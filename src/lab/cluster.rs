@@ -95,6 +95,8 @@ impl Local {
                 peer_listener,
                 client_listener,
                 peers: peers.clone(),
+                bootstrap: Vec::new(),
+                announce: None,
             });
             // On an error those already started are stopped by the drop of `local`.
             local

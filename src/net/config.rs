@@ -1,7 +1,7 @@
 //! The driver's limits, sizes and deadlines: what a person may set, and the constants that bound everything else.
 
 use crate::store;
-use crate::types::params::RECORD_BYTES_MAX;
+use crate::types::params::{GUESTS_MAX, RECORD_BYTES_MAX};
 use crate::wire::client::{CLIENT_FRAME_BYTES_MAX, SUBMIT_ROWS_MAX};
 use crate::wire::{CERTIFICATE_BYTES_MAX, PEER_FRAME_BYTES_MAX, REFS_MAX, vertex_bytes_max};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,19 @@ pub const PEER_BURST: Duration = Duration::from_secs(1);
 pub const REDIAL_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before dialing again.
 pub const REDIAL_MAX: Duration = Duration::from_secs(2);
+/// The same for an address in the book at which anybody may answer.
+pub const REDIAL_ADDRESS_MIN: Duration = Duration::from_secs(1);
+/// The longest wait there.
+pub const REDIAL_ADDRESS_MAX: Duration = Duration::from_secs(600);
+/// Peers that an observer dials, and holds connections to.
+pub const OUTBOUND_MAX: usize = 4;
+/// After so long without a connection a validator dials also those that should dial it: it may have moved.
+pub const DIAL_LOWER_AFTER: Duration = Duration::from_secs(3);
+/// How long a peer waits for an answer before it may be asked again where others are, and be told again.
+pub const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
+/// How often the book of addresses is written.
+pub const BOOK_EVERY: Duration = Duration::from_secs(120);
+
 /// A connection that stood this long makes the next wait the first one again.
 pub const STEADY_AFTER: Duration = Duration::from_secs(2);
 /// A connection that has bytes to write and takes none for this long is dropped.
@@ -131,6 +144,8 @@ pub struct NetConfig {
     pub peer_bytes_per_second: usize,
     /// Messages that are read per second from one peer; beyond, it waits.
     pub peer_messages_per_second: usize,
+    /// Peers without a seat that are served at once: observers, and who only asks.
+    pub guests_max: usize,
     /// Whether the limits for addresses hold for this machine's own too.
     pub limit_local: bool,
 }
@@ -145,6 +160,7 @@ impl Default for NetConfig {
             handshakes_per_second: 20,
             peer_bytes_per_second: 256 << 20,
             peer_messages_per_second: 50_000,
+            guests_max: 16,
             limit_local: false,
         }
     }
@@ -174,6 +190,7 @@ impl NetConfig {
         in_range("clients_max", self.clients_max, 1, CLIENTS_MAX)?;
         in_range("per_address_max", self.per_address_max, 1, CLIENTS_MAX)?;
         in_range("per_group_max", self.per_group_max, 1, CLIENTS_MAX)?;
+        in_range("guests_max", self.guests_max, 0, GUESTS_MAX - OUTBOUND_MAX)?;
         in_range("handshakes_per_second", self.handshakes_per_second, 1, 1 << 20)?;
         // Less than two of the largest frames a second would not carry the protocol.
         in_range("peer_bytes_per_second", self.peer_bytes_per_second, 2 * PEER_FRAME_BYTES_MAX, usize::MAX)?;

@@ -39,8 +39,14 @@ pub enum Gone {
     /// It takes no bytes.
     #[error("takes no bytes")]
     Stalled,
+    /// There is a connection to it already, under another address.
+    #[error("there is a connection to the same peer already")]
+    Double,
+    /// Nobody has said where it is reached.
+    #[error("it is not known where it is reached")]
+    Nowhere,
     /// The same seat connected anew.
-    #[error("replaced by a newer connection of the same seat")]
+    #[error("replaced by a newer connection of the same peer")]
     Replaced,
     /// A validator broke rules of the protocol, often enough.
     #[error("broke the rules too often, last: {0}")]
@@ -57,15 +63,16 @@ impl Gone {
     /// As what it is counted, and the points that it brings; `None`: nothing to blame anybody for.
     pub fn dismissal(&self) -> Option<(Dismissal, u64)> {
         Some(match self {
-            Gone::Closed | Gone::Io(_) | Gone::Replaced => return None,
+            Gone::Closed | Gone::Io(_) | Gone::Replaced | Gone::Double | Gone::Nowhere => return None,
             Gone::Peer(error) => match error {
                 PeerError::Magic => (Dismissal::Foreign, SCORE_MAX / 5),
                 PeerError::Version(_) | PeerError::Chain { .. } => (Dismissal::Foreign, SCORE_MAX / 20),
                 PeerError::Noise => (Dismissal::Record, SCORE_MAX / 4),
                 PeerError::RecordLength(_) => (Dismissal::Oversize, SCORE_MAX / 4),
-                PeerError::Seat(_) | PeerError::OtherSeat { .. } | PeerError::Identity(_) => {
-                    (Dismissal::Identity, SCORE_MAX / 4)
-                }
+                PeerError::Seat(_)
+                | PeerError::OwnKey
+                | PeerError::OtherSeat { .. }
+                | PeerError::Identity(_) => (Dismissal::Identity, SCORE_MAX / 4),
                 PeerError::Wire(error) => of_wire(*error),
                 PeerError::Lane => (Dismissal::Malformed, SCORE_MAX / 4),
             },
@@ -115,6 +122,14 @@ pub(super) struct Conn {
     pub(super) paces: [Pace; 2],
     /// It is not read from before, for it sent more than its rate.
     pub(super) paused_until: Time,
+    /// It was dialed at this address of the book.
+    pub(super) dialed: Option<SocketAddr>,
+    /// When it was asked where others are, if it has not answered.
+    pub(super) asked_addresses: Option<Time>,
+    /// When it was told.
+    pub(super) told_addresses: Option<Time>,
+    /// It has said where it is itself.
+    pub(super) said_address: bool,
 }
 
 impl Conn {

@@ -1,19 +1,21 @@
-//! When to dial whom. Of two validators the one with the lower seat dials.
+//! When to dial which validator. Of two the one with the lower seat dials, and the other only when that does not come.
 
-use super::config::{REDIAL_MAX, REDIAL_MIN, STEADY_AFTER};
+use super::config::{DIAL_LOWER_AFTER, REDIAL_MAX, REDIAL_MIN, STEADY_AFTER};
 use crate::types::{Seat, Time};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 struct Target {
-    address: SocketAddr,
+    /// As the configuration says, and as the validator has said itself; tried in turn.
+    addresses: [Option<SocketAddr>; 2],
+    attempts: usize,
     wait: Duration,
     due: Option<Time>,
     said: Option<String>,
 }
 
-/// The validators that this node dials, with the time of the next attempt for each that is not connected.
+/// The other validators, with the time of the next attempt for each that is not connected.
 pub struct Dialer {
     own: Seat,
     targets: Vec<Target>,
@@ -21,12 +23,19 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// All higher seats, due at once.
-    pub fn new(own: Seat, peers: &[SocketAddr], now: Time) -> Dialer {
-        let target =
-            |address: &SocketAddr| Target { address: *address, wait: REDIAL_MIN, due: None, said: None };
-        let mut dialer = Dialer { own, targets: peers.iter().map(target).collect(), due: BTreeSet::new() };
-        for seat in (0..peers.len()).filter_map(|seat| u16::try_from(seat).ok()) {
+    /// All other seats, the higher ones due at once. Where there is no address yet, an attempt finds none.
+    pub fn new(own: Seat, addresses: impl Iterator<Item = Option<SocketAddr>>, now: Time) -> Dialer {
+        let target = |address| Target {
+            addresses: [address, None],
+            attempts: 0,
+            wait: REDIAL_MIN,
+            due: None,
+            said: None,
+        };
+        let mut dialer = Dialer { own, targets: addresses.map(target).collect(), due: BTreeSet::new() };
+        // Who has no seat chooses whom to dial among all addresses that it knows.
+        let seats = if own == Seat::NONE { 0 } else { dialer.targets.len() };
+        for seat in (0..seats).filter_map(|seat| u16::try_from(seat).ok()) {
             dialer.schedule(Seat(seat), now);
         }
         dialer
@@ -37,8 +46,8 @@ impl Dialer {
         self.due.first().map(|(time, _)| *time)
     }
 
-    /// Someone whose time has come.
-    pub fn next(&mut self, now: Time) -> Option<(Seat, SocketAddr)> {
+    /// Someone whose time has come, and where it is reached, if that is known.
+    pub fn next(&mut self, now: Time) -> Option<(Seat, Option<SocketAddr>)> {
         let (time, seat) = *self.due.first()?;
         if time > now {
             return None;
@@ -46,7 +55,23 @@ impl Dialer {
         self.due.pop_first();
         let target = &mut self.targets[seat.index()];
         target.due = None;
-        Some((seat, target.address))
+        target.attempts += 1;
+        let [configured, said] = target.addresses;
+        let first = if target.attempts.is_multiple_of(2) { configured } else { said };
+        Some((seat, first.or(said).or(configured)))
+    }
+
+    /// A validator has said where it is reached.
+    pub fn moved(&mut self, seat: Seat, address: SocketAddr, now: Time) {
+        let Some(target) = self.targets.get_mut(seat.index()) else { return };
+        let news = target.addresses != [Some(address); 2] && target.addresses[1] != Some(address);
+        target.addresses[1] = Some(address);
+        if news && let Some(due) = target.due.take() {
+            // It is waited for already, where nobody may be any more.
+            self.due.remove(&(due, seat));
+            (target.wait, target.attempts) = (REDIAL_MIN, 0);
+            self.schedule(seat, now);
+        }
     }
 
     /// The connection to `seat` stands: what went wrong before is worth saying again.
@@ -72,8 +97,9 @@ impl Dialer {
     }
 
     fn schedule(&mut self, seat: Seat, due: Time) {
+        let due = if seat < self.own { due + DIAL_LOWER_AFTER } else { due };
         let target = &mut self.targets[seat.index()];
-        if seat > self.own && target.due.is_none() {
+        if seat != self.own && self.own != Seat::NONE && target.due.is_none() {
             target.due = Some(due);
             self.due.insert((due, seat));
         }

@@ -4,6 +4,7 @@ use super::config::*;
 use super::disk::Disk;
 use super::inbound::Gate;
 use super::listener::Listener;
+use super::running::write_book;
 use super::serve::Server;
 use super::sockets::{Event, Sockets};
 use super::workers::{Executor, Mailbox, Report, Verifiers};
@@ -21,6 +22,7 @@ use crate::wire::client::{Refusal, Reply, Request, Status};
 use crossbeam::channel::Receiver;
 use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +64,8 @@ pub struct EventLoop {
     pub(super) events: Vec<Event>,
     /// The last block that executed a row.
     pub(super) last_full: Height,
+    /// The data directory, where the book of addresses lies.
+    pub(super) dir: PathBuf,
     /// While the node stops, its time stands still, so that it begins nothing new.
     pub(super) frozen: Option<Time>,
     /// CPU time of this thread in this turn that belongs to another stage than the network.
@@ -82,6 +86,9 @@ impl EventLoop {
             End::Died(reason) => Err(reason),
             End::Asked => self.settle(),
         };
+        if let Some(text) = self.sockets.book_text(self.clock.now(), true).filter(|text| !text.is_empty()) {
+            write_book(&self.dir, &text);
+        }
         drop(self.executor);
         drop(self.verifiers);
         drop(self.server);
@@ -117,8 +124,23 @@ impl EventLoop {
         self.sockets.write(self.now(), &mut self.events);
         // Connections that ended while writing are news for the node in the next turn.
         self.take_events();
+        self.keep_book();
         self.account();
         Ok(())
+    }
+
+    /// Writes the book of addresses now and then, on a thread that may wait for the disk.
+    fn keep_book(&mut self) {
+        let Some(text) = self.sockets.book_text(self.clock.now(), false).filter(|text| !text.is_empty())
+        else {
+            return;
+        };
+        let dir = self.dir.clone();
+        let written =
+            std::thread::Builder::new().name("book".to_owned()).spawn(move || write_book(&dir, &text));
+        if let Err(error) = written {
+            tracing::warn!(%error, "the book of addresses is not written");
+        }
     }
 
     /// What may be read: nothing while the disk is behind, and rows as far as the mempool has room for all that are
@@ -245,6 +267,8 @@ impl EventLoop {
                 match event {
                     Event::Opened(seat) => self.inputs.push_back(Input::Connected(seat)),
                     Event::Closed(seat) => self.inputs.push_back(Input::Disconnected(seat)),
+                    Event::GuestOpened(guest) => self.inputs.push_back(Input::GuestCame(guest)),
+                    Event::GuestClosed(guest) => self.inputs.push_back(Input::GuestLeft(guest)),
                     Event::Message { from, message } => {
                         self.inputs.push_back(Input::Received { from, message });
                     }

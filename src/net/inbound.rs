@@ -7,6 +7,7 @@ use super::sockets::{Event, Sockets};
 use super::turns::{STANDINGS, Standing};
 use crate::metrics::Metrics;
 use crate::types::Time;
+use crate::wire::Message;
 use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use mio::Token;
 
@@ -167,6 +168,9 @@ impl Sockets {
         for event in std::mem::take(&mut self.peer_events) {
             match event {
                 PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
+                PeerEvent::Guest(key) => self.open_guest(token, key, now, events),
+                PeerEvent::Message(Message::WantAddresses) => self.tell_addresses(token, now),
+                PeerEvent::Message(Message::Addresses(records)) => self.hear_addresses(token, &records, now),
                 PeerEvent::Message(message) => {
                     let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { break };
                     let Some(from) = link.seat() else { break };

@@ -196,9 +196,7 @@ impl Sockets {
         let found = self.strangers.iter().map(|(_, token)| *token).find(|token| {
             self.conns.get(*token).is_some_and(|conn| {
                 let stranger = match &conn.link {
-                    Link::Peer(link) => {
-                        door == Door::Peers && link.expected().is_none() && link.seat().is_none()
-                    }
+                    Link::Peer(link) => door == Door::Peers && link.is_inbound() && link.seat().is_none(),
                     Link::Client(link) => door != Door::Peers && !link.welcomed(),
                 };
                 stranger && from(conn.address.ip())

@@ -33,6 +33,7 @@
 //! Why that is safe: every queue between two threads is bounded by what its writer may have outstanding; nothing in
 //! the loop waits for another thread; a message that is dropped or late is, for the protocol, one that was lost.
 
+mod book;
 mod client;
 mod clock;
 mod config;
@@ -43,6 +44,7 @@ mod event_loop;
 mod inbound;
 mod limits;
 mod listener;
+mod meet;
 mod noise;
 mod opening;
 mod outbound;

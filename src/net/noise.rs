@@ -1,4 +1,4 @@
-//! How two validators come to trust a connection, without sockets.
+//! How two peers come to trust a connection, without sockets.
 //!
 //! ```text
 //! dialer                                  acceptor
@@ -11,7 +11,8 @@
 //!
 //! The exchange is `Noise_NN_25519_ChaChaPoly_BLAKE2s` (Perrin, "The Noise Protocol Framework", revision 34) with
 //! the preface and the whole chain id as prologue. It authenticates nobody; that is done inside of it: each side
-//! signs chain, handshake hash, role and seat with the key of its seat. The handshake hash binds the signature to
+//! signs chain, handshake hash, role and seat with the key of its seat; who has no seat sends a key along, and has proved
+//! with it that it is the same peer as the last time. The handshake hash binds the signature to
 //! this one exchange of keys, so a third party in the middle, who has two different hashes, cannot pass one on;
 //! the role keeps a signature from being reflected to its maker.
 //!
@@ -19,7 +20,7 @@
 //! sealed by [`super::records`], under a faster cipher than the one in the name of the exchange.
 
 use super::records::Channel;
-use crate::crypto::{self, Domain, KeySet, SigningKey};
+use crate::crypto::{self, Domain, KeySet, PreparedKey, SigningKey};
 use crate::types::params::VERSION;
 use crate::types::{ChainId, Seat};
 use snow::{Builder, HandshakeState};
@@ -33,7 +34,9 @@ pub const STRANGER_RECORD_BYTES_MAX: usize = 256;
 
 const MAGIC: &[u8; 7] = b"throngp";
 const PATTERN: &str = "Noise_NN_25519_ChaChaPoly_BLAKE2s";
-const IDENTITY_BYTES: usize = 66;
+/// The longest identity: seat, key of who has no seat, signature.
+const IDENTITY_BYTES_MAX: usize = 98;
+const _: () = assert!(IDENTITY_BYTES_MAX < STRANGER_RECORD_BYTES_MAX);
 
 /// Why a connection between peers is given up.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -61,6 +64,9 @@ pub enum PeerError {
     /// It claims a seat that does not exist, or the own one.
     #[error("claims seat {0}, which is not another validator's")]
     Seat(u16),
+    /// It has the own key.
+    #[error("has this node's own key: a node was dialed from itself, or its key was copied")]
+    OwnKey,
     /// It is not the validator that was dialed.
     #[error("claims seat {found}, but {expected} was dialed")]
     OtherSeat {
@@ -69,8 +75,8 @@ pub enum PeerError {
         /// Who answered.
         found: u16,
     },
-    /// The signature under its identity is bad.
-    #[error("cannot prove to be seat {0}")]
+    /// The signature under its identity is bad; [`Seat::NONE`] stands for the key that it sent.
+    #[error("cannot prove to be {}", if *_0 == u16::MAX { "who it says".to_owned() } else { format!("seat {_0}") })]
     Identity(u16),
     /// A frame or message that does not decode.
     #[error("sent a malformed message: {0}")]
@@ -84,12 +90,21 @@ pub enum PeerError {
 pub struct Identity {
     /// The chain.
     pub chain: ChainId,
-    /// Its seat.
+    /// Its seat; [`Seat::NONE`] of an observer.
     pub seat: Seat,
-    /// The seat's key.
+    /// The seat's key, or the observer's.
     pub key: SigningKey,
     /// The keys of all seats.
     pub seats: Arc<KeySet>,
+}
+
+/// Who a peer has proved to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// A validator.
+    Seat(Seat),
+    /// Somebody without a seat, who has this key.
+    Guest([u8; 32]),
 }
 
 /// The side of a connection.
@@ -155,27 +170,37 @@ impl Identity {
     }
 
     /// What proves this node's identity on a connection.
-    pub fn prove(&self, role: Role, binding: &[u8; 32]) -> [u8; IDENTITY_BYTES] {
-        let mut proof = [0; IDENTITY_BYTES];
-        proof[..2].copy_from_slice(&self.seat.0.to_le_bytes());
+    pub fn prove(&self, role: Role, binding: &[u8; 32]) -> Vec<u8> {
+        let mut proof = self.seat.0.to_le_bytes().to_vec();
+        if self.seat == Seat::NONE {
+            proof.extend_from_slice(&crypto::public_key(&self.key));
+        }
         let digest = self.digest(role, binding, self.seat);
-        proof[2..].copy_from_slice(&crypto::sign(&self.key, &digest));
+        proof.extend_from_slice(&crypto::sign(&self.key, &digest));
         proof
     }
 
     /// Who the other side is. `role` is one's own.
-    pub fn verify(&self, role: Role, binding: &[u8; 32], proof: &[u8]) -> Result<Seat, PeerError> {
-        let Ok(proof) = <&[u8; IDENTITY_BYTES]>::try_from(proof) else {
-            return Err(PeerError::RecordLength(proof.len()));
-        };
-        let seat = Seat(u16::from_le_bytes([proof[0], proof[1]]));
-        let signature: &[u8; 64] = proof[2..].try_into().expect("the rest of 66 bytes is 64");
+    pub fn verify(&self, role: Role, binding: &[u8; 32], proof: &[u8]) -> Result<Who, PeerError> {
+        let wrong = PeerError::RecordLength(proof.len());
+        let (named, proof) = proof.split_first_chunk().ok_or(wrong.clone())?;
+        let seat = Seat(u16::from_le_bytes(*named));
+        let digest = self.digest(role.other(), binding, seat);
+        if seat == Seat::NONE {
+            let (key, signature) = proof.split_first_chunk::<32>().ok_or(wrong.clone())?;
+            let signature = signature.try_into().map_err(|_| wrong)?;
+            if *key == crypto::public_key(&self.key) {
+                return Err(PeerError::OwnKey);
+            }
+            let good = PreparedKey::new(key).is_some_and(|key| crypto::verify(&key, &digest, signature));
+            return if good { Ok(Who::Guest(*key)) } else { Err(PeerError::Identity(seat.0)) };
+        }
+        let signature = proof.try_into().map_err(|_| wrong)?;
         if seat == self.seat || seat.index() >= self.seats.len() {
             return Err(PeerError::Seat(seat.0));
         }
-        let digest = self.digest(role.other(), binding, seat);
         if self.seats.verify(seat.index(), &digest, signature) {
-            Ok(seat)
+            Ok(Who::Seat(seat))
         } else {
             Err(PeerError::Identity(seat.0))
         }

@@ -82,7 +82,7 @@ impl Sockets {
     }
 
     fn send_payload(&mut self, to: Seat, message: &Message, payload: bytes::Bytes) {
-        let Some(token) = self.seats.get(to.index()).copied().flatten() else { return };
+        let Some(token) = self.token_of(to) else { return };
         let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get_mut(token) else { return };
         if !link.send(message, payload) {
             Metrics::add(&self.metrics.messages_dropped, 1);

@@ -1,4 +1,4 @@
-//! One connection to another validator, without its socket: bytes in, events and bytes out.
+//! One connection to another peer, without its socket: bytes in, events and bytes out.
 //!
 //! Records carry a lane byte before their plaintext: votes and requests share the *small* lane; batches, and what a node
 //! that catches up is given, have the *bulk* lane; and each lane is a stream of frames of its own. So a vote is never
@@ -20,8 +20,10 @@ const BULK: usize = 1;
 /// What came out of received bytes.
 #[derive(Debug)]
 pub enum PeerEvent {
-    /// The other side has proved its identity.
+    /// The other side has proved to be a validator.
     Opened(Seat),
+    /// The other side has no seat, and has proved that it has this key. It has to be [named](PeerLink::name).
+    Guest([u8; 32]),
     /// It sent a message.
     Message(Message),
 }
@@ -51,7 +53,7 @@ pub struct PeerLink {
     identity: Arc<Identity>,
     role: Role,
     expected: Option<Seat>,
-    /// Who the other side has proved to be.
+    /// Who the other side has proved to be; the number under which a guest is known here.
     seat: Option<Seat>,
     stage: Stage,
     /// The unfinished record.
@@ -73,6 +75,12 @@ impl PeerLink {
         out.bytes.extend_from_slice(&identity.preface());
         put_record(&mut out.bytes, &exchange.write()?);
         Ok(PeerLink::new(identity, Role::Dialer, Some(seat), Stage::Preface(Some(exchange)), out))
+    }
+
+    /// A connection to an address where anybody may answer.
+    pub fn dial_anyone(identity: Arc<Identity>) -> Result<PeerLink, PeerError> {
+        let link = PeerLink::dial(identity, Seat::NONE)?;
+        Ok(PeerLink { expected: None, ..link })
     }
 
     /// A connection that was accepted.
@@ -108,7 +116,17 @@ impl PeerLink {
         self.seat
     }
 
-    /// Who was dialed.
+    /// Gives a guest the number under which it is known here.
+    pub fn name(&mut self, guest: Seat) {
+        self.seat = Some(guest);
+    }
+
+    /// Whether the other side dialed.
+    pub fn is_inbound(&self) -> bool {
+        self.role == Role::Acceptor
+    }
+
+    /// Who was dialed, if that was known.
     pub fn expected(&self) -> Option<Seat> {
         self.expected
     }
@@ -167,12 +185,17 @@ impl PeerLink {
             Stage::Preface(exchange) => Stage::Exchange(self.take_preface(whole, exchange)?),
             Stage::Exchange(exchange) => self.take_exchange(&whole[RECORD_HEADER_BYTES..], exchange)?,
             Stage::Identity(mut channel, binding) => {
-                let seat = self.take_identity(channel.open(whole)?, &binding)?;
+                let who = self.take_identity(channel.open(whole)?, &binding)?;
                 if self.role == Role::Acceptor {
                     self.prove(&mut channel, &binding)?;
                 }
-                self.seat = Some(seat);
-                events.push(PeerEvent::Opened(seat));
+                events.push(match who {
+                    Who::Seat(seat) => {
+                        self.seat = Some(seat);
+                        PeerEvent::Opened(seat)
+                    }
+                    Who::Guest(key) => PeerEvent::Guest(key),
+                });
                 Stage::Open(channel)
             }
             Stage::Open(mut channel) => {
@@ -214,13 +237,14 @@ impl PeerLink {
         channel.seal(&mut self.out.bytes, start)
     }
 
-    fn take_identity(&self, proof: &[u8], binding: &[u8; 32]) -> Result<Seat, PeerError> {
-        let seat = self.identity.verify(self.role, binding, proof)?;
+    fn take_identity(&self, proof: &[u8], binding: &[u8; 32]) -> Result<Who, PeerError> {
+        let who = self.identity.verify(self.role, binding, proof)?;
+        let found = if let Who::Seat(seat) = who { seat } else { Seat::NONE };
         match self.expected {
-            Some(expected) if expected != seat => {
-                Err(PeerError::OtherSeat { expected: expected.0, found: seat.0 })
+            Some(expected) if expected != found => {
+                Err(PeerError::OtherSeat { expected: expected.0, found: found.0 })
             }
-            _ => Ok(seat),
+            _ => Ok(who),
         }
     }
 

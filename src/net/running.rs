@@ -1,11 +1,13 @@
 //! Starting and stopping a node.
 
 use super::State;
+use super::book::{self, Book};
 use super::clock::Clock;
 use super::config::{NetConfig, NetConfigError, check_mempool, check_store};
 use super::disk::Disk;
 use super::event_loop::{CLIENT_DOOR, EventLoop, PEER_DOOR, WAKER};
 use super::listener::{Door, Listener};
+use super::meet::Acquaintance;
 use super::noise::Identity;
 use super::opening::{self, Opening};
 use super::serve::Server;
@@ -14,14 +16,15 @@ use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
 use crate::node::{OpenError, Progress, Setup, Shared};
-use crate::store::{StoreConfig, StoreError};
-use crate::types::{BlockHash, GenesisError, Height, Root};
+use crate::store::{BOOK_NAME, BOOK_NEW_NAME, StoreConfig, StoreError};
+use crate::types::{BlockHash, Genesis, GenesisError, Height, Root, Seat};
+use crate::wire::AddressRecord;
 use mio::{Interest, Poll, Registry, Token, Waker};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,8 +44,13 @@ pub struct NodeSetup {
     pub peer_listener: TcpListener,
     /// Bound before the start: for clients.
     pub client_listener: TcpListener,
-    /// The peer addresses of all seats in order (its own included, unused).
+    /// The peer addresses of all seats in order (its own included, unused); none of an observer, and of a validator that
+    /// finds the others by `bootstrap`.
     pub peers: Vec<SocketAddr>,
+    /// Addresses of any nodes of the chain, by which it finds others.
+    pub bootstrap: Vec<SocketAddr>,
+    /// Where it tells others that it is reached.
+    pub announce: Option<SocketAddr>,
 }
 
 /// Why a node did not start.
@@ -65,6 +73,14 @@ pub enum StartError {
         /// How many seats there are.
         seats: usize,
     },
+    /// An observer has nobody to follow.
+    #[error("an observer needs the address of at least one node of the chain to begin with")]
+    Bootstrap,
+    /// An observer has the key of a seat.
+    #[error(
+        "the key belongs to seat {0}: an observer needs a key of its own, or the seat would seem to be in two places"
+    )]
+    Observer(u16),
     /// The seat does not exist, or is another's.
     #[error("seat {0} of this genesis does not have this key")]
     Seat(u16),
@@ -127,8 +143,9 @@ impl RunningNode {
     /// # Errors
     /// [`StartError`]; then no thread is left running and no file was lost.
     pub fn start(setup: NodeSetup) -> Result<RunningNode, StartError> {
-        let NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers } = setup;
-        check(&setup, &store, &net, &peers)?;
+        let NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers, bootstrap, announce } =
+            setup;
+        check(&setup, &store, &net, (&peers, &bootstrap))?;
         let (client_address, peer_address) = (address(&client_listener)?, address(&peer_listener)?);
         let clock = Clock::start();
         let Opening { store, node, shared, last_full } = opening::open(&setup, &dir, &store, &clock)?;
@@ -147,7 +164,9 @@ impl RunningNode {
         let identity = identity(&shared, key);
         #[cfg(test)]
         let kept = shared.clone();
-        let sockets = Sockets::new(registry, identity, &peers, &net, metrics.clone(), clock.now());
+        let acquaintance = acquaintance(&setup.genesis, &identity, &dir, &bootstrap, announce, &clock);
+        let (sockets, now) = (metrics.clone(), clock.now());
+        let sockets = Sockets::new(registry, identity, &peers, acquaintance, &net, sockets, now);
         let threads = StartError::system("start a thread");
         let verifiers = Verifiers::start(net.threads(), shared.clone(), metrics.clone(), mailbox.clone());
         let verifiers = verifiers.map_err(threads)?;
@@ -177,11 +196,18 @@ impl RunningNode {
             checks: Vec::new(),
             events: Vec::new(),
             last_full,
+            dir,
             frozen: None,
             elsewhere: Duration::ZERO,
             counted: Duration::ZERO,
         };
-        let (shown, name) = (state.clone(), format!("node-{seat}"));
+        let (shown, name) = (
+            state.clone(),
+            match seat.taken() {
+                Some(seat) => format!("node-{seat}"),
+                None => "observer".to_owned(),
+            },
+        );
         let run = move || {
             let result = catch_unwind(AssertUnwindSafe(|| event_loop.run()));
             let result = result
@@ -253,7 +279,7 @@ fn check(
     setup: &Setup,
     store: &StoreConfig,
     net: &NetConfig,
-    peers: &[SocketAddr],
+    (peers, bootstrap): (&[SocketAddr], &[SocketAddr]),
 ) -> Result<(), StartError> {
     net.validate()?;
     check_mempool(setup.config.mempool_rows_max)?;
@@ -263,8 +289,18 @@ fn check(
     if let Some(seat) = seats.iter().position(|seat| PreparedKey::new(&seat.key.0).is_none()) {
         return Err(StartError::SeatKey(seat));
     }
-    if peers.len() != seats.len() {
-        return Err(StartError::Peers { found: peers.len(), seats: seats.len() });
+    let observes = setup.seat == Seat::NONE;
+    let found = peers.len();
+    if observes && found > 0 || !observes && found != seats.len() && (found > 0 || bootstrap.is_empty()) {
+        return Err(StartError::Peers { found, seats: seats.len() });
+    }
+    if observes && bootstrap.is_empty() {
+        return Err(StartError::Bootstrap);
+    }
+    if observes {
+        let public = crate::crypto::public_key(&setup.key);
+        let seat = seats.iter().position(|seat| seat.key.0 == public);
+        return seat.map_or(Ok(()), |seat| Err(StartError::Observer(seat as u16)));
     }
     let own = seats.get(setup.seat.index()).is_some_and(|s| s.key.0 == crate::crypto::public_key(&setup.key));
     if own { Ok(()) } else { Err(StartError::Seat(setup.seat.0)) }
@@ -272,6 +308,42 @@ fn check(
 
 fn identity(shared: &Shared, key: SigningKey) -> Arc<Identity> {
     Arc::new(Identity { chain: shared.chain, seat: shared.seat, key, seats: shared.seat_keys.clone() })
+}
+
+/// What the node knows of where others are: what its file says, and the configuration.
+fn acquaintance(
+    genesis: &Genesis,
+    identity: &Identity,
+    dir: &Path,
+    bootstrap: &[SocketAddr],
+    announce: Option<SocketAddr>,
+    clock: &Clock,
+) -> Acquaintance {
+    let own = crate::crypto::public_key(&identity.key);
+    let seats: Vec<[u8; 32]> = genesis.seats.iter().map(|seat| seat.key.0).collect();
+    let mut book = Book::new(own, seats.iter().copied().collect(), bootstrap);
+    let path = dir.join(BOOK_NAME);
+    let size = std::fs::metadata(&path).map_or(0, |found| found.len());
+    if (1..=book::FILE_BYTES_MAX).contains(&size) {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let refused = book.read_text(&text, |record| record.holds(&identity.chain));
+                tracing::info!(addresses = book.len(), refused, "read the book of addresses");
+            }
+            Err(error) => tracing::warn!(file = %path.display(), %error, "the book of addresses is not read"),
+        }
+    }
+    let record = |address| AddressRecord::sign(&identity.key, &identity.chain, address, clock.now());
+    let seed = own.first_chunk().copied().map_or(0, u64::from_le_bytes);
+    Acquaintance::new(book, announce.map(record), seats, seed)
+}
+
+/// Writes the book of addresses. Nothing depends on it: what is lost is learned again.
+pub(super) fn write_book(dir: &Path, text: &str) {
+    let (new, path) = (dir.join(BOOK_NEW_NAME), dir.join(BOOK_NAME));
+    if let Err(error) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)) {
+        tracing::warn!(file = %path.display(), %error, "the book of addresses is not written");
+    }
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
@@ -324,8 +396,18 @@ mod tests {
         let (peer_listener, client_listener) = (listener(), listener());
         let (dir, store, net) = (dir.to_owned(), StoreConfig::default(), NetConfig::default());
         let setup = setup();
-        RunningNode::start(NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers })
-            .unwrap()
+        RunningNode::start(NodeSetup {
+            setup,
+            dir,
+            store,
+            net,
+            peer_listener,
+            client_listener,
+            peers,
+            bootstrap: Vec::new(),
+            announce: None,
+        })
+        .unwrap()
     }
 
     #[test]
@@ -410,7 +492,18 @@ mod tests {
             let setup = Setup { genesis: genesis.clone(), seat: Seat(number), key, ..setup() };
             let (dir, store) = (dirs[usize::from(number)].path().to_owned(), StoreConfig::default());
             let (net, client_listener, peers) = (NetConfig::default(), bind(), peers.clone());
-            let node = NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers };
+            let (bootstrap, announce) = (Vec::new(), None);
+            let node = NodeSetup {
+                setup,
+                dir,
+                store,
+                net,
+                peer_listener,
+                client_listener,
+                peers,
+                bootstrap,
+                announce,
+            };
             nodes.push(RunningNode::start(node).unwrap());
         }
         // A payment that no block has, from the only account to itself.

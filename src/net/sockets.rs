@@ -5,6 +5,7 @@ use super::config::*;
 use super::conn::{Conn, Gone, Link, connected};
 use super::dialer::Dialer;
 use super::limits::Limits;
+use super::meet::{Acquaintance, Guest};
 use super::noise::Identity;
 use super::pace::{Pace, Rate, Score};
 use super::peer::{PeerEvent, PeerLink};
@@ -24,11 +25,15 @@ use std::sync::Arc;
 /// What the sockets have to tell.
 #[derive(Debug)]
 pub enum Event {
-    /// An authenticated connection to a validator stands.
+    /// An authenticated connection to a validator stands, or to somebody without a seat whom this node dialed.
     Opened(Seat),
     /// It is gone. (Where a newer one of the same seat replaces it, that one is told of next.)
     Closed(Seat),
-    /// A validator sent a message.
+    /// Somebody without a seat has come, under this number.
+    GuestOpened(Seat),
+    /// It is gone.
+    GuestClosed(Seat),
+    /// A peer sent a message.
     Message {
         /// Who.
         from: Seat,
@@ -52,7 +57,12 @@ pub struct Sockets {
     pub(super) identity: Arc<Identity>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) conns: Slab<Conn>,
-    dialer: Dialer,
+    pub(super) dialer: Dialer,
+    /// Peers without a seat, by number.
+    pub(super) guests: Vec<Option<Guest>>,
+    pub(super) guests_max: usize,
+    /// Where others are.
+    pub(super) acquaintance: Acquaintance,
     /// The current connection of each seat.
     pub(super) seats: Vec<Option<Token>>,
     /// What each seat did wrong, and until when it is refused.
@@ -88,13 +98,21 @@ impl Sockets {
         registry: Registry,
         identity: Arc<Identity>,
         peers: &[SocketAddr],
+        acquaintance: Acquaintance,
         config: &NetConfig,
         metrics: Arc<Metrics>,
         now: Time,
     ) -> Sockets {
         let seats = identity.seats.len();
         let rate = |per_second: usize| Rate { per_second: per_second as u64, burst: PEER_BURST };
-        let connections_max = config.clients_max + STRANGERS_MAX + seats;
+        let connections_max = config.clients_max + STRANGERS_MAX + seats + config.guests_max + OUTBOUND_MAX;
+        let addresses = (0..seats).map(|seat| peers.get(seat).copied());
+        let mut dialer = Dialer::new(identity.seat, addresses, now);
+        for (seat, key) in acquaintance.seats.iter().enumerate() {
+            if let Some(address) = acquaintance.book.of_key(key) {
+                dialer.moved(Seat(seat as u16), address, now);
+            }
+        }
         let others = (0..).zip(peers).filter(|(seat, _)| *seat != identity.seat.index());
         Sockets {
             registry,
@@ -104,7 +122,10 @@ impl Sockets {
             rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
             paused: BTreeSet::new(),
             conns: Slab::default(),
-            dialer: Dialer::new(identity.seat, peers, now),
+            dialer,
+            guests: vec![None; config.guests_max + OUTBOUND_MAX],
+            guests_max: config.guests_max,
+            acquaintance,
             seats: vec![None; identity.seats.len()],
             identity,
             opened: 0,
@@ -137,7 +158,8 @@ impl Sockets {
     pub fn deadline(&self) -> Time {
         let stranger = self.strangers.front().map(|(time, _)| *time);
         let paused = self.paused.first().map(|(time, _)| *time);
-        [stranger, paused, self.dialer.deadline()].into_iter().flatten().fold(self.stall_check, Time::min)
+        let dials = [self.dialer.deadline(), self.book_deadline()];
+        [stranger, paused].into_iter().chain(dials).flatten().fold(self.stall_check, Time::min)
     }
 
     /// Adds a connection whose socket is made; `counted`: the port that it came to, none if it was dialed.
@@ -169,6 +191,10 @@ impl Sockets {
                 counted,
                 paces: [Pace::default(); 2],
                 paused_until: Time(0),
+                dialed: None,
+                asked_addresses: None,
+                told_addresses: None,
+                said_address: false,
             })
         })?;
         self.strangers.push_back((now + HANDSHAKE_DEADLINE, token));
@@ -202,6 +228,10 @@ impl Sockets {
         if self.standings[seat.index()].1 > now {
             return self.drop_conn(token, &Gone::Refused, now, events);
         }
+        let chosen = self.conns.get(token).is_some_and(|conn| conn.dialed.is_some());
+        if chosen && self.seats[seat.index()].is_some() {
+            return self.drop_conn(token, &Gone::Double, now, events);
+        }
         if let Some(older) = self.seats[seat.index()] {
             self.drop_conn(older, &Gone::Replaced, now, events);
         }
@@ -210,13 +240,16 @@ impl Sockets {
         if let Some(port) = conn.counted.take() {
             self.limits.proved(conn.address.ip(), port, now);
         }
+        let dialed = conn.dialed;
         let Link::Peer(link) = &conn.link else { return };
-        self.inbound_strangers -= usize::from(link.expected().is_none());
+        self.inbound_strangers -= usize::from(link.is_inbound());
+        dialed.iter().for_each(|address| self.acquaintance.book.answered(address, now));
         self.seats[seat.index()] = Some(token);
         self.opened += 1;
         self.dialer.opened(seat);
         tracing::info!(seat = seat.0, address = %conn.address, "validator connected");
         events.push(Event::Opened(seat));
+        self.greet(token, now);
     }
 
     /// Does what is due: deadlines, dials, the look for stalls.
@@ -238,8 +271,12 @@ impl Sockets {
             }
         }
         while let Some((seat, address)) = self.dialer.next(now) {
-            self.dial(seat, address, now);
+            match address {
+                Some(address) => self.dial(seat, address, now),
+                None => self.redial(seat, std::time::Duration::ZERO, &Gone::Nowhere, now),
+            }
         }
+        self.dial_from_book(now);
         if now >= self.stall_check {
             self.stall_check = now + STALL_CHECK;
             let stuck = |conn: &Conn| conn.stuck.is_some_and(|since| now.since(since) >= STALL_MAX);
@@ -301,7 +338,12 @@ impl Sockets {
             }
             Link::Peer(link) => {
                 let seat = link.seat();
-                self.inbound_strangers -= usize::from(link.expected().is_none() && seat.is_none());
+                self.inbound_strangers -= usize::from(link.is_inbound() && seat.is_none());
+                if let Some(address) = &conn.dialed {
+                    self.left_address(address, seat.is_some(), gone, now);
+                }
+                seat.iter().for_each(|seat| self.close_guest(token, *seat, events));
+                let seat = seat.filter(|seat| seat.index() < self.seats.len());
                 if let Some(seat) = seat.filter(|seat| self.seats[seat.index()] == Some(token)) {
                     self.seats[seat.index()] = None;
                     self.opened -= 1;
@@ -314,7 +356,7 @@ impl Sockets {
                     link.expected().or(seat).filter(|seat| self.seats[seat.index()].is_none())
                 {
                     let stood = if seat.is_some() { now.since(conn.since) } else { Default::default() };
-                    if !matches!(gone, Gone::Replaced) {
+                    if !matches!(gone, Gone::Replaced | Gone::Double) {
                         self.redial(dialed, stood, gone, now);
                     }
                 }
@@ -325,13 +367,13 @@ impl Sockets {
     /// Counts what somebody did wrong: a validator's towards its seat, a stranger's towards its address.
     fn blame(&mut self, conn: &Conn, points: u64, now: Time) {
         match &conn.link {
-            Link::Peer(link) if link.seat().is_some() => {
+            Link::Peer(link) if link.seat().is_some_and(|seat| seat.index() < self.seats.len()) => {
                 if let Some(seat) = link.seat() {
                     self.blame_seat(seat, points, now);
                 }
             }
             // Whom this node dialed has not come by itself.
-            Link::Peer(link) if link.expected().is_some() => {}
+            Link::Peer(link) if !link.is_inbound() => {}
             _ => {
                 if let Some(span) = self.limits.fault(conn.address.ip(), points, now) {
                     let address = conn.address.ip();

@@ -57,6 +57,8 @@ impl Node {
             Message::Snapshots { first, heights } => self.on_snapshots(from, first, heights),
             Message::WantPiece { height, piece } => self.serve(from, Wanted::Piece { height, piece }),
             Message::Piece { height, piece, proof } => self.on_piece(from, height, piece, proof),
+            // The driver's own.
+            Message::WantAddresses | Message::Addresses(_) => {}
         }
     }
 

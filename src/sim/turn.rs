@@ -13,7 +13,7 @@ use super::world::World;
 use crate::node::{Input, Node, Output, Shared, ingress};
 use crate::store::Append;
 use crate::types::Seat;
-use crate::wire::{Evidence, Frame, Message, WireError};
+use crate::wire::{ADDRESS_BYTES, Evidence, Frame, Message, WireError};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -474,6 +474,8 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantSnapshots => 0,
         Message::Snapshots { heights, .. } => 12 + heights.len() * 8,
         Message::WantPiece { .. } => 12,
+        Message::WantAddresses => 0,
+        Message::Addresses(records) => 4 + records.len() * ADDRESS_BYTES,
         Message::Piece { proof, .. } => 16 + proof.len(),
         Message::Evidence(_) | Message::Blocks { .. } | Message::Record { .. } => message.payload().len(),
     }

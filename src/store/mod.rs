@@ -83,6 +83,7 @@ pub use prune::{Fate, Judge, Pruned};
 pub use recover::{Recovered, TornTail};
 pub use remains::{Remain, Remaining};
 pub use room::OnRoom;
+pub use segment::{BOOK_NAME, BOOK_NEW_NAME};
 pub use snapshot::Unwritten;
 pub use walk::{Place, RecordIter};
 

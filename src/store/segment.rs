@@ -39,6 +39,12 @@ pub(super) struct Listing {
     pub(super) abandoned: Option<Vec<PathBuf>>,
 }
 
+/// The book of addresses that the driver keeps beside the log, and its next version while it is written. The store does
+/// not look into it.
+pub const BOOK_NAME: &str = "addresses";
+/// See [`BOOK_NAME`].
+pub const BOOK_NEW_NAME: &str = "addresses.new";
+
 /// The path of a segment.
 pub(super) fn path_of(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("{PREFIX}{number:06}{SUFFIX}"))
@@ -66,7 +72,7 @@ pub(super) fn list(dir: &Path) -> Result<Listing, StoreError> {
         let kind = entry.file_type().map_err(StoreError::io("look at", &path))?;
         let name = entry.file_name();
         match name.to_str().filter(|_| kind.is_file()) {
-            Some(LOCK_NAME | GUARD_NAME | genesis::NAME) => {}
+            Some(LOCK_NAME | GUARD_NAME | genesis::NAME | BOOK_NAME | BOOK_NEW_NAME) => {}
             Some(aside::MARK_NAME) => marked = true,
             Some(GUARD_NEW_NAME) => listing.unfinished.push(path),
             Some(name) if is_unfinished(name) => listing.unfinished.push(path),

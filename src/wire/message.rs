@@ -1,5 +1,6 @@
 //! What peers say to each other.
 
+use super::address::{AddressRecord, put_addresses, read_addresses};
 use super::checkpoint::{decode_certificate, encode_certificate};
 use super::cursor::{Put, Reader};
 use super::joining::{
@@ -99,6 +100,10 @@ pub enum Message {
         /// The piece with its proof ([`super::verify_table_piece`]); none: it is not here.
         proof: Bytes,
     },
+    /// Please say where others are reached.
+    WantAddresses,
+    /// Where peers are reached: the sender itself, or others that it was asked for; at most [`super::ADDRESSES_MAX`].
+    Addresses(Vec<AddressRecord>),
 }
 
 impl Message {
@@ -122,6 +127,8 @@ impl Message {
             Message::Snapshots { .. } => 15,
             Message::WantPiece { .. } => 16,
             Message::Piece { .. } => 17,
+            Message::WantAddresses => 18,
+            Message::Addresses(_) => 19,
         }
     }
 
@@ -164,6 +171,8 @@ impl Message {
                 out.reserve_exact(16 + proof.len());
                 put_piece(*height, *piece, proof, &mut out);
             }
+            Message::WantAddresses => {}
+            Message::Addresses(records) => put_addresses(records, &mut out),
         }
         Bytes::from(out)
     }
@@ -246,6 +255,8 @@ impl Message {
                 let (height, piece, proof) = read_piece(&frame.payload)?;
                 return Ok(Message::Piece { height, piece, proof });
             }
+            18 => Message::WantAddresses,
+            19 => Message::Addresses(read_addresses(&mut reader)?),
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;

@@ -9,6 +9,7 @@
 //! - Nothing here checks a signature or knows the state: bytes and genesis alone decide what is malformed.
 
 mod accusation;
+mod address;
 mod batch;
 mod blobs;
 mod block;
@@ -30,6 +31,7 @@ mod vertex;
 mod tests;
 
 pub use accusation::{Accusation, AccusedRow};
+pub use address::{ADDRESS_BYTES, ADDRESSES_MAX, AddressRecord};
 pub use batch::{Batch, Row, RowError, Rows, seal, seal_blobs, transaction_digest};
 pub use blobs::{Blobs, Gathered};
 pub use block::{block_hash, block_height, decode_block, encode_block, outcomes_hash};

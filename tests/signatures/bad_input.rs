@@ -49,7 +49,18 @@ fn refusal(seat_keys: &[[u8; 32]]) -> Option<StartError> {
     let (store, net) = (StoreConfig::default(), NetConfig::default());
     let peers = vec!["127.0.0.1:1".parse().expect("an address"); seat_keys.len()];
     let (setup, dir) = (setup(seat_keys), dir.path().to_owned());
-    RunningNode::start(NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers }).err()
+    RunningNode::start(NodeSetup {
+        setup,
+        dir,
+        store,
+        net,
+        peer_listener,
+        client_listener,
+        peers,
+        bootstrap: Vec::new(),
+        announce: None,
+    })
+    .err()
 }
 
 #[test]

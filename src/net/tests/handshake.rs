@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::net::config::SMALL_FRAME_BYTES_MAX;
+use crate::net::noise::Who;
 use crate::net::noise::{Exchange, PREFACE_BYTES, PeerError, Role};
 use crate::net::peer::{PeerEvent, PeerLink};
 use crate::net::records::Channel;
@@ -46,6 +47,45 @@ fn validators_prove_their_seats_to_each_other_however_the_bytes_are_cut() {
         assert!(matches!(first[..], [PeerEvent::Opened(Seat(3))]), "{piece}");
         assert!(matches!(second[..], [PeerEvent::Opened(Seat(0))]), "{piece}");
         assert_eq!((a.seat(), b.seat()), (Some(Seat(3)), Some(Seat(0))));
+    }
+}
+
+#[test]
+fn who_has_no_seat_proves_a_key_and_no_seat_can_be_had_with_it() {
+    let observer = |byte| Identity { key: key(byte), seat: Seat::NONE, ..identity(1, 0, 4) };
+    let link = |of: Identity| PeerLink::dial_anyone(Arc::new(of)).unwrap();
+    for piece in [1, 7, 1 << 20] {
+        let (mut a, mut b) = (link(observer(77)), PeerLink::accept(Arc::new(identity(1, 3, 4))));
+        let [first, second] = converse(&mut a, &mut b, piece).unwrap();
+        assert!(matches!(first[..], [PeerEvent::Opened(Seat(3))]) && !a.is_inbound());
+        assert!(matches!(second[..], [PeerEvent::Guest(found)] if found == public_key(&key(77))));
+        assert_eq!((a.seat(), b.seat(), b.is_inbound()), (Some(Seat(3)), None, true));
+        b.name(Seat::guest(5));
+        assert_eq!(b.seat(), Some(Seat::guest(5)));
+    }
+    // Two observers, and one that meets itself.
+    let (mut a, mut b) = (link(observer(77)), PeerLink::accept(Arc::new(observer(78))));
+    let [first, second] = converse(&mut a, &mut b, 9).unwrap();
+    assert!(matches!(first[..], [PeerEvent::Guest(found)] if found == public_key(&key(78))));
+    assert!(matches!(second[..], [PeerEvent::Guest(found)] if found == public_key(&key(77))));
+    let (mut a, mut b) = (link(observer(77)), PeerLink::accept(Arc::new(observer(77))));
+    assert_eq!(converse(&mut a, &mut b, 9).unwrap_err(), PeerError::OwnKey);
+    // Where a validator was dialed, a key without a seat is nobody.
+    let (mut a, mut b) = (
+        PeerLink::dial(Arc::new(identity(1, 0, 4)), Seat(2)).unwrap(),
+        PeerLink::accept(Arc::new(observer(77))),
+    );
+    assert!(matches!(converse(&mut a, &mut b, 9), Err(PeerError::OtherSeat { expected: 2, .. })));
+    // Another's key, without its secret.
+    let binding = [7; 32];
+    let mut proof = observer(77).prove(Role::Dialer, &binding);
+    let other = identity(1, 1, 4);
+    assert_eq!(other.verify(Role::Acceptor, &binding, &proof), Ok(Who::Guest(public_key(&key(77)))));
+    proof[2..34].copy_from_slice(&public_key(&key(78)));
+    assert_eq!(other.verify(Role::Acceptor, &binding, &proof), Err(PeerError::Identity(u16::MAX)));
+    for length in (0..proof.len()).chain([proof.len() + 1]) {
+        let cut: Vec<u8> = proof.iter().copied().chain([0]).take(length).collect();
+        assert!(other.verify(Role::Acceptor, &binding, &cut).is_err(), "{length} bytes");
     }
 }
 
@@ -104,7 +144,7 @@ fn one_in_the_middle_cannot_pass_an_identity_on() {
     let from_middle = finish(identity(1, 0, 2), identity(1, 1, 2));
     let proof = honest.prove(Role::Dialer, &with_middle);
     let target = identity(1, 1, 2);
-    assert_eq!(target.verify(Role::Acceptor, &with_middle, &proof), Ok(Seat(0)));
+    assert_eq!(target.verify(Role::Acceptor, &with_middle, &proof), Ok(Who::Seat(Seat(0))));
     assert_eq!(target.verify(Role::Acceptor, &from_middle, &proof), Err(PeerError::Identity(0)));
     assert_eq!(target.verify(Role::Dialer, &with_middle, &proof), Err(PeerError::Identity(0)), "reflected");
 }

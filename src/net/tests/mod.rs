@@ -1,12 +1,16 @@
 //! The transport on loopback and on bytes alone, with the time handed in.
 
+mod book;
 mod handshake;
 mod limits;
+mod meet;
 mod ports;
 
+use super::book::Book;
 use super::config::NetConfig;
 use super::inbound::Gate;
 use super::listener::{Door, Listener};
+use super::meet::Acquaintance;
 use super::noise::Identity;
 use super::sockets::{Event, Sockets};
 use crate::crypto::{KeySet, SigningKey, public_key, signing_key_from_seed};
@@ -79,7 +83,10 @@ impl Side {
         });
         let now = Time(1_000_000);
         let registry = poll.registry().try_clone().unwrap();
-        let sockets = Sockets::new(registry, Arc::new(identity), peers, config, metrics.clone(), now);
+        let seats = (0..identity.seats.len() as u8).map(|seat| public_key(&key(seat))).collect();
+        let acquaintance = Acquaintance::new(Book::default(), None, seats, 1);
+        let identity = Arc::new(identity);
+        let sockets = Sockets::new(registry, identity, peers, acquaintance, config, metrics.clone(), now);
         Side { poll, sockets, listeners, addresses, metrics, now, rows: 10_000 }
     }
 

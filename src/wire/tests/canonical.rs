@@ -164,7 +164,11 @@ fn hashed(height: u64) -> HashedBlock {
     HashedBlock::decode(encode_block(&block).into()).unwrap()
 }
 
-fn messages() -> [Message; 19] {
+fn address(text: &str) -> AddressRecord {
+    AddressRecord::sign(&signer(), &CHAIN, text.parse().unwrap(), Time(5))
+}
+
+fn messages() -> [Message; 21] {
     let blocks = |heights: std::ops::Range<u64>| {
         let first = Height(heights.start);
         Message::Blocks { first, blocks: Arc::new(heights.map(hashed).collect()) }
@@ -189,6 +193,8 @@ fn messages() -> [Message; 19] {
         Message::WantPiece { height: Height(64), piece: 2 },
         Message::Piece { height: Height(64), piece: 2, proof: vec![7; 40].into() },
         Message::Piece { height: Height(64), piece: 2, proof: Bytes::new() },
+        Message::WantAddresses,
+        Message::Addresses(vec![address("10.1.2.3:4000"), address("[2001:db8::7]:65535")]),
     ]
 }
 

@@ -5,13 +5,14 @@ use crate::types::params::{CHECKPOINT_VOTES_MAX, GIVE_WAY_STEPS_MAX, SEATS_MAX};
 use crate::types::*;
 use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
 use crate::wire::{
-    BLOCKS_MAX, Batch, Blobs, Gathered, HashedBlock, Message, PIECES_MAX, Rows, SNAPSHOTS_MAX, encode_block,
-    encode_record, seal, seal_blobs, sign_vertex,
+    AddressRecord, BLOCKS_MAX, Batch, Blobs, Gathered, HashedBlock, Message, PIECES_MAX, Rows, SNAPSHOTS_MAX,
+    encode_block, encode_record, seal, seal_blobs, sign_vertex,
 };
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 fn id() -> impl Strategy<Value = [u8; 32]> {
@@ -261,6 +262,17 @@ pub(super) fn genesis() -> impl Strategy<Value = Genesis> {
     )
 }
 
+fn address_record() -> impl Strategy<Value = AddressRecord> {
+    let ip = prop_oneof![
+        (1..0xe000_0000u32).prop_map(|bits| IpAddr::from(Ipv4Addr::from(bits))),
+        (1..0xff00u128 << 112).prop_map(|bits| IpAddr::from(Ipv6Addr::from(bits)).to_canonical()),
+    ];
+    let usable = ip.prop_filter("one host", |ip| !ip.is_unspecified() && !ip.is_multicast());
+    (usable, 1..=u16::MAX, any::<u64>()).prop_map(|(ip, port, time)| {
+        AddressRecord::sign(&signer(), &CHAIN, SocketAddr::new(ip, port), Time(time))
+    })
+}
+
 pub(super) fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         vertex().prop_map(|vertex| Message::Vertex(Arc::new(sign_vertex(&signer(), &CHAIN, vertex)))),
@@ -296,6 +308,8 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         (1..u64::MAX, 0..PIECES_MAX, vec(any::<u8>(), 0..99)).prop_map(|(height, piece, proof)| {
             Message::Piece { height: Height(height), piece, proof: proof.into() }
         }),
+        Just(Message::WantAddresses),
+        vec(address_record(), 0..4).prop_map(Message::Addresses),
     ]
 }
 

@@ -1,0 +1,245 @@
+//! Peers without a seat, and how peers find each other.
+//!
+//! - **Upon a peer that has proved a key and no seat**: it gets a number ([`Seat::guest`]) as long as there is one; the same
+//!   key again takes the place of its older connection. If it has come by itself it is a guest, to be served; if this node
+//!   dialed it, it is a source.
+//! - **Upon a connection**: one's own address record goes out first, if there is one, and the question for others where the
+//!   book is of use. A record that the peer did not make itself is taken only when it was asked for, and its signature is
+//!   checked before anything else.
+//! - **Upon too few connections**: an observer dials who stands in the book, and so does a validator that misses others; see
+//!   [`super::book`].
+
+use super::book::Book;
+use super::config::*;
+use super::conn::{Conn, Gone, Link};
+use super::peer::PeerLink;
+use super::sockets::{Event, Sockets};
+use crate::types::{Seat, Time};
+use crate::wire::{ADDRESSES_MAX, AddressRecord, Message};
+use mio::Token;
+use mio::net::TcpStream;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// What a node knows of where others are, and says of itself.
+pub struct Acquaintance {
+    /// The book.
+    pub book: Book,
+    /// The own record, if the node wants to be called.
+    pub own: Option<AddressRecord>,
+    /// The keys of the seats, in order.
+    pub seats: Vec<[u8; 32]>,
+    /// Connections and attempts that this node chose from the book.
+    pub(super) outbound: BTreeSet<SocketAddr>,
+    /// A repeatable source of arbitrary numbers.
+    pub(super) draws: u64,
+    /// When the book is to be written.
+    pub(super) write_at: Time,
+}
+
+/// A connected peer without a seat.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guest {
+    pub token: Token,
+    pub key: [u8; 32],
+    /// It has come by itself, and is served.
+    pub inbound: bool,
+}
+
+impl Acquaintance {
+    /// Of a node that knows what the book says.
+    pub fn new(book: Book, own: Option<AddressRecord>, seats: Vec<[u8; 32]>, seed: u64) -> Acquaintance {
+        Acquaintance { book, own, seats, outbound: BTreeSet::new(), draws: seed, write_at: Time(0) }
+    }
+
+    fn draw(&mut self) -> u64 {
+        // splitmix64 (Steele et al. 2014)
+        self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.draws;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+impl Sockets {
+    /// The connection of a peer, by its seat or its number.
+    pub(super) fn token_of(&self, peer: Seat) -> Option<Token> {
+        if peer.index() < self.seats.len() {
+            return self.seats[peer.index()];
+        }
+        self.guest(peer).map(|guest| guest.token)
+    }
+
+    fn guest(&self, peer: Seat) -> Option<Guest> {
+        let number = peer.0.checked_sub(Seat::guest(0).0)?;
+        self.guests.get(usize::from(number)).copied().flatten()
+    }
+
+    /// Somebody without a seat has proved a key on a connection.
+    pub(super) fn open_guest(&mut self, token: Token, key: [u8; 32], now: Time, events: &mut Vec<Event>) {
+        let older = self.guests.iter().flatten().find(|guest| guest.key == key).map(|guest| guest.token);
+        let chosen = self.conns.get(token).is_some_and(|conn| conn.dialed.is_some());
+        match older {
+            Some(_) if chosen => return self.drop_conn(token, &Gone::Double, now, events),
+            Some(older) => self.drop_conn(older, &Gone::Replaced, now, events),
+            None => {}
+        }
+        let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { return };
+        let inbound = link.is_inbound();
+        let served = self.guests.iter().flatten().filter(|guest| guest.inbound).count();
+        let free = self.guests.iter().position(Option::is_none);
+        let Some(number) = free.filter(|_| !inbound || served < self.guests_max) else {
+            return self.drop_conn(token, &Gone::Crowded, now, events);
+        };
+        let peer = Seat::guest(number as u16);
+        self.guests[number] = Some(Guest { token, key, inbound });
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        conn.since = now;
+        let (address, dialed) = (conn.address, conn.dialed);
+        let Link::Peer(link) = &mut conn.link else { return };
+        link.name(peer);
+        self.inbound_strangers -= usize::from(inbound);
+        tracing::info!(key = %hex::encode(key), %address, inbound, "a peer without a seat connected");
+        dialed.iter().for_each(|address| self.acquaintance.book.answered(address, now));
+        events.push(if inbound { Event::GuestOpened(peer) } else { Event::Opened(peer) });
+        self.greet(token, now);
+    }
+
+    /// The connection of somebody without a seat has ended.
+    pub(super) fn close_guest(&mut self, token: Token, peer: Seat, events: &mut Vec<Event>) {
+        let Some(guest) = self.guest(peer).filter(|guest| guest.token == token) else { return };
+        self.guests[usize::from(peer.0 - Seat::guest(0).0)] = None;
+        events.push(if guest.inbound { Event::GuestClosed(peer) } else { Event::Closed(peer) });
+    }
+
+    /// Says where this node is reached, and asks where others are.
+    pub(super) fn greet(&mut self, token: Token, now: Time) {
+        if let Some(own) = self.acquaintance.own {
+            self.say(token, &Message::Addresses(vec![own]));
+        }
+        if self.looks_for_peers() || self.identity.seat == Seat::NONE {
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.asked_addresses = Some(now);
+            }
+            self.say(token, &Message::WantAddresses);
+        }
+    }
+
+    fn say(&mut self, token: Token, message: &Message) {
+        let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get_mut(token) else { return };
+        // Of what is lost here nothing depends.
+        let _ = link.send(message, message.payload());
+        self.mark_dirty(token);
+    }
+
+    /// The key that a connected peer has proved.
+    fn key_of(&self, token: Token) -> Option<[u8; 32]> {
+        let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { return None };
+        let peer = link.seat()?;
+        self.acquaintance.seats.get(peer.index()).copied().or_else(|| self.guest(peer).map(|guest| guest.key))
+    }
+
+    /// A peer asks where others are: it is told of some, and seldom.
+    pub(super) fn tell_addresses(&mut self, token: Token, now: Time) {
+        let (key, draw) = (self.key_of(token), self.acquaintance.draw());
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if conn.told_addresses.is_some_and(|told| now < told + ADDRESSES_EVERY) {
+            return;
+        }
+        conn.told_addresses = Some(now);
+        let mut records: Vec<AddressRecord> = self.acquaintance.own.into_iter().collect();
+        records.extend(self.acquaintance.book.share(key, ADDRESSES_MAX - records.len(), draw));
+        self.say(token, &Message::Addresses(records));
+    }
+
+    /// A peer says where it is, or where others are, if it was asked.
+    pub(super) fn hear_addresses(&mut self, token: Token, records: &[AddressRecord], now: Time) {
+        let Some(source) = self.key_of(token) else { return };
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let own_word = matches!(records, [record] if record.key == source) && !conn.said_address;
+        conn.said_address |= own_word;
+        if !own_word && conn.asked_addresses.take().is_none() {
+            return;
+        }
+        for record in records {
+            let known = self.acquaintance.book.of_key(&record.key) == Some(record.address);
+            if (known && record.key != source) || !record.holds(&self.identity.chain) {
+                continue;
+            }
+            self.acquaintance.book.learn(record, source, now);
+            self.note_moved(record, now);
+        }
+    }
+
+    fn note_moved(&mut self, record: &AddressRecord, now: Time) {
+        let seat = self.acquaintance.seats.iter().position(|key| *key == record.key);
+        if let Some(seat) =
+            seat.filter(|_| self.acquaintance.book.of_key(&record.key) == Some(record.address))
+        {
+            self.dialer.moved(Seat(seat as u16), record.address, now);
+        }
+    }
+
+    /// Whether there are fewer connections than this node wants.
+    fn looks_for_peers(&self) -> bool {
+        match self.identity.seat {
+            Seat::NONE => self.acquaintance.outbound.len() < OUTBOUND_MAX,
+            _ => self.opened + 1 < self.seats.len() && self.acquaintance.outbound.len() < OUTBOUND_MAX,
+        }
+    }
+
+    /// When somebody in the book is to be dialed.
+    pub(super) fn book_deadline(&self) -> Option<Time> {
+        let due = || self.acquaintance.book.due(&self.acquaintance.outbound);
+        self.looks_for_peers().then(due).flatten()
+    }
+
+    /// Dials who stands in the book, as long as there are too few connections.
+    pub(super) fn dial_from_book(&mut self, now: Time) {
+        while self.looks_for_peers() {
+            let draw = self.acquaintance.draw();
+            let Acquaintance { book, outbound, .. } = &mut self.acquaintance;
+            let Some(address) = book.pick(now, outbound, draw) else { return };
+            book.dialed(&address, now);
+            let dialed = PeerLink::dial_anyone(self.identity.clone()).map_err(Gone::from).and_then(|link| {
+                let stream = TcpStream::connect(address)?;
+                Ok(self.add(stream, address, Link::Peer(Box::new(link)), None, now)?)
+            });
+            match dialed {
+                Ok(token) => {
+                    self.acquaintance.outbound.insert(address);
+                    if let Some(conn) = self.conns.get_mut(token) {
+                        conn.dialed = Some(address);
+                    }
+                }
+                Err(gone) => {
+                    tracing::debug!(%address, reason = %gone, "cannot dial");
+                    self.acquaintance.book.failed(&address, now);
+                }
+            }
+        }
+    }
+
+    /// A connection to an address of the book has ended.
+    pub(super) fn left_address(&mut self, address: &SocketAddr, proved: bool, gone: &Gone, now: Time) {
+        self.acquaintance.outbound.remove(address);
+        if !proved || matches!(gone, Gone::Double) {
+            tracing::info!(%address, reason = %gone, "no peer there");
+            self.acquaintance.book.failed(address, now);
+        }
+    }
+
+    /// The book as a file, when it is time to write it, or at the end.
+    pub fn book_text(&mut self, now: Time, at_once: bool) -> Option<String> {
+        let connected: BTreeSet<SocketAddr> = self.acquaintance.outbound.clone();
+        if self.acquaintance.write_at == Time(0) {
+            self.acquaintance.write_at = now + BOOK_EVERY;
+        }
+        if !at_once && now < self.acquaintance.write_at {
+            return None;
+        }
+        self.acquaintance.write_at = now + BOOK_EVERY;
+        Some(self.acquaintance.book.to_text(&connected))
+    }
+}

@@ -1,0 +1,178 @@
+//! Peers without a seat, and how peers find each other, on sockets turned by hand.
+
+use super::*;
+use crate::net::config::{DIAL_LOWER_AFTER, REDIAL_ADDRESS_MIN};
+use crate::wire::AddressRecord;
+use std::collections::BTreeSet;
+
+/// An observer of a chain of four seats that knows these addresses.
+fn observer(byte: u8, known: &[SocketAddr]) -> Side {
+    let identity = Identity { key: key(byte), seat: Seat::NONE, ..identity(1, 0, 4) };
+    met(identity, Side::bind(), known, None, &NetConfig::default())
+}
+
+/// A node that knows these addresses, and tells others where it is.
+fn met(
+    identity: Identity,
+    bound: [TcpListener; 2],
+    known: &[SocketAddr],
+    announce: Option<SocketAddr>,
+    config: &NetConfig,
+) -> Side {
+    let (own, chain, secret) = (public_key(&identity.key), identity.chain, identity.key.clone());
+    let mut side = Side::with(identity, bound, &[], config);
+    let seats: Vec<[u8; 32]> = (0..4).map(|seat| public_key(&key(seat))).collect();
+    let book = Book::new(own, seats.iter().copied().collect(), known);
+    let record = announce.map(|address| AddressRecord::sign(&secret, &chain, address, side.now));
+    side.sockets.acquaintance = Acquaintance::new(book, record, seats, 3);
+    side
+}
+
+/// Lets all turn until something holds; the events of each.
+fn together(sides: &mut [&mut Side], mut holds: impl FnMut(&mut [&mut Side]) -> bool) -> Vec<Vec<Event>> {
+    let mut all: Vec<Vec<Event>> = sides.iter().map(|_| Vec::new()).collect();
+    for _ in 0..TURNS_MAX {
+        sides.iter_mut().zip(&mut all).for_each(|(side, events)| events.extend(side.turn()));
+        if holds(sides) {
+            return all;
+        }
+    }
+    panic!("it never came to hold: {all:?}");
+}
+
+fn guests(side: &Side) -> usize {
+    side.sockets.guests.iter().flatten().count()
+}
+
+#[test]
+fn an_observer_is_a_guest_where_it_dials_and_leaves_as_one() {
+    let mut validator = Side::alone(identity(1, 2, 4));
+    let mut watching = observer(77, &validator.addresses[..1]);
+    let events = together(&mut [&mut validator, &mut watching], |sides| {
+        guests(sides[0]) == 1 && sides[1].sockets.peers() == 1
+    });
+    assert!(
+        events[0].iter().any(|event| matches!(event, Event::GuestOpened(peer) if *peer == Seat::guest(0)))
+    );
+    assert!(events[1].iter().any(|event| matches!(event, Event::Opened(Seat(2)))));
+    // Messages go both ways, by those numbers.
+    validator.sockets.send(Seat::guest(0), &Message::WantFrontier);
+    watching.sockets.send(Seat(2), &Message::WantSnapshots);
+    let (mut here, mut there) = (false, false);
+    for _ in 0..TURNS_MAX {
+        here |= validator.turn().iter().any(|event| matches!(event, Event::Message { from, message: Message::WantSnapshots } if *from == Seat::guest(0)));
+        there |= watching
+            .turn()
+            .iter()
+            .any(|event| matches!(event, Event::Message { from: Seat(2), message: Message::WantFrontier }));
+        if here && there {
+            break;
+        }
+    }
+    assert!(here && there);
+    drop(watching);
+    validator.until(|event| matches!(event, Event::GuestClosed(peer) if *peer == Seat::guest(0)));
+    assert_eq!(guests(&validator), 0);
+}
+
+#[test]
+fn guests_are_bounded_and_a_key_has_one_connection() {
+    let config = NetConfig { guests_max: 2, ..NetConfig::default() };
+    let mut node = met(identity(1, 2, 4), Side::bind(), &[], None, &config);
+    let known = [node.addresses[0]];
+    let mut crowd: Vec<Side> = [71, 72, 73].iter().map(|byte| observer(*byte, &known)).collect();
+    let [first, second, third] = &mut crowd[..] else { unreachable!() };
+    together(&mut [&mut node, first, second], |sides| guests(sides[0]) == 2);
+    together(&mut [&mut node, first, second, third], |sides| {
+        sides[3].sockets.acquaintance.book.due(&BTreeSet::new()) > Some(Time(0))
+            && sides[3].sockets.acquaintance.outbound.is_empty()
+    });
+    assert_eq!(guests(&node), 2);
+    // The same key again takes the place of its older connection.
+    let mut again = observer(71, &known);
+    let events = together(&mut [&mut node, &mut again], |sides| sides[1].sockets.peers() == 1);
+    assert!(events[0].iter().any(|event| matches!(event, Event::GuestClosed(_))));
+    assert_eq!(guests(&node), 2);
+}
+
+#[test]
+fn whoever_knows_one_node_finds_the_others_by_what_they_say_of_themselves() {
+    let [first, second] = [(); 2].map(|()| Side::bind());
+    let [one, two] = [&first, &second].map(|bound| bound[0].local_addr().unwrap());
+    let mut known = met(identity(1, 0, 4), first, &[], Some(one), &NetConfig::default());
+    // Seat 1 knows seat 0, and an observer as well: it learns of seat 1 from seat 0.
+    let mut unknown = met(identity(1, 1, 4), second, &[one], Some(two), &NetConfig::default());
+    together(&mut [&mut known, &mut unknown], |sides| {
+        sides[0].sockets.acquaintance.book.of_key(&public_key(&key(1))) == Some(two)
+    });
+    let mut watching = observer(77, &[one]);
+    together(&mut [&mut known, &mut unknown, &mut watching], |sides| sides[2].sockets.peers() == 2);
+    let book = &watching.sockets.acquaintance.book;
+    assert_eq!([0, 1].map(|seat| book.of_key(&public_key(&key(seat)))), [Some(one), Some(two)]);
+    // What is written down holds both, and the connections to them.
+    let text = watching.sockets.book_text(watching.now, true).unwrap();
+    assert_eq!((text.lines().count(), text.matches("\"anchor\":true").count()), (2, 2));
+}
+
+#[test]
+fn a_validator_that_moved_calls_those_that_should_have_called_it() {
+    let lower = Side::bind();
+    let at = lower[0].local_addr().unwrap();
+    let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    // Seat 0 has an old address of seat 1.
+    let mut zero = Side::new(identity(1, 0, 2), lower, &[at, nobody], 10);
+    let bound = Side::bind();
+    let moved_to = bound[0].local_addr().unwrap();
+    let mut one = Side::new(identity(1, 1, 2), bound, &[at, nobody], 10);
+    one.sockets.acquaintance.own = Some(AddressRecord::sign(&key(1), &ChainId([1; 32]), moved_to, one.now));
+    for _ in 0..50 {
+        (zero.turn(), one.turn());
+    }
+    assert_eq!((zero.sockets.peers(), one.sockets.peers()), (0, 0));
+    one.now = one.now + DIAL_LOWER_AFTER;
+    together(&mut [&mut zero, &mut one], |sides| sides.iter().all(|side| side.sockets.peers() == 1));
+    together(&mut [&mut zero, &mut one], |sides| {
+        sides[0].sockets.acquaintance.book.of_key(&public_key(&key(1))) == Some(moved_to)
+    });
+    // From then on seat 0 knows where to call.
+    let (seat, _) = (Seat(1), zero.sockets.dialer.lost(Seat(1), Duration::ZERO, "", Time(0), zero.now));
+    zero.now = zero.now + Duration::from_secs(5);
+    assert_eq!(zero.sockets.dialer.next(zero.now), Some((seat, Some(moved_to))));
+}
+
+#[test]
+fn what_nobody_asked_for_is_not_taken_into_the_book() {
+    let mut node = Side::alone(identity(1, 2, 4));
+    let mut watching = observer(77, &node.addresses[..1]);
+    together(&mut [&mut node, &mut watching], |sides| guests(sides[0]) == 1);
+    let record = |number: u8| {
+        AddressRecord::sign(
+            &key(number),
+            &ChainId([1; 32]),
+            SocketAddr::from(([20, number, 1, 1], 9)),
+            Time(9),
+        )
+    };
+    let before = node.sockets.acquaintance.book.len();
+    // Hearsay without a question; what it says of itself is taken, and once.
+    for told in [vec![record(90), record(91)], vec![record(92)], vec![record(77)], vec![record(93)]] {
+        watching.sockets.send(Seat(2), &Message::Addresses(told));
+    }
+    together(&mut [&mut node, &mut watching], |sides| {
+        sides[0].sockets.acquaintance.book.of_key(&public_key(&key(77))).is_some()
+    });
+    for _ in 0..50 {
+        (node.turn(), watching.turn());
+    }
+    assert_eq!(node.sockets.acquaintance.book.len(), before + 1);
+    // A forged one is not taken from whom was asked.
+    let mut forged = record(94);
+    forged.address.set_port(10);
+    let told = Message::Addresses(vec![forged, record(95)]);
+    node.sockets.send(Seat::guest(0), &told);
+    for _ in 0..200 {
+        (node.turn(), watching.turn());
+    }
+    let book = &watching.sockets.acquaintance.book;
+    assert!(book.of_key(&forged.key).is_none() && REDIAL_ADDRESS_MIN > Duration::ZERO);
+}
