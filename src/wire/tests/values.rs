@@ -12,6 +12,7 @@ use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 fn id() -> impl Strategy<Value = [u8; 32]> {
@@ -346,7 +347,10 @@ pub(super) fn reply() -> impl Strategy<Value = Reply> {
         (any::<u64>(), prop::option::of(certificate())).prop_map(|(height, certificate)| {
             Reply::Certificate(Height(height), certificate.map(Arc::new))
         }),
-        any::<[u32; 2]>().prop_map(|[id, accepted]| Reply::Taken { id: id.into(), accepted }),
+        any::<[u32; 2]>().prop_map(|[id, accepted]| Reply::Taken {
+            id: id.into(),
+            accepted: NonZeroU32::new(accepted % 3).ok_or(Refusal::DiskFull),
+        }),
         account.prop_map(|(number, account)| {
             Reply::Account(AccountNumber(number), account.map(|(key, balance)| Account::new(key, balance)))
         }),
