@@ -4,6 +4,7 @@
 #[path = "../fuzz/src/lib.rs"]
 mod checks;
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use throng::crypto::signing_key_from_seed;
@@ -179,7 +180,8 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Reply::Submitted { id: 1, accepted: 2, refused: vec![(1, Refusal::BadNonce)] },
         Reply::Block(BlockNotice { height, hash, durable, batches: 1, rows: 2, ok: 1 }),
         Reply::Status(Status { height, hash, accounts: 4, pending: 5, peers: 3 }),
-        Reply::Taken { id: 2, accepted: 2 },
+        Reply::Taken { id: 2, accepted: NonZeroU32::new(2).ok_or(Refusal::Full) },
+        Reply::Taken { id: 2, accepted: Err(Refusal::DiskFull) },
         Reply::Account(AccountNumber(2), None),
         Reply::Account(AccountNumber(2), Some(Account::new([5; 32], 70))),
         Reply::Certificate(Height(7), None),

@@ -595,7 +595,7 @@ fn one_of_four_whose_peers_removed_what_it_lacks_begins_anew_at_a_table_and_sign
             }
             for _ in 0..frames {
                 let Reply::Taken { id: 9, accepted } = client.answer() else { panic!("another answer") };
-                sent += accepted;
+                sent += accepted.unwrap().get();
             }
         }
         clients.iter_mut().for_each(|client| client.until_settled(sent));

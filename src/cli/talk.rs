@@ -127,15 +127,19 @@ pub fn status(args: &StatusArgs) -> u8 {
         let accounts = status.accounts.saturating_sub(1);
         if args.json {
             let document = json!({
-                "node": args.node.node, "chain": chain, "seat": seat.0, "seats": seats, "height": status.height.0,
+                "node": args.node.node, "chain": chain, "seat": seat.taken(), "seats": seats, "height": status.height.0,
                 "hash": status.hash.to_string(), "certified": certified, "accounts": accounts,
                 "pending": status.pending, "peers": status.peers,
             });
             return super::print(&format!("{document:#}"));
         }
+        let who = match seat.taken() {
+            Some(seat) => format!("{seat} of {seats}"),
+            None => format!("observer of {seats} validators"),
+        };
         let certified = certified.map_or("no checkpoint yet".to_owned(), |height| format!("up to {}", grouped(height)));
         super::print(&format!(
-            "chain      {chain}\nnode       {seat} of {seats}, {} other validators connected\nheight     {}, block {}\n\
+            "chain      {chain}\nnode       {who}, {} validators connected\nheight     {}, block {}\n\
              certified  {certified}\naccounts   {}\npending    {} rows in the mempool",
             status.peers,
             grouped(status.height.0),
@@ -263,6 +267,7 @@ fn because(refusal: Refusal) -> &'static str {
         Refusal::Duplicate => "this account and nonce already wait there",
         Refusal::NotCovered => "the balance does not cover amount and fee",
         Refusal::Full => "the mempool is full: try again later, or at another node",
+        Refusal::NoSeat => "the node is an observer, which seals nothing: send it to a validator",
         Refusal::DiskFull => "the node's disk is full: try at another node, or again when it has room",
     }
 }

@@ -22,6 +22,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
@@ -161,7 +162,9 @@ fn read_replies(mut link: Link, events: &Sender<Event>, flow: &Flow) {
     loop {
         let event = match link.receive() {
             Ok(Some(Reply::Submitted { id, accepted, refused })) => Event::Reply { id, accepted, refused },
-            Ok(Some(Reply::Taken { id, accepted })) => Event::Taken { id, accepted },
+            Ok(Some(Reply::Taken { id, accepted })) => {
+                Event::Taken { id, accepted: accepted.map_or(0, NonZeroU32::get) }
+            }
             Ok(Some(_)) => continue,
             Ok(None) => Event::Closed("closed by the node".to_owned()),
             Err(error) => Event::Closed(error.to_string()),

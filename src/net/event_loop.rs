@@ -16,12 +16,13 @@ use crate::node::jobs::Job;
 use crate::node::snapshots::fate;
 use crate::node::{Input, Node, Output, Shared};
 use crate::store::{Errand, Kept, Unwritten};
-use crate::types::{Content, Height, Time};
+use crate::types::{Content, Height, Seat, Time};
 use crate::wire::Blobs;
 use crate::wire::client::{Refusal, Reply, Request, Status};
 use crossbeam::channel::Receiver;
 use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -290,6 +291,7 @@ impl EventLoop {
                 let count = rows.rows().len();
                 Metrics::add(&self.metrics.rows_submitted, count as u64);
                 let refusal = match self.shared.rules.content {
+                    _ if self.shared.seat == Seat::NONE => Refusal::NoSeat,
                     _ if self.disk.full => Refusal::DiskFull,
                     Content::Rows => return self.verifiers.submit(client, id, rows),
                     Content::Opaque => Refusal::Malformed,
@@ -315,17 +317,25 @@ impl EventLoop {
         self.sockets.reply(client, &reply, 0, now, &mut self.events);
     }
 
-    /// Queues a client's blobs; how many were taken.
-    fn take_blobs(&mut self, blobs: &Blobs) -> u32 {
+    /// Queues a client's blobs, all or none: how many, or why they were not taken.
+    fn take_blobs(&mut self, blobs: &Blobs) -> Result<NonZeroU32, Refusal> {
         let count = blobs.len() as u64;
         Metrics::add(&self.metrics.rows_submitted, count);
-        let opaque = self.shared.rules.content == Content::Opaque && !self.disk.full;
-        let taken = opaque && self.shared.blobs.push(blobs);
-        Metrics::add(if taken { &self.metrics.rows_admitted } else { &self.metrics.rows_refused }, count);
-        if taken && !matches!(self.inputs.back(), Some(Input::Rows)) {
+        let taken = match self.shared.rules.content {
+            _ if self.shared.seat == Seat::NONE => Err(Refusal::NoSeat),
+            _ if self.disk.full => Err(Refusal::DiskFull),
+            Content::Rows => Err(Refusal::Malformed),
+            Content::Opaque if self.shared.blobs.push(blobs) => {
+                NonZeroU32::new(count as u32).ok_or(Refusal::Malformed)
+            }
+            Content::Opaque => Err(Refusal::Full),
+        };
+        let counted = if taken.is_ok() { &self.metrics.rows_admitted } else { &self.metrics.rows_refused };
+        Metrics::add(counted, count);
+        if taken.is_ok() && !matches!(self.inputs.back(), Some(Input::Rows)) {
             self.inputs.push_back(Input::Rows);
         }
-        if taken { count as u32 } else { 0 }
+        taken
     }
 
     /// Feeds the node and does what it says, until it has nothing more to say.

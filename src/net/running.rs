@@ -447,17 +447,21 @@ mod tests {
         let (effect, witness) = (Effect::transfer(1, 1, 1, 1, 1), Witness([0; 64]));
         let rows = Rows { effects: &[effect], keys: &[], witnesses: &[witness] };
         let rows = Request::Submit { id: 1, rows: Submission::pack(rows).unwrap() };
+        let blobs = Request::SubmitBlobs { id: 2, blobs: wire::Blobs::pack(64, vec![1; 64]).unwrap() };
+        let untaken = |refusal| Reply::Taken { id: 2, accepted: Err(refusal) };
         let refused_with = |reply: Reply| match reply {
             Reply::Submitted { id: 1, accepted: 0, refused } => refused[0].1,
             other => panic!("{other:?}"),
         };
         assert_ne!(refused_with(ask(&rows)), Refusal::DiskFull);
+        assert_eq!(ask(&blobs), untaken(Refusal::Malformed), "this chain carries none");
         let lacking = StoreError::NoSpace { dir: dir.path().to_owned(), needed: 2, free: 1 };
         node.mailbox.post(Report::Room(Some(lacking)));
         while !node.progress().disk_full {
             ask(&Request::Status);
         }
         assert_eq!(refused_with(ask(&rows)), Refusal::DiskFull);
+        assert_eq!(ask(&blobs), untaken(Refusal::DiskFull));
         assert_eq!(Metrics::read(&node.metrics().disk_full), 1);
         let stands = node.progress().round;
         for _ in 0..100 {

@@ -10,6 +10,7 @@ use super::{Blobs, FRAME_HEADER_BYTES, Frame, Rows, WireError, frame_header};
 use crate::types::params::{EFFECT_BYTES, KEY_BYTES, VERSION, WITNESS_BYTES};
 use crate::types::{Account, AccountNumber, BlockHash, Certificate, ChainId, Height, Seat, Time};
 use bytes::Bytes;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -25,11 +26,11 @@ const BLOBS_HEAD_BYTES: usize = 16;
 /// The most refusals that one reply lists: one for each row.
 pub const REFUSALS_MAX: usize = SUBMIT_ROWS_MAX;
 
-/// Why a row was not admitted to the mempool.
+/// Why a row, or a submission of blobs, was not admitted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Refusal {
-    /// Its form breaks a rule of the chain (kind, amount, fee, receiver).
+    /// Its form breaks a rule of the chain (kind, amount, fee, receiver); or the chain carries no such thing.
     Malformed = 1,
     /// An account number that does not exist here yet.
     UnknownAccount = 2,
@@ -45,12 +46,14 @@ pub enum Refusal {
     Full = 7,
     /// The node's disk is full, and it takes nothing: try elsewhere, or again when there is room.
     DiskFull = 8,
+    /// The node is an observer, which seals nothing: send it to a validator.
+    NoSeat = 9,
 }
 
 impl Refusal {
     fn from_byte(byte: u8) -> Option<Refusal> {
         use Refusal::*;
-        [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull]
+        [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull, NoSeat]
             .into_iter()
             .find(|refusal| *refusal as u8 == byte)
     }
@@ -181,12 +184,12 @@ pub enum Reply {
     Block(BlockNotice),
     /// The state of the node.
     Status(Status),
-    /// A submission of blobs was taken: all of them, or none, because the chain carries no blobs or there is no room.
+    /// A submission of blobs was taken, or was not: all of them or none.
     Taken {
         /// The client's number.
         id: u64,
-        /// How many were taken.
-        accepted: u32,
+        /// How many were taken; or why none was. On the wire 0 and then the reason.
+        accepted: Result<NonZeroU32, Refusal>,
     },
     /// An account's record, as it stands in the table; `None` if there is no such account.
     Account(AccountNumber, Option<Account>),
@@ -316,7 +319,11 @@ impl Reply {
                 5
             }
             Reply::Taken { id, accepted } => {
-                out.put_u64(*id).put_u32(*accepted);
+                out.put_u64(*id);
+                match accepted {
+                    Ok(accepted) => _ = out.put_u32(accepted.get()),
+                    Err(refusal) => _ = out.put_u32(0).put_u8(*refusal as u8),
+                }
                 6
             }
             Reply::Certificate(height, certificate) => {
@@ -379,7 +386,14 @@ impl Reply {
                 };
                 Reply::Account(number, account)
             }
-            6 => Reply::Taken { id: reader.u64()?, accepted: reader.u32()? },
+            6 => {
+                let (id, accepted) = (reader.u64()?, NonZeroU32::new(reader.u32()?));
+                let accepted = match accepted {
+                    Some(accepted) => Ok(accepted),
+                    None => Err(Refusal::from_byte(reader.u8()?).ok_or(WireError::Value("refusal"))?),
+                };
+                Reply::Taken { id, accepted }
+            }
             7 => {
                 let (height, given) = (Height(reader.u64()?), reader.u8()?);
                 let certificate = match given {

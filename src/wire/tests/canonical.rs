@@ -6,6 +6,7 @@ use crate::types::*;
 use crate::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
 use crate::wire::*;
 use bytes::Bytes;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
@@ -211,14 +212,15 @@ fn requests() -> [Request; 7] {
     ]
 }
 
-fn replies() -> [Reply; 9] {
+fn replies() -> [Reply; 10] {
     let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
     [
         Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
         Reply::Submitted { id: 77, accepted: 5, refused: vec![(1, Refusal::BadNonce), (4, Refusal::Full)] },
         Reply::Block(BlockNotice { height, hash, durable, batches: 1, rows: 2, ok: 1 }),
         Reply::Status(Status { height, hash, accounts: 4, pending: 5, peers: 3 }),
-        Reply::Taken { id: 78, accepted: 3 },
+        Reply::Taken { id: 78, accepted: NonZeroU32::new(3).ok_or(Refusal::Full) },
+        Reply::Taken { id: 78, accepted: Err(Refusal::DiskFull) },
         Reply::Account(AccountNumber(9), None),
         Reply::Account(AccountNumber(9), Some(Account::new([5; 32], 70))),
         Reply::Certificate(Height(33), None),

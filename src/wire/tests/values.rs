@@ -13,6 +13,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 fn id() -> impl Strategy<Value = [u8; 32]> {
@@ -331,7 +332,8 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
 
 pub(super) fn reply() -> impl Strategy<Value = Reply> {
     use Refusal::*;
-    let reasons = [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull];
+    let reasons =
+        [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull, NoSeat];
     let reason = (0..reasons.len()).prop_map(move |index| reasons[index]);
     let welcome = (id(), seat(), any::<u16>());
     let notice = (any::<[u64; 2]>(), id(), any::<[u32; 3]>());
@@ -360,7 +362,10 @@ pub(super) fn reply() -> impl Strategy<Value = Reply> {
         (any::<u64>(), prop::option::of(certificate())).prop_map(|(height, certificate)| {
             Reply::Certificate(Height(height), certificate.map(Arc::new))
         }),
-        any::<[u32; 2]>().prop_map(|[id, accepted]| Reply::Taken { id: id.into(), accepted }),
+        any::<[u32; 2]>().prop_map(|[id, accepted]| Reply::Taken {
+            id: id.into(),
+            accepted: NonZeroU32::new(accepted % 3).ok_or(Refusal::DiskFull),
+        }),
         account.prop_map(|(number, account)| {
             Reply::Account(AccountNumber(number), account.map(|(key, balance)| Account::new(key, balance)))
         }),
