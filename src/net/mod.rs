@@ -25,6 +25,8 @@
 //!   either; a subscriber that does not read is dropped.
 //! - Upon a bad signature among a client's rows: what it brings is verified apart from everybody else's, in turns that
 //!   leave the others most of the time, until it has brought enough good ones (see `turns.rs`).
+//! - Upon a peer without a seat: it has a key and gets a number; who came by itself is served as a guest, few at a time. Who
+//!   is reached where peers tell each other by signed records (`meet.rs`, `book.rs`).
 //! - Upon a peer that wants what only the disk has: another thread reads it, one request at a time; it travels as bulk.
 //! - Upon a disk that is behind: nobody is read from until it has caught up.
 //! - Upon a full disk: the machine is told, clients are refused, and everybody is read from, for who asks is still served.

@@ -1,0 +1,212 @@
+//! Observers on loopback sockets and real files: they follow, verify, serve others, and come late; and nodes that know one
+//! other find the rest.
+
+#[path = "common/sockets.rs"]
+mod sockets;
+
+use sockets::*;
+use std::net::{SocketAddr, TcpListener};
+use throng::audit::{Options, verify};
+use throng::consensus::Retention;
+use throng::net::{NetConfig, NodeSetup, RunningNode, StartError};
+use throng::node::{NodeConfig, Setup};
+use throng::store::StoreConfig;
+use throng::types::{AccountNumber, Policy, Seat};
+use throng::wire::client::{Refusal, Reply, Request};
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// How a node finds others, and what it says of itself.
+struct Way {
+    bootstrap: Vec<SocketAddr>,
+    announce: Option<SocketAddr>,
+}
+
+/// Starts a node of a chain that knows only where these are.
+fn start(
+    chain: &Chain,
+    seat: Seat,
+    dir: &str,
+    listener_at: TcpListener,
+    way: Way,
+) -> Result<RunningNode, StartError> {
+    let number = if seat == Seat::NONE { 1_000 + dir.len() as u32 } else { seat.0.into() };
+    RunningNode::start(NodeSetup {
+        setup: Setup {
+            genesis: chain.genesis.clone(),
+            seat,
+            key: key_of(1, number),
+            config: chain.config,
+            seed: number.into(),
+        },
+        dir: chain.dir.path().join(dir),
+        store: StoreConfig { segment_bytes: chain.segment_bytes, ..StoreConfig::default() },
+        net: NetConfig { verify_threads: 1, ..NetConfig::default() },
+        peer_listener: listener_at,
+        client_listener: listener(),
+        peers: Vec::new(),
+        bootstrap: way.bootstrap,
+        announce: way.announce,
+    })
+}
+
+fn observer(chain: &Chain, dir: &str, bootstrap: &[SocketAddr]) -> RunningNode {
+    let way = Way { bootstrap: bootstrap.to_vec(), announce: None };
+    start(chain, Seat::NONE, dir, listener(), way).unwrap()
+}
+
+/// Waits until a client has been told of a block of this hash.
+fn until_told(client: &mut Client, of: &throng::wire::client::BlockNotice) {
+    while client.notices.iter().all(|told| told.height != of.height) {
+        let Reply::Block(notice) = client.next() else { panic!("another answer") };
+        client.notices.push(notice);
+    }
+    assert!(client.notices.iter().any(|told| told.hash == of.hash), "another block at {}", of.height);
+}
+
+#[test]
+fn observers_follow_a_chain_by_each_other_serve_what_they_have_and_seal_nothing() {
+    let (chain, running) = Chain::start(4, Policy::Quorum);
+    let first = observer(&chain, "a", &chain.peers[1..2]);
+    // The second knows nobody but the first.
+    let second = observer(&chain, "bb", &[first.peer_address()]);
+    let mut told: Vec<Client> = [&running[0], &first, &second].map(Client::connect).into();
+    let mut sent = 0;
+    for turn in 0..5 {
+        sent += told[0].submit(chain.transfers(1 + turn, 1, 20));
+        told.iter_mut().for_each(|client| client.until_settled(sent));
+    }
+    // What it is asked for it answers, what is to be sealed it refuses.
+    told[2].ask(&Request::Account(AccountNumber(1)));
+    let Reply::Account(_, Some(account)) = told[2].answer() else { panic!("no account") };
+    assert_eq!(account.nonce_high.get(), 20);
+    told[1].ask(&Request::Submit { id: 4, rows: chain.transfers(9, 1, 2) });
+    let Reply::Submitted { id: 4, accepted: 0, refused } = told[1].answer() else { panic!("another answer") };
+    assert_eq!(refused, [(0, Refusal::NoSeat), (1, Refusal::NoSeat)]);
+    let last = told[0].notices.iter().rfind(|notice| notice.ok > 0).copied().unwrap();
+    told[1..].iter_mut().for_each(|client| until_told(client, &last));
+    assert!(running.iter().all(|node| node.progress().peers == 3), "observers are no validators");
+    let stopped: Vec<_> = [first, second].into_iter().map(|node| node.stop().unwrap()).collect();
+    let veterans: Vec<_> = running.into_iter().map(|node| node.stop().unwrap()).collect();
+    assert!(stopped.iter().all(|stopped| stopped.root == veterans[0].root), "{stopped:?} {veterans:?}");
+    // Its directory is as good as anybody's.
+    let options = Options { from_height: 1, signatures: true, threads: 1 };
+    let verified = verify(&chain.dir.path().join("bb"), &options, &|_, _| false).unwrap();
+    assert_eq!((verified.fault, verified.report.root), (None, stopped[1].root.to_string()));
+}
+
+#[test]
+fn an_observer_that_comes_late_catches_up_from_an_observer_and_again_after_a_stop() {
+    let vertices_kept = Retention { depths: 3, bytes: 0 };
+    let config = NodeConfig { vertices_kept, batches_kept: 16, ..NodeConfig::default() };
+    let (chain, running) = Chain::start_with(4, Policy::Quorum, config);
+    let first = observer(&chain, "a", &chain.peers);
+    let mut told: Vec<Client> = [&running[0], &first].map(Client::connect).into();
+    let (mut sent, mut turn) = (0, 0);
+    let mut pay = |told: &mut [Client]| {
+        sent += told[0].submit(chain.transfers(turn % 20 + 1, 1 + u64::from(turn) / 20 * 3, 3));
+        turn += 1;
+        told.iter_mut().for_each(|client| client.until_settled(sent));
+    };
+    // Beyond what anybody keeps in memory.
+    while running[0].progress().emitted < 300 {
+        pay(&mut told);
+    }
+    let away = running[0].progress().durable;
+    let mut late = observer(&chain, "bb", &[first.peer_address()]);
+    for life in 0..2 {
+        while late.progress().durable < away || late.progress().catching_up {
+            pay(&mut told);
+            assert_eq!(late.failure(), None);
+        }
+        let mut client = Client::connect(&late);
+        pay(&mut told);
+        pay(&mut told);
+        let last = told[0].notices.iter().rfind(|notice| notice.ok > 0).copied().unwrap();
+        until_told(&mut client, &last);
+        let stopped = late.stop().unwrap();
+        assert!(stopped.height >= last.height, "life {life}");
+        late = observer(&chain, "bb", &[first.peer_address()]);
+    }
+    let stopped = late.stop().unwrap();
+    let last = first.stop().unwrap();
+    assert!(running.into_iter().all(|node| node.stop().is_ok()));
+    let options = Options { from_height: 1, signatures: true, threads: 1 };
+    for (dir, stopped) in [("a", last), ("bb", stopped)] {
+        let verified = verify(&chain.dir.path().join(dir), &options, &|_, _| false).unwrap();
+        assert_eq!((verified.fault, verified.report.root), (None, stopped.root.to_string()), "{dir}");
+    }
+}
+
+#[test]
+fn validators_that_know_one_of_them_find_each_other_also_after_one_has_moved() {
+    let (chain, running) = Chain::start(4, Policy::Quorum);
+    running.into_iter().for_each(|node| _ = node.stop().unwrap());
+    let bound: Vec<TcpListener> = (0..4).map(|_| listener()).collect();
+    let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.local_addr().unwrap()).collect();
+    let way = |seat: usize| Way {
+        bootstrap: if seat == 2 { vec![addresses[0]] } else { vec![addresses[2]] },
+        announce: Some(addresses[seat]),
+    };
+    let named = |seat: u16| format!("node-{seat}");
+    let mut running: Vec<Option<RunningNode>> = (0..4u16)
+        .zip(bound)
+        .map(|(seat, bound)| Some(start(&chain, Seat(seat), &named(seat), bound, way(seat.into())).unwrap()))
+        .collect();
+    let all_know = |running: &[Option<RunningNode>]| {
+        while !running.iter().flatten().all(|node| node.progress().peers == 3) {
+            assert!(running.iter().flatten().all(|node| node.failure().is_none()));
+            std::thread::yield_now();
+        }
+    };
+    all_know(&running);
+    let mut client = Client::connect(running[1].as_ref().unwrap());
+    client.submit(chain.transfers(1, 1, 20));
+    client.until_settled(20);
+    // Seat 3 comes back elsewhere, and knows nobody but by its own book.
+    running[3].take().unwrap().stop().unwrap();
+    let moved = listener();
+    let announce = Some(moved.local_addr().unwrap());
+    let way = Way { bootstrap: vec!["127.0.0.1:1".parse().unwrap()], announce };
+    running[3] = Some(start(&chain, Seat(3), &named(3), moved, way).unwrap());
+    all_know(&running);
+    client.submit(chain.transfers(2, 1, 20));
+    client.until_settled(40);
+    let stopped: Vec<_> = running.into_iter().flatten().map(|node| node.stop().unwrap()).collect();
+    assert!(stopped.windows(2).all(|pair| pair[0].root == pair[1].root));
+}
+
+#[test]
+fn an_observer_without_a_way_or_with_a_validators_key_does_not_start() {
+    let (chain, running) = Chain::start(1, Policy::Quorum);
+    drop(running);
+    let start = |bootstrap: Vec<SocketAddr>, key: u32| {
+        let (net, dir) = (NetConfig::default(), chain.dir.path().join("o"));
+        let setup = Setup {
+            genesis: chain.genesis.clone(),
+            seat: Seat::NONE,
+            key: key_of(1, key),
+            config: chain.config,
+            seed: 1,
+        };
+        let (peer_listener, client_listener, peers) = (listener(), listener(), Vec::new());
+        let (store, announce) = (StoreConfig::default(), None);
+        RunningNode::start(NodeSetup {
+            setup,
+            dir,
+            store,
+            net,
+            peer_listener,
+            client_listener,
+            peers,
+            bootstrap,
+            announce,
+        })
+        .err()
+    };
+    assert!(matches!(start(Vec::new(), 50), Some(StartError::Bootstrap)));
+    assert!(matches!(start(chain.peers.clone(), 0), Some(StartError::Observer(0))));
+    assert!(start(chain.peers.clone(), 50).is_none());
+}
