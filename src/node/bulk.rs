@@ -292,6 +292,9 @@ impl Node {
             holders
                 .into_iter()
                 .for_each(|holder| _ = self.want_batches.want(batch, batch.author, holder, due));
+            if self.observes() {
+                self.ask();
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub const KINDS: [&str; 13] = [
     "late",
     "silent",
 ];
+/// Tells the dice of what nodes keep from those of the faults.
+const KEEPS_LITTLE: u64 = 0xf09e;
 /// Drawn faults are mostly shorter than this, in microseconds.
 pub(super) const DRAWN_US_MAX: u64 = 3_000_000;
 /// The most messages that a lie adds to each.
@@ -207,7 +209,11 @@ impl Plan {
     /// Draws the faults of a world from its seed: `silent` means that the last `f` nodes never start; of the other
     /// kinds some events, which end when two thirds of the run are over. Of the last `f` nodes each lies, or forgets, or
     /// does neither: so no more than `f` are ever against the others. What honest faults are drawn does not depend on the lies.
+    /// Where nodes come late, the others keep little for them in one world of three, so that they come back by blocks and
+    /// tables, also from liars.
     pub fn draw(config: SimConfig, kinds: &Kinds) -> Plan {
+        let forgets = kinds.0.contains(&"late") && Dice::new(config.seed ^ KEEPS_LITTLE).below(3) == 0;
+        let config = SimConfig { forgetful: config.forgetful || forgets, ..config };
         let mut faults: Vec<Fault> = Vec::new();
         if kinds.0.contains(&"silent") {
             let silent = config.nodes - config.faulty_max() as u16..config.nodes;

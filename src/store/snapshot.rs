@@ -86,8 +86,7 @@ fn fill(
         let synced = disk.sync(&file, unfinished);
         synced.map_err(|error| Unwritten::Broken(StoreError::io(SYNC, unfinished)(error)))?;
     }
-    // Nobody reads it before the next start: its pages serve others. That is a wish and no promise.
-    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    // Its pages stay in memory as long as the system has room for them: whoever begins anew asks for the newest snapshots.
     Ok(())
 }
 

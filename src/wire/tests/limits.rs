@@ -276,7 +276,10 @@ fn counts_are_refused_before_anything_is_allocated() {
         assert!(limit(counted(most + 1)).is_some());
         assert!(limit(counted(u32::MAX as usize)).is_some());
     }
-    assert_eq!(Message::decode(frame(18, vec![0; 4])), Err(WireError::Kind(18)));
+    assert_eq!(Message::decode(frame(20, vec![0; 4])), Err(WireError::Kind(20)));
+    let addresses = |count: usize| Message::decode(frame(19, (count as u32).to_le_bytes().to_vec()));
+    assert_eq!(limit(addresses(ADDRESSES_MAX + 1)), Some("addresses"));
+    assert!(matches!(addresses(ADDRESSES_MAX), Err(WireError::Short(_))) && addresses(0).is_ok());
     let blocks = |first: u64, count: usize| {
         let payload = [&first.to_le_bytes()[..], &(count as u32).to_le_bytes()].concat();
         [10, 11].map(|kind| Message::decode(frame(kind, payload.clone())))

@@ -1,7 +1,7 @@
 //! Values of every format, as proptest draws them.
 
 use super::{CHAIN, signer};
-use crate::types::params::{CHECKPOINT_VOTES_MAX, GIVE_WAY_STEPS_MAX, SEATS_MAX};
+use crate::types::params::{ACCOUNTS_MAX, CHECKPOINT_VOTES_MAX, GIVE_WAY_STEPS_MAX, SEATS_MAX};
 use crate::types::*;
 use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
 use crate::wire::{
@@ -80,7 +80,7 @@ fn batch_of_blobs() -> impl Strategy<Value = Batch> {
 }
 
 fn batch_of_rows() -> impl Strategy<Value = Batch> {
-    (columns(12), seat(), any::<u32>(), 1..=u64::MAX, any::<u32>()).prop_map(
+    (columns(12), seat(), any::<u32>(), 1..=u64::MAX, 0..=ACCOUNTS_MAX).prop_map(
         |((effects, keys, witnesses), author, epoch, sequence, accounts)| {
             let rows = Rows { effects: &effects, keys: &keys, witnesses: &witnesses };
             seal(&signer(), &CHAIN, (Epoch(epoch), author, Sequence(sequence)), accounts, rows)
