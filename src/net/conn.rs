@@ -66,7 +66,9 @@ impl Gone {
     /// As what it is counted, and the points that it brings; `None`: nothing to blame anybody for.
     pub fn dismissal(&self) -> Option<(Dismissal, u64)> {
         Some(match self {
-            Gone::Closed | Gone::Io(_) | Gone::Replaced | Gone::Double | Gone::Nowhere | Gone::Shaped => return None,
+            Gone::Closed | Gone::Io(_) | Gone::Replaced | Gone::Double | Gone::Nowhere | Gone::Shaped => {
+                return None;
+            }
             Gone::Peer(error) => match error {
                 PeerError::Magic => (Dismissal::Foreign, SCORE_MAX / 5),
                 PeerError::Version(_) | PeerError::Chain { .. } => (Dismissal::Foreign, SCORE_MAX / 20),

@@ -238,32 +238,32 @@ impl Sockets {
 
     /// `seat` has proved itself on a connection; an older one of the same seat goes.
     pub(super) fn open_seat(&mut self, token: Token, seat: Seat, now: Time, events: &mut Vec<Event>) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Link::Peer(link) = &conn.link else { return };
+        let inbound = link.is_inbound();
+        self.inbound_strangers -= usize::from(inbound);
+        conn.since = now;
+        if let Some(port) = conn.counted.take() {
+            self.limits.proved(conn.address.ip(), port, now);
+        }
+        let (address, dialed) = (conn.address, conn.dialed);
         if self.standings[seat.index()].1 > now {
             return self.drop_conn(token, &Gone::Refused, now, events);
         }
-        let chosen = self.conns.get(token).is_some_and(|conn| conn.dialed.is_some());
-        if chosen && self.seats[seat.index()].is_some() {
+        if dialed.is_some() && self.seats[seat.index()].is_some() {
             return self.drop_conn(token, &Gone::Double, now, events);
         }
         if let Some(older) = self.seats[seat.index()] {
             self.drop_conn(older, &Gone::Replaced, now, events);
         }
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        conn.since = now;
-        if let Some(port) = conn.counted.take() {
-            self.limits.proved(conn.address.ip(), port, now);
-        }
-        let dialed = conn.dialed;
-        let Link::Peer(link) = &conn.link else { return };
-        self.inbound_strangers -= usize::from(link.is_inbound());
         dialed.iter().for_each(|address| self.acquaintance.book.answered(address, now));
         self.seats[seat.index()] = Some(token);
         self.opened += 1;
         self.dialer.opened(seat);
         if let Some(shaper) = &mut self.shaper {
-            shaper.opened(seat, link.expected().is_some(), now);
+            shaper.opened(seat, !inbound, now);
         }
-        tracing::info!(seat = seat.0, address = %conn.address, "validator connected");
+        tracing::info!(seat = seat.0, %address, "validator connected");
         events.push(Event::Opened(seat));
         self.greet(token, now);
     }

@@ -277,7 +277,7 @@ fn a_validator_that_breaks_rules_again_and_again_is_refused_for_a_moment_only() 
         a.turn();
         b.turn();
     }
-    assert_eq!(b.sockets.peers(), 0);
+    assert_eq!((b.sockets.peers(), b.sockets.inbound_strangers), (0, 0));
     b.now = b.now + SEAT_REFUSAL;
     for _ in 0..TURNS_MAX {
         a.now = a.now + Duration::from_millis(10);
