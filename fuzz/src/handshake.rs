@@ -169,6 +169,7 @@ fn records(recipe: &[u8], cut: usize) -> bool {
     for event in events {
         match event {
             PeerEvent::Opened(seat) => assert_eq!(seat, DIALER),
+            PeerEvent::Guest(_) => panic!("it has proved a seat"),
             PeerEvent::Message(message) => {
                 let payload = message.payload();
                 let lane = &mut taken[usize::from(message.is_bulk())];
