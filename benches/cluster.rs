@@ -14,6 +14,7 @@ use throng::lab::Interrupt;
 use throng::lab::generator::Pace;
 use throng::lab::session::Session;
 use throng::lab::workload::Wallet;
+use throng::net::ShapeConfig;
 use throng::node::NodeConfig;
 use throng::types::Policy;
 
@@ -50,7 +51,7 @@ fn cluster(criterion: &mut Criterion) {
         let mut session = Session::start(
             &wallet,
             (nodes, Policy::Quorum, 1),
-            NodeConfig::default(),
+            (NodeConfig::default(), ShapeConfig::default()),
             dir.path(),
             &interrupt,
         )

@@ -59,7 +59,7 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["bench", "--seed", "1", "--seed", "2"], "--seed"),
         (&["dance"], "dance"),
         (&["stress", "--peers", "0"], "--peers 0"),
-        (&["stress", "--kind", "rude"], "idle, garbage, forged"),
+        (&["stress", "--kind", "rude"], "idle, quiet, garbage, forged"),
         (&["stress", "--nodes", "0"], "--nodes 0"),
         (&["stress", "--duration", "0ms"], "--duration"),
         (&["sim", "--nodes", "0"], "--nodes 0"),

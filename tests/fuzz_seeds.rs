@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use throng::crypto::signing_key_from_seed;
+use throng::types::params::VERSION;
 use throng::types::*;
 use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
 use throng::wire::{
@@ -18,11 +19,12 @@ use throng::wire::{
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 10] = [
+const TARGETS: [(&str, Check); 11] = [
     ("batch", checks::batch),
     ("block", checks::block),
     ("consensus_dag", checks::consensus_dag::consensus_dag),
     ("frame", checks::frame),
+    ("handshake", checks::handshake::handshake),
     ("node_input", checks::node_input::node_input),
     ("record", checks::record),
     ("signatures", checks::signatures::signatures),
@@ -217,6 +219,35 @@ fn recipes() -> [(&'static str, Vec<u8>); 6] {
     ]
 }
 
+/// Recipes for the target `handshake`: the cut, the kind of attack, what it says.
+fn attacks() -> Vec<(&'static str, Vec<u8>)> {
+    let preface = [&b"throngp"[..], &[VERSION], &CHAIN.0[..8]].concat();
+    let recipe = |cut: u8, kind: u8, rest: &[u8]| [&[cut, kind], rest].concat();
+    let record = |length: u16| [&length.to_le_bytes()[..], &vec![5; length.into()]].concat();
+    let exchange = [&preface[..], &record(32), &record(82)].concat();
+    let of = |message: &Message| {
+        let payload = message.payload();
+        [&frame_header(message.kind(), payload.len())[..], &payload].concat()
+    };
+    let lanes = |message: &Message| [&[u8::from(message.is_bulk())][..], &of(message)].concat();
+    let plain = |bytes: Vec<u8>| [&[bytes.len() as u8][..], &bytes].concat();
+    let small = lanes(&Message::Frontier { began: Round(2), rounds: vec![Round(4), Round(3)] });
+    let split = [plain(small[..9].to_vec()), plain([&[0], &small[9..]].concat())].concat();
+    let bulk = plain(lanes(&Message::Record { height: Height(64), bytes: vec![7; 40].into() }));
+    vec![
+        ("stranger", recipe(7, 0, &exchange)),
+        ("stranger_long", recipe(0, 0, &[&preface[..], &u16::MAX.to_le_bytes()].concat())),
+        ("answerer", recipe(1, 1, &[&preface[..], &record(48), &record(82)].concat())),
+        ("honest", recipe(5, 2, &[])),
+        ("changed_identity", recipe(200, 2, &[90, 1])),
+        ("changed_answer", recipe(3, 3, &[20, 0x80])),
+        ("changed_length", recipe(255, 2, &[51, 1])),
+        ("proof", recipe(9, 4, &[0; 66])),
+        ("false_proof", recipe(9, 4, &[[0; 40], [8; 40]].concat())),
+        ("records", recipe(30, 5, &[plain(small), split, bulk].concat())),
+    ]
+}
+
 /// Recipes for the target `tree_proof`: the first length, then steps (0 write, 1 grow, 2 root, 3 prove, 4 a changed
 /// proof, 5 a proof for another range, 254 shrink), all numbers of three bytes.
 fn tree_recipes() -> Vec<(&'static str, Vec<u8>)> {
@@ -346,6 +377,7 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]);
     seeds.extend(lives().into_iter().map(|(name, bytes)| ("node_input", name, bytes)));
     seeds.extend(streams().into_iter().map(|(name, bytes)| ("frame", name, bytes)));
+    seeds.extend(attacks().into_iter().map(|(name, bytes)| ("handshake", name, bytes)));
     seeds.extend(recipes().into_iter().map(|(name, bytes)| ("signatures", name, bytes)));
     seeds.extend(store_steps().into_iter().map(|(name, bytes)| ("store", name, bytes)));
     seeds.extend(tree_recipes().into_iter().map(|(name, bytes)| ("tree_proof", name, bytes)));

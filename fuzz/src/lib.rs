@@ -5,6 +5,7 @@
 //! encode to the same bytes, and must respect every limit that the formats name.
 
 pub mod consensus_dag;
+pub mod handshake;
 pub mod node_input;
 pub mod paper_disk;
 pub mod signatures;

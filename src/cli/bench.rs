@@ -7,6 +7,7 @@ use crate::lab::bench::{self, BenchConfig, Outcome, Rate};
 use crate::lab::payload::Payload;
 use crate::lab::results::Document;
 use crate::lab::session::SessionError;
+use crate::net::ShapeConfig;
 use crate::node::NodeConfig;
 use crate::types::Policy;
 use clap::ValueEnum;
@@ -48,6 +49,12 @@ pub struct Args {
     /// Log between two snapshots of the account table at least, in bytes
     #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true, default_value_t = NodeConfig::default().snapshot_after_bytes)]
     snapshot_after_bytes: u64,
+    /// How much longer than here a message between nodes takes, one way, such as 40ms
+    #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true)]
+    delay: Option<Duration>,
+    /// Regions of the world in which the nodes stand in turn (all: every one), as far from each other as they are there
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    regions: Vec<String>,
     /// From which keys and receivers are drawn
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 1)]
     seed: u64,
@@ -92,6 +99,8 @@ impl Args {
             verify: Verify::Quorum,
             keep_blocks: value::KeepBlocks(None),
             snapshot_after_bytes: NodeConfig::default().snapshot_after_bytes,
+            delay: None,
+            regions: Vec::new(),
             seed,
             dir: None,
             json: false,
@@ -111,6 +120,11 @@ impl Args {
             verify: self.verify.policy(),
             keep_blocks: self.keep_blocks.0,
             snapshot_after_bytes: self.snapshot_after_bytes,
+            shape: ShapeConfig {
+                delay_ms: self.delay.map_or(0, |delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+                regions: self.regions.clone(),
+                ..ShapeConfig::default()
+            },
             seed: self.seed,
             dir: self.dir.clone(),
         }

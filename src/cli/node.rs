@@ -170,6 +170,33 @@ struct Driver {
     #[arg(long, value_name = "true|false")]
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_local: Option<bool>,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// The section `net.shape`.
+#[derive(clap::Args, Clone, Debug, Serialize)]
+struct Shape {
+    /// How long every message to a validator takes more than it does, in milliseconds: for experiments on one machine
+    #[arg(long = "shape-delay-ms", value_name = "MS", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
+    /// Up to so many milliseconds more, at random
+    #[arg(long = "shape-jitter-ms", value_name = "MS", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jitter_ms: Option<u64>,
+    /// Regions of the world in which the seats stand in turn, whose distance is added
+    #[arg(long = "shape-regions", value_name = "LIST", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regions: Option<Vec<String>>,
+    /// Bytes per second to one validator; 0: no limit
+    #[arg(long = "shape-bytes-per-second", value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_second: Option<u64>,
+    /// A connection is reset at random, on average after so many seconds; 0: never
+    #[arg(long = "shape-reset-after-s", value_name = "SECONDS", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reset_after_s: Option<u64>,
 }
 
 /// Runs the command; the exit status.

@@ -34,6 +34,8 @@ pub struct Args {
 enum Kind {
     /// Connect and say nothing
     Idle,
+    /// Connect as clients, say hello and then nothing: as many as these stay connected
+    Quiet,
     /// Connect and send random bytes, again and again
     Garbage,
     /// Submit well-formed rows with wrong signatures as clients, 100 per second in all
@@ -44,6 +46,7 @@ impl Args {
     fn config(&self) -> StressConfig {
         let kind = |kind: &Kind| match kind {
             Kind::Idle => PeerKind::Idle,
+            Kind::Quiet => PeerKind::Quiet,
             Kind::Garbage => PeerKind::Garbage,
             Kind::Forged => PeerKind::Forged,
         };

@@ -2,6 +2,7 @@
 
 use crate::lab::results::{Document, Run};
 use crate::lab::stress::{Part, StressDocument};
+use crate::net::ShapeConfig;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use std::fmt::Write;
 
@@ -63,6 +64,13 @@ pub fn bench(document: &Document) -> String {
             document.config.payload
         ); // a String takes everything
     }
+    if document.config.shape != ShapeConfig::default() {
+        let _ = writeln!(
+            out,
+            "Links between nodes are made longer than they are: {}.",
+            longer(&document.config.shape)
+        );
+    }
     let _ = writeln!(out, "{}", frame(&header, 7, document.runs.iter().map(row)));
     for run in &document.runs {
         if let Some(reason) = &run.reason {
@@ -102,6 +110,14 @@ fn verdict(run: &Run) -> String {
         true => format!("{}, interrupted after {:.1} s", run.verdict, run.window_s),
         false => run.verdict.to_owned(),
     }
+}
+
+/// What the links were made of, in words.
+fn longer(shape: &ShapeConfig) -> String {
+    let delay = (shape.delay_ms > 0).then(|| format!("{} ms one way", shape.delay_ms));
+    let regions =
+        (!shape.regions.is_empty()).then(|| format!("nodes in turn in {}", shape.regions.join(", ")));
+    [delay, regions].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn notes(document: &Document) -> Vec<String> {

@@ -12,6 +12,7 @@ use super::session::{Ended, Session, SessionError, Woke};
 use super::verdict::{self, Verdict};
 use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
+use crate::net::ShapeConfig;
 use crate::node::{NodeConfig, Progress};
 use crate::types::params::BLOB_BYTES_MAX;
 use crate::types::{Content, Policy, Time};
@@ -52,6 +53,8 @@ pub struct BenchConfig {
     pub keep_blocks: Option<u64>,
     /// Log between two snapshots of the account table at least, in bytes.
     pub snapshot_after_bytes: u64,
+    /// Links between the nodes that are worse than they are.
+    pub shape: ShapeConfig,
     /// From which everything is drawn.
     pub seed: u64,
     /// Where to keep the data; a temporary directory that goes away if `None`.
@@ -71,6 +74,7 @@ impl Default for BenchConfig {
             verify: Policy::Quorum,
             keep_blocks: None,
             snapshot_after_bytes: NodeConfig::default().snapshot_after_bytes,
+            shape: ShapeConfig::default(),
             seed: 1,
             dir: None,
         }
@@ -113,6 +117,7 @@ impl BenchConfig {
             let (least, most) = (BLOB_BYTES_MIN, BLOB_BYTES_MAX);
             return Err(BadInput::BlobBytes { found, least, most });
         }
+        self.shape.validate()?;
         preflight::check_shape(&self.nodes, self.accounts(), self.duration)?;
         if matches!(self.rate, Rate::PerSecond(rate) if !(rate > 0.0 && rate.is_finite())) {
             return Err(BadInput::NoRate);
@@ -175,6 +180,7 @@ impl BenchConfig {
             verify: self.verify,
             keep_blocks: self.keep_blocks,
             snapshot_after_bytes: self.snapshot_after_bytes,
+            shape: self.shape.clone(),
             seed: self.seed,
             dir: self.dir.clone(),
             frame_rows: generator::frame_rows(self.payload),
@@ -304,6 +310,7 @@ fn run_one(
     let dir = DataDir::of(config.dir.as_deref(), &format!("n{nodes}"))?;
     let BenchConfig { keep_blocks, snapshot_after_bytes, .. } = *config;
     let conduct = NodeConfig { keep_blocks, snapshot_after_bytes, ..NodeConfig::default() };
+    let conduct = (conduct, config.shape.clone());
     let mut session =
         Session::start(wallet, (nodes, config.verify, config.seed), conduct, dir.path(), interrupt)?;
     prepare(config, &mut session, interrupt, watch)?;

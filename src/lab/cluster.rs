@@ -55,13 +55,12 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts a node per seat, with this conduct and `verify_threads` each, in `dir/node-0`, `dir/node-1` and so on.
+    /// Starts a node per seat, with this conduct and driver each, in `dir/node-0`, `dir/node-1` and so on.
     pub fn start(
         genesis: &Arc<Genesis>,
         keys: Vec<SigningKey>,
-        config: NodeConfig,
+        (config, net): (NodeConfig, &NetConfig),
         dir: &Path,
-        verify_threads: usize,
         seed: u64,
     ) -> Result<Local, ClusterError> {
         let listen = || {
@@ -91,7 +90,7 @@ impl Local {
                 setup,
                 dir: local.directories[node].clone(),
                 store: StoreConfig::default(),
-                net: NetConfig { verify_threads, ..NetConfig::default() },
+                net: net.clone(),
                 peer_listener,
                 client_listener,
                 peers: peers.clone(),

@@ -6,6 +6,8 @@
 use super::flow::{CpuMeter, Flow};
 use super::forger::{Forged, Forger, Forgery};
 use super::interrupt::{Interrupt, Trigger};
+use crate::wire::client::Request;
+use crate::wire::frame_header;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use std::time::Duration;
 pub enum PeerKind {
     /// Connects and says nothing.
     Idle,
+    /// Connects as a client, says hello and then nothing more: it stays connected.
+    Quiet,
     /// Connects and sends random bytes; connects again when it is dropped.
     Garbage,
     /// Connects as a client and submits well-formed rows with wrong signatures; see [`super::forger`].
@@ -29,6 +33,7 @@ impl PeerKind {
     pub fn name(self) -> &'static str {
         match self {
             PeerKind::Idle => "idle",
+            PeerKind::Quiet => "quiet",
             PeerKind::Garbage => "garbage",
             PeerKind::Forged => "forged",
         }
@@ -95,7 +100,10 @@ impl Peers {
     ) -> io::Result<Peers> {
         let peer = |number: usize| {
             let kind = kinds[number % kinds.len()];
-            let ports = if kind == PeerKind::Forged { &targets.client_ports } else { &targets.ports };
+            let ports = match kind {
+                PeerKind::Forged | PeerKind::Quiet => &targets.client_ports,
+                PeerKind::Idle | PeerKind::Garbage => &targets.ports,
+            };
             Peer { kind, address: ports[(number / kinds.len()) % ports.len()], stream: None, forger: None }
         };
         let mut crowd = Crowd {
@@ -190,6 +198,11 @@ impl Crowd {
                     connects += 1;
                     match connect(peer.address) {
                         Ok(mut stream) => {
+                            if peer.kind == PeerKind::Quiet {
+                                let (kind, payload) = Request::Hello.encode();
+                                let hello = [&frame_header(kind, payload.len())[..], &payload].concat();
+                                send(&mut stream, &hello, &self.counts);
+                            }
                             if peer.kind == PeerKind::Forged {
                                 let greet = Forger::greet(self.forgery, draw, &mut stream, &self.counts);
                                 peer.forger = Some(greet);

@@ -1,6 +1,7 @@
 //! What this machine cannot carry is refused before anything is started, with what to change.
 
 use super::machine;
+use crate::net::NetConfigError;
 use crate::types::params::{ACCOUNTS_MAX, SEATS_MAX};
 use std::fs;
 use std::io;
@@ -11,6 +12,9 @@ use thiserror::Error;
 /// Why a run is refused. Every message is one line that says what to change.
 #[derive(Debug, Error)]
 pub enum BadInput {
+    /// Links that cannot be.
+    #[error("--delay, --regions: {0}")]
+    Shape(#[from] NetConfigError),
     /// No number of nodes, or one that is no committee.
     #[error("--nodes {0}: a chain has 1 to {SEATS_MAX} nodes")]
     Nodes(usize),

@@ -3,6 +3,7 @@
 //! A field may be added under the same schema number; one that changes its meaning takes the next. What a run could not
 //! tell is `null`, never a made-up zero. Unless a name says otherwise, figures are of the window and times in milliseconds.
 
+use crate::net::ShapeConfig;
 use crate::types::Policy;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ pub struct Config {
     pub keep_blocks: Option<u64>,
     /// Log between two snapshots of the account table at least, in bytes.
     pub snapshot_after_bytes: u64,
+    /// How much worse than they are the links between the nodes were made.
+    pub shape: ShapeConfig,
     /// From which keys, receivers and nodes draw.
     pub seed: u64,
     /// Where the data was kept, if it was.

@@ -12,7 +12,7 @@ use super::observe::{Board, Observers, Seen};
 use super::workload::{Order, Partition, Wallet};
 use super::{BadInput, Interrupt};
 use crate::metrics::{Metrics, process_cpu};
-use crate::net::Stopped;
+use crate::net::{NetConfig, ShapeConfig, Stopped};
 use crate::node::{NodeConfig, Progress};
 use crate::types::{ChainId, Genesis, GenesisError, Policy, Rules, Time};
 use crate::wire::chain_id;
@@ -103,7 +103,7 @@ impl<'a> Session<'a> {
     pub fn start(
         wallet: &'a Wallet,
         (nodes, policy, seed): (usize, Policy, u64),
-        conduct: NodeConfig,
+        (conduct, shape): (NodeConfig, ShapeConfig),
         dir: &Path,
         interrupt: &Interrupt,
     ) -> Result<Session<'a>, SessionError> {
@@ -112,7 +112,8 @@ impl<'a> Session<'a> {
         genesis.check()?;
         let (chain, genesis) = (chain_id(&genesis), Arc::new(genesis));
         let verify_threads = (machine::cores() / nodes).max(1);
-        let cluster = Local::start(&genesis, keys, conduct, dir, verify_threads, seed)?;
+        let net = NetConfig { verify_threads, shape, ..NetConfig::default() };
+        let cluster = Local::start(&genesis, keys, (conduct, &net), dir, seed)?;
         await_peers(&cluster, interrupt)?;
         let flow = Arc::new(Flow::default());
         let addresses: Vec<_> = (0..nodes).map(|node| cluster.client_address(node)).collect();

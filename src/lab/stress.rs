@@ -12,6 +12,7 @@ use super::session::{Ended, Session, SessionError, Woke};
 use super::verdict::{self, Verdict};
 use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
+use crate::net::ShapeConfig;
 use crate::node::NodeConfig;
 use crate::types::{Policy, Time};
 use serde::Serialize;
@@ -183,8 +184,13 @@ pub fn run(
     watch(config.nodes, Step::Starting);
     let dir = DataDir::of(None, "stress")?;
     let conduct = NodeConfig::default();
-    let mut session =
-        Session::start(&wallet, (config.nodes, Policy::Quorum, config.seed), conduct, dir.path(), interrupt)?;
+    let mut session = Session::start(
+        &wallet,
+        (config.nodes, Policy::Quorum, config.seed),
+        (conduct, ShapeConfig::default()),
+        dir.path(),
+        interrupt,
+    )?;
     let load = prepare(config, &mut session, interrupt, watch)?;
     let before = (session.mark().counts, session.progress());
     session.go(|start| Pace::Rate { start, per_second: load })?;

@@ -2,6 +2,7 @@
 
 use crate::store;
 use crate::types::params::{GUESTS_MAX, RECORD_BYTES_MAX};
+use crate::types::regions::{self, UnknownRegion};
 use crate::wire::client::{CLIENT_FRAME_BYTES_MAX, SUBMIT_ROWS_MAX};
 use crate::wire::{CERTIFICATE_BYTES_MAX, PEER_FRAME_BYTES_MAX, REFS_MAX, vertex_bytes_max};
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,13 @@ pub const REQUESTS_BYTES_MAX: usize = 1 << 20;
 /// Bytes of batches queued for one peer; as above. The bytes are shared between peers, not copied for each.
 pub const BULK_BYTES_MAX: usize = 32 << 20;
 
+/// Bytes that are on their way to one peer where its link has a delay; as above.
+pub const SHAPED_BYTES_MAX: usize = 64 << 20;
+/// The longest delay and jitter of a link, in milliseconds.
+const SHAPED_MS_MAX: usize = 10_000;
+/// The least rate of a link: a larger batch would be under way for longer than its author waits for it.
+const SHAPED_RATE_MIN: usize = 16 << 10;
+
 /// Rows that one client may have in ingress: then it is not read from until an answer is due.
 pub const CLIENT_ROWS_MAX: usize = 4 * SUBMIT_ROWS_MAX;
 /// Rows that one verification task of clients' rows takes at most.
@@ -125,8 +133,24 @@ const VERIFY_THREADS_MAX: usize = 256;
 /// Clients at most, whatever is configured: one descriptor each.
 const CLIENTS_MAX: usize = 1 << 16;
 
+/// Links that are worse than they are, for experiments on one machine; of all zeros: as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShapeConfig {
+    /// How long every message to a validator takes, in milliseconds.
+    pub delay_ms: u64,
+    /// Up to so many milliseconds more, at random.
+    pub jitter_ms: u64,
+    /// Regions of the world in which the seats stand in turn: what lies between two of them is added to the delay.
+    pub regions: Vec<String>,
+    /// Bytes per second to one validator; 0: no limit.
+    pub bytes_per_second: u64,
+    /// A connection is reset at random, on average after so many seconds; 0: never.
+    pub reset_after_s: u64,
+}
+
 /// The driver's own limits and sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetConfig {
     /// Threads of the verification pool; 0 stands for one per core.
@@ -148,6 +172,8 @@ pub struct NetConfig {
     pub guests_max: usize,
     /// Whether the limits for addresses hold for this machine's own too.
     pub limit_local: bool,
+    /// Links to other validators.
+    pub shape: ShapeConfig,
 }
 
 impl Default for NetConfig {
@@ -162,12 +188,13 @@ impl Default for NetConfig {
             peer_messages_per_second: 50_000,
             guests_max: 16,
             limit_local: false,
+            shape: ShapeConfig::default(),
         }
     }
 }
 
 /// A setting that cannot be.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NetConfigError {
     /// A number lies outside of its range.
     #[error("{name} is {value}, but must lie between {least} and {most}")]
@@ -181,6 +208,9 @@ pub enum NetConfigError {
         /// Its greatest value.
         most: usize,
     },
+    /// No such region.
+    #[error("shape.regions: {0}")]
+    Region(#[from] UnknownRegion),
 }
 
 impl NetConfig {
@@ -194,7 +224,8 @@ impl NetConfig {
         in_range("handshakes_per_second", self.handshakes_per_second, 1, 1 << 20)?;
         // Less than two of the largest frames a second would not carry the protocol.
         in_range("peer_bytes_per_second", self.peer_bytes_per_second, 2 * PEER_FRAME_BYTES_MAX, usize::MAX)?;
-        in_range("peer_messages_per_second", self.peer_messages_per_second, 100, usize::MAX)
+        in_range("peer_messages_per_second", self.peer_messages_per_second, 100, usize::MAX)?;
+        self.shape.validate()
     }
 
     /// The threads of the pool, 0 resolved.
@@ -203,6 +234,23 @@ impl NetConfig {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(VERIFY_THREADS_MAX),
             threads => threads,
         }
+    }
+}
+
+impl ShapeConfig {
+    /// Checks every setting.
+    pub fn validate(&self) -> Result<(), NetConfigError> {
+        let within =
+            |name, value, most| in_range(name, usize::try_from(value).unwrap_or(usize::MAX), 0, most);
+        within("shape.delay_ms", self.delay_ms, SHAPED_MS_MAX)?;
+        within("shape.jitter_ms", self.jitter_ms, SHAPED_MS_MAX)?;
+        within("shape.reset_after_s", self.reset_after_s, 1 << 20)?;
+        if self.bytes_per_second != 0 {
+            let rate = usize::try_from(self.bytes_per_second).unwrap_or(usize::MAX);
+            in_range("shape.bytes_per_second", rate, SHAPED_RATE_MIN, usize::MAX)?;
+        }
+        regions::places(&self.regions)?;
+        Ok(())
     }
 }
 

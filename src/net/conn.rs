@@ -45,6 +45,9 @@ pub enum Gone {
     /// Nobody has said where it is reached.
     #[error("it is not known where it is reached")]
     Nowhere,
+    /// The shape of the link says so.
+    #[error("reset, as its link is shaped")]
+    Shaped,
     /// The same seat connected anew.
     #[error("replaced by a newer connection of the same peer")]
     Replaced,
@@ -63,7 +66,9 @@ impl Gone {
     /// As what it is counted, and the points that it brings; `None`: nothing to blame anybody for.
     pub fn dismissal(&self) -> Option<(Dismissal, u64)> {
         Some(match self {
-            Gone::Closed | Gone::Io(_) | Gone::Replaced | Gone::Double | Gone::Nowhere => return None,
+            Gone::Closed | Gone::Io(_) | Gone::Replaced | Gone::Double | Gone::Nowhere | Gone::Shaped => {
+                return None;
+            }
             Gone::Peer(error) => match error {
                 PeerError::Magic => (Dismissal::Foreign, SCORE_MAX / 5),
                 PeerError::Version(_) | PeerError::Chain { .. } => (Dismissal::Foreign, SCORE_MAX / 20),
@@ -130,6 +135,10 @@ pub(super) struct Conn {
     pub(super) told_addresses: Option<Time>,
     /// It has said where it is itself.
     pub(super) said_address: bool,
+    /// Bytes to a peer whose link has a rate.
+    pub(super) sending: Pace,
+    /// It is not written to before, for its link is busy.
+    pub(super) busy_until: Time,
 }
 
 impl Conn {
@@ -204,7 +213,8 @@ pub(super) fn flush(conn: &mut Conn, budget: usize) -> Result<(usize, bool), Gon
             Link::Peer(link) => &mut link.out,
             Link::Client(link) => &mut link.out,
         };
-        match stream.write(out.pending()) {
+        let pending = out.pending();
+        match stream.write(&pending[..pending.len().min(budget - sent)]) {
             Ok(0) => return Err(Gone::Closed),
             Ok(count) => {
                 out.consume(count);

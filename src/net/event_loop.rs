@@ -223,7 +223,8 @@ impl EventLoop {
                 Report::Kept(kept) => self.take_kept(kept)?,
                 Report::Served { to, messages } => {
                     self.server.finished();
-                    messages.iter().for_each(|message| self.sockets.send(to, message));
+                    let now = self.now();
+                    messages.iter().for_each(|message| self.sockets.send(to, message, now));
                 }
                 Report::Died(reason) => return Err(End::Died(reason)),
                 Report::Stop if self.frozen.is_none() => return Err(End::Asked),
@@ -363,8 +364,8 @@ impl EventLoop {
 
     fn carry_out(&mut self, output: Output) -> Result<(), End> {
         match output {
-            Output::Send { to, message } => self.sockets.send(to, &message),
-            Output::Broadcast(message) => self.sockets.broadcast(&message),
+            Output::Send { to, message } => self.sockets.send(to, &message, self.now()),
+            Output::Broadcast(message) => self.sockets.broadcast(&message, self.now()),
             Output::Job(job) if job.urgent() && job.stage() == Stage::Verify => self.checks.push(job),
             Output::Job(job) if job.urgent() => {
                 let (stage, before) = (job.stage(), thread_cpu());

@@ -56,6 +56,7 @@ mod queue;
 mod records;
 mod running;
 mod serve;
+mod shape;
 mod slab;
 mod sockets;
 mod turns;
@@ -64,9 +65,10 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-pub use config::{NetConfig, NetConfigError};
-pub use noise::{Identity, PeerError};
+pub use config::{NetConfig, NetConfigError, ShapeConfig};
+pub use noise::{Exchange, Identity, PeerError, Role};
 pub use peer::{PeerEvent, PeerLink};
+pub use records::Channel;
 pub use running::{NodeSetup, RunningNode, StartError, Stopped};
 
 use crate::node::Progress;

@@ -1,12 +1,13 @@
 //! The sending half of the sockets: queues in, coalesced writes out.
 
 use super::config::*;
-use super::conn::{Conn, Link, flush};
+use super::conn::{Conn, Gone, Link, flush};
 use super::sockets::{Event, Sockets};
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
 use crate::wire::Message;
 use crate::wire::client::Reply;
+use bytes::Bytes;
 use mio::Token;
 use std::io::Write;
 
@@ -17,8 +18,16 @@ impl Sockets {
             let Some(token) = self.dirty.pop() else { break };
             let Some(conn) = self.conns.get_mut(token) else { continue };
             conn.in_dirty = false;
-            match flush(conn, WRITE_BUDGET) {
+            if conn.busy_until > now {
+                self.busy.insert((conn.busy_until, token));
+                continue;
+            }
+            let shaper = self.shaper.as_ref().filter(|_| matches!(conn.link, Link::Peer(_)));
+            match flush(conn, shaper.map_or(WRITE_BUDGET, |shaper| shaper.budget(WRITE_BUDGET))) {
                 Ok((sent, more)) => {
+                    if let Some(shaper) = shaper {
+                        conn.busy_until = now + conn.sending.charge(sent as u64, &shaper.rate, now);
+                    }
                     Metrics::add(&self.metrics.bytes_sent, sent as u64);
                     let waits = !conn.out().pending().is_empty();
                     conn.stuck = if !waits {
@@ -68,20 +77,47 @@ impl Sockets {
         }
     }
 
-    /// Queues a message for one validator; drops it when there is no room, or no connection.
-    pub fn send(&mut self, to: Seat, message: &Message) {
-        self.send_payload(to, message, message.payload());
-    }
-
-    /// Queues a message for all validators; its bytes are shared.
-    pub fn broadcast(&mut self, message: &Message) {
-        let payload = message.payload();
-        for seat in 0..self.seats.len() {
-            self.send_payload(Seat(seat as u16), message, payload.clone());
+    /// What is due on shaped links: messages that were on their way for long enough, links that are free, and resets.
+    pub(super) fn tick_shape(&mut self, now: Time, events: &mut Vec<Event>) {
+        while let Some((due, token)) = self.busy.first().copied().filter(|(due, _)| *due <= now) {
+            self.busy.remove(&(due, token));
+            self.mark_dirty(token);
+        }
+        while let Some((to, message, payload)) = self.shaper.as_mut().and_then(|shaper| shaper.release(now)) {
+            self.queue(to, &message, payload);
+        }
+        while let Some(seat) = self.shaper.as_mut().and_then(|shaper| shaper.reset(now)) {
+            if let Some(token) = self.seats.get(seat.index()).copied().flatten() {
+                self.drop_conn(token, &Gone::Shaped, now, events);
+            }
         }
     }
 
-    fn send_payload(&mut self, to: Seat, message: &Message, payload: bytes::Bytes) {
+    /// Sends a message to one validator; drops it when there is no room, or no connection.
+    pub fn send(&mut self, to: Seat, message: &Message, now: Time) {
+        self.send_payload(to, message, message.payload(), now);
+    }
+
+    /// Sends a message to all validators; its bytes are shared.
+    pub fn broadcast(&mut self, message: &Message, now: Time) {
+        let payload = message.payload();
+        for seat in 0..self.seats.len() {
+            self.send_payload(Seat(seat as u16), message, payload.clone(), now);
+        }
+    }
+
+    fn send_payload(&mut self, to: Seat, message: &Message, payload: Bytes, now: Time) {
+        let Some(shaper) = self.shaper.as_mut().filter(|_| to.index() < self.seats.len()) else {
+            return self.queue(to, message, payload);
+        };
+        // Where there is no connection there is no way either.
+        if self.seats[to.index()].is_some() && !shaper.hold(to, message.clone(), payload, now) {
+            Metrics::add(&self.metrics.messages_dropped, 1);
+        }
+    }
+
+    /// Queues a message at the connection to a validator.
+    fn queue(&mut self, to: Seat, message: &Message, payload: Bytes) {
         let Some(token) = self.token_of(to) else { return };
         let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get_mut(token) else { return };
         if !link.send(message, payload) {

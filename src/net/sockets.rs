@@ -10,6 +10,7 @@ use super::noise::Identity;
 use super::pace::{Pace, Rate, Score};
 use super::peer::{PeerEvent, PeerLink};
 use super::queue::ReadyList;
+use super::shape::Shaper;
 use super::slab::Slab;
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
@@ -73,6 +74,10 @@ pub struct Sockets {
     pub(super) rates: [Rate; 2],
     /// Peers that sent more than their rate, by when they are read from again.
     pub(super) paused: BTreeSet<(Time, Token)>,
+    /// What makes the links to validators worse, if anything.
+    pub(super) shaper: Option<Shaper>,
+    /// Peers whose links are busy, by when they are free.
+    pub(super) busy: BTreeSet<(Time, Token)>,
     pub(super) opened: usize,
     /// Those that had input to be read.
     pub(super) ready: ReadyList,
@@ -121,6 +126,8 @@ impl Sockets {
             limits: Limits::new(config, connections_max, others.map(|(_, address)| address.ip())),
             rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
             paused: BTreeSet::new(),
+            shaper: Shaper::new(&config.shape, identity.seat, seats),
+            busy: BTreeSet::new(),
             conns: Slab::default(),
             dialer,
             guests: vec![None; config.guests_max + OUTBOUND_MAX],
@@ -157,9 +164,13 @@ impl Sockets {
     /// The next deadline.
     pub fn deadline(&self) -> Time {
         let stranger = self.strangers.front().map(|(time, _)| *time);
-        let paused = self.paused.first().map(|(time, _)| *time);
-        let dials = [self.dialer.deadline(), self.book_deadline()];
-        [stranger, paused].into_iter().chain(dials).flatten().fold(self.stall_check, Time::min)
+        let timed = |list: &BTreeSet<(Time, Token)>| list.first().map(|(time, _)| *time);
+        let (paused, busy) = (timed(&self.paused), timed(&self.busy));
+        let shaped = self.shaper.as_ref().and_then(Shaper::deadline);
+        [stranger, paused, busy, shaped, self.dialer.deadline(), self.book_deadline()]
+            .into_iter()
+            .flatten()
+            .fold(self.stall_check, Time::min)
     }
 
     /// Adds a connection whose socket is made; `counted`: the port that it came to, none if it was dialed.
@@ -195,6 +206,8 @@ impl Sockets {
                 asked_addresses: None,
                 told_addresses: None,
                 said_address: false,
+                sending: Pace::default(),
+                busy_until: Time(0),
             })
         })?;
         self.strangers.push_back((now + HANDSHAKE_DEADLINE, token));
@@ -225,29 +238,32 @@ impl Sockets {
 
     /// `seat` has proved itself on a connection; an older one of the same seat goes.
     pub(super) fn open_seat(&mut self, token: Token, seat: Seat, now: Time, events: &mut Vec<Event>) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Link::Peer(link) = &conn.link else { return };
+        let inbound = link.is_inbound();
+        self.inbound_strangers -= usize::from(inbound);
+        conn.since = now;
+        if let Some(port) = conn.counted.take() {
+            self.limits.proved(conn.address.ip(), port, now);
+        }
+        let (address, dialed) = (conn.address, conn.dialed);
         if self.standings[seat.index()].1 > now {
             return self.drop_conn(token, &Gone::Refused, now, events);
         }
-        let chosen = self.conns.get(token).is_some_and(|conn| conn.dialed.is_some());
-        if chosen && self.seats[seat.index()].is_some() {
+        if dialed.is_some() && self.seats[seat.index()].is_some() {
             return self.drop_conn(token, &Gone::Double, now, events);
         }
         if let Some(older) = self.seats[seat.index()] {
             self.drop_conn(older, &Gone::Replaced, now, events);
         }
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        conn.since = now;
-        if let Some(port) = conn.counted.take() {
-            self.limits.proved(conn.address.ip(), port, now);
-        }
-        let dialed = conn.dialed;
-        let Link::Peer(link) = &conn.link else { return };
-        self.inbound_strangers -= usize::from(link.is_inbound());
         dialed.iter().for_each(|address| self.acquaintance.book.answered(address, now));
         self.seats[seat.index()] = Some(token);
         self.opened += 1;
         self.dialer.opened(seat);
-        tracing::info!(seat = seat.0, address = %conn.address, "validator connected");
+        if let Some(shaper) = &mut self.shaper {
+            shaper.opened(seat, !inbound, now);
+        }
+        tracing::info!(seat = seat.0, %address, "validator connected");
         events.push(Event::Opened(seat));
         self.greet(token, now);
     }
@@ -270,6 +286,7 @@ impl Sockets {
                 self.ready.add(token, &mut conn.in_ready);
             }
         }
+        self.tick_shape(now, events);
         while let Some((seat, address)) = self.dialer.next(now) {
             match address {
                 Some(address) => self.dial(seat, address, now),
@@ -314,6 +331,7 @@ impl Sockets {
         let _ = self.registry.deregister(&mut conn.stream);
         let _ = conn.stream.shutdown(Shutdown::Both);
         self.paused.remove(&(conn.paused_until, token));
+        self.busy.remove(&(conn.busy_until, token));
         if let Some(port) = conn.counted {
             self.limits.left(conn.address.ip(), port, now);
         }
@@ -347,6 +365,9 @@ impl Sockets {
                 if let Some(seat) = seat.filter(|seat| self.seats[seat.index()] == Some(token)) {
                     self.seats[seat.index()] = None;
                     self.opened -= 1;
+                    if let Some(shaper) = &mut self.shaper {
+                        shaper.closed(seat);
+                    }
                     if matches!(gone, Gone::Peer(_)) {
                         Metrics::add(&self.metrics.peer_faults, 1);
                     }

@@ -1,10 +1,10 @@
 //! What a world is made of, and why one cannot be.
 
 use super::calibration::Calibration;
-use super::regions;
 use crate::consensus::Retention;
 use crate::node::NodeConfig;
 use crate::types::Policy;
+use crate::types::regions::{self, UnknownRegion};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
@@ -108,8 +108,8 @@ pub enum SimError {
         most: u64,
     },
     /// No such region.
-    #[error("there is no region `{0}`: name some of {list}, or all", list = regions::NAMES.join(", "))]
-    Region(String),
+    #[error(transparent)]
+    Region(#[from] UnknownRegion),
     /// No such lie.
     #[error("there is no lie `{0}`: name one of {list}", list = super::lies::LIES.join(", "))]
     Lie(String),
@@ -154,7 +154,8 @@ impl SimConfig {
         range("--bandwidth in bit/s", self.bandwidth, 1_000, 1_000_000_000_000)?;
         range("--cores", self.cores.into(), 1, CORES_MAX.into())?;
         self.calibration.check().map_err(|words| SimError::Genesis(words.to_owned()))?;
-        regions::places(&self.regions).map(drop)
+        regions::places(&self.regions)?;
+        Ok(())
     }
 
     /// `f` of the committee.

@@ -42,7 +42,6 @@ mod place;
 mod plan;
 mod queue;
 mod random;
-mod regions;
 mod report;
 mod shrink;
 mod snapshots;

@@ -7,7 +7,7 @@
 use super::config::{LOCAL_DELAY_US, LOCAL_JITTER_US, SimConfig, SimError};
 use super::queue::{Nanos, US};
 use super::random::{below, draw};
-use super::regions;
+use crate::types::regions;
 use crate::wire::{FRAME_HEADER_BYTES, Message};
 use bytes::Bytes;
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 use super::config::Crypto;
 use super::plan::Plan;
 use super::queue::{MS, Nanos, SECOND};
-use super::regions;
 use super::verdict::Verdict;
 use super::world::World;
+use crate::types::regions;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 

@@ -14,6 +14,7 @@ mod genesis;
 mod ids;
 pub mod params;
 mod record;
+pub mod regions;
 mod seat_set;
 mod time;
 mod transaction;

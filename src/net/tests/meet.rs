@@ -56,8 +56,8 @@ fn an_observer_is_a_guest_where_it_dials_and_leaves_as_one() {
     );
     assert!(events[1].iter().any(|event| matches!(event, Event::Opened(Seat(2)))));
     // Messages go both ways, by those numbers.
-    validator.sockets.send(Seat::guest(0), &Message::WantFrontier);
-    watching.sockets.send(Seat(2), &Message::WantSnapshots);
+    validator.send(Seat::guest(0), &Message::WantFrontier);
+    watching.send(Seat(2), &Message::WantSnapshots);
     let (mut here, mut there) = (false, false);
     for _ in 0..TURNS_MAX {
         here |= validator.turn().iter().any(|event| matches!(event, Event::Message { from, message: Message::WantSnapshots } if *from == Seat::guest(0)));
@@ -156,7 +156,7 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
     let before = node.sockets.acquaintance.book.len();
     // Hearsay without a question; what it says of itself is taken, and once.
     for told in [vec![record(90), record(91)], vec![record(92)], vec![record(77)], vec![record(93)]] {
-        watching.sockets.send(Seat(2), &Message::Addresses(told));
+        watching.send(Seat(2), &Message::Addresses(told));
     }
     together(&mut [&mut node, &mut watching], |sides| {
         sides[0].sockets.acquaintance.book.of_key(&public_key(&key(77))).is_some()
@@ -169,7 +169,7 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
     let mut forged = record(94);
     forged.address.set_port(10);
     let told = Message::Addresses(vec![forged, record(95)]);
-    node.sockets.send(Seat::guest(0), &told);
+    node.send(Seat::guest(0), &told);
     for _ in 0..200 {
         (node.turn(), watching.turn());
     }

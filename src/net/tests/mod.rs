@@ -1,10 +1,12 @@
 //! The transport on loopback and on bytes alone, with the time handed in.
 
 mod book;
+mod crowd;
 mod handshake;
 mod limits;
 mod meet;
 mod ports;
+mod shaped;
 
 use super::book::Book;
 use super::config::NetConfig;
@@ -135,6 +137,14 @@ impl Side {
             }
         }
         panic!("it never came to hold; events: {all:?}");
+    }
+
+    fn send(&mut self, to: Seat, message: &Message) {
+        self.sockets.send(to, message, self.now);
+    }
+
+    fn broadcast(&mut self, message: &Message) {
+        self.sockets.broadcast(message, self.now);
     }
 
     fn dropped(&self) -> u64 {

@@ -12,13 +12,12 @@ fn frames_of_all_sizes_arrive_in_order_both_ways() {
     let count = 48;
     for number in 1..=count {
         for (side, to) in [(&mut a, 1), (&mut b, 0)] {
-            side.sockets.send(Seat(to), &batch(number, rows[number as usize % rows.len()]));
-            side.sockets.send(
+            side.send(Seat(to), &batch(number, rows[number as usize % rows.len()]));
+            side.send(
                 Seat(to),
                 &Message::Frontier { began: Round(0), rounds: vec![Round(number); number as usize % 7] },
             );
-            side.sockets
-                .broadcast(&Message::Frontier { began: Round(0), rounds: vec![Round(number + 1000)] });
+            side.broadcast(&Message::Frontier { began: Round(0), rounds: vec![Round(number + 1000)] });
         }
     }
     let mut seen = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
@@ -140,7 +139,7 @@ fn a_client_is_welcomed_answered_and_told_of_blocks() {
     assert!(more.is_empty());
 }
 
-fn submission(rows: usize) -> Request {
+pub(super) fn submission(rows: usize) -> Request {
     let effects = vec![Effect::transfer(1, 2, 3, 4, 1); rows];
     let witnesses = vec![Witness([7; 64]); rows];
     let rows = Submission::pack(Rows { effects: &effects, keys: &[], witnesses: &witnesses }).unwrap();

@@ -2,7 +2,12 @@
 //! milliseconds, rounded from figures that providers and public meters have shown for years. They change by a few
 //! per cent from month to month; a world's answer changes with them by no more.
 
-use super::config::SimError;
+use thiserror::Error;
+
+/// A name that no region has.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("there is no region `{0}`: name some of {list}, or all", list = NAMES.join(", "))]
+pub struct UnknownRegion(pub String);
 
 /// The regions by name, in the order of the table.
 pub const NAMES: [&str; 10] = [
@@ -38,12 +43,12 @@ pub fn one_way_us(a: usize, b: usize) -> u64 {
 }
 
 /// The places of named regions; `all` names every one.
-pub fn places(names: &[String]) -> Result<Vec<usize>, SimError> {
+pub fn places(names: &[String]) -> Result<Vec<usize>, UnknownRegion> {
     if names == ["all"] {
         return Ok((0..NAMES.len()).collect());
     }
     let place = |name: &String| {
-        NAMES.iter().position(|known| known == name).ok_or_else(|| SimError::Region(name.clone()))
+        NAMES.iter().position(|known| known == name).ok_or_else(|| UnknownRegion(name.clone()))
     };
     names.iter().map(place).collect()
 }

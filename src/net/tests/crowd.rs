@@ -1,0 +1,153 @@
+//! Many connections at once, large and small, in both directions: each has its turn.
+
+use super::*;
+use crate::types::{AccountNumber, Height, Round};
+use crate::wire::client::Status;
+
+/// Connections of each sort; `THRONG_CROWD` takes more.
+fn crowd() -> usize {
+    std::env::var("THRONG_CROWD").ok().and_then(|count| count.parse().ok()).unwrap_or(60)
+}
+
+/// A client that asks small things, and reads whatever comes.
+struct Small {
+    raw: Raw,
+    asked: u32,
+    answered: u32,
+}
+
+impl Small {
+    /// Keeps a few questions under way; counts answers, which come in order.
+    fn turn(&mut self) {
+        while self.asked < self.answered + 4 {
+            self.raw.ask(&Request::Account(AccountNumber(self.asked)));
+            self.asked += 1;
+        }
+        assert!(!self.raw.hung_up());
+        while let Some(frame) = self.raw.reader.next().unwrap() {
+            assert_eq!(Reply::decode(&frame).unwrap(), Reply::Account(AccountNumber(self.answered), None));
+            self.answered += 1;
+        }
+    }
+}
+
+/// A client that submits as much as its socket takes.
+struct Large {
+    raw: Raw,
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Large {
+    fn turn(&mut self) {
+        while let Ok(count) = self.raw.stream.write(&self.bytes[self.sent..]) {
+            self.sent = (self.sent + count) % self.bytes.len();
+        }
+        self.raw.hung_up();
+        while self.raw.reader.next().unwrap().is_some() {}
+    }
+}
+
+#[test]
+fn nobody_starves_among_many_large_and_many_small_connections() {
+    let count = crowd();
+    // Two validators that push batches at each other all the while.
+    let bound = [Side::bind(), Side::bind()];
+    let peers: Vec<_> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
+    let [first, second] = bound;
+    let mut a = Side::new(identity(1, 0, 2), first, &peers, 100);
+    let mut b = Side::new(identity(1, 1, 2), second, &peers, 2 * count);
+    connect(&mut a, &mut b);
+    b.rows = usize::MAX / 2;
+    let submission = ports::submission(1000).encode();
+    let bytes = [&frame_header(submission.0, submission.1.len())[..], &submission.1].concat();
+    let client = |side: &mut Side| {
+        let mut raw = Raw::connect(side.addresses[1]);
+        raw.ask(&Request::Hello);
+        side.turn();
+        raw
+    };
+    let mut small: Vec<_> =
+        (0..count).map(|_| Small { raw: client(&mut b), asked: 0, answered: 0 }).collect();
+    let mut large: Vec<_> =
+        (0..count).map(|_| Large { raw: client(&mut b), bytes: bytes.clone(), sent: 0 }).collect();
+    let mut tokens = std::collections::BTreeMap::new();
+    let (mut bulk, mut votes, mut number) = ([0; 2], [0; 2], 0);
+    let goal = 20;
+    let mut turns = 0;
+    loop {
+        small.iter_mut().for_each(Small::turn);
+        large.iter_mut().for_each(Large::turn);
+        number += 1;
+        for (side, to) in [(&mut a, 1), (&mut b, 0)] {
+            side.send(Seat(to), &batch(number, 2000));
+            let frontier = Message::Frontier { began: Round(0), rounds: vec![Round(number); 2] };
+            side.send(Seat(to), &frontier);
+        }
+        for (place, side) in [&mut a, &mut b].into_iter().enumerate() {
+            let mut more = Vec::new();
+            for event in side.turn() {
+                match event {
+                    Event::Message { message: Message::Batch(_), .. } => bulk[place] += 1,
+                    Event::Message { .. } => votes[place] += 1,
+                    Event::Request { client, request } => {
+                        let (reply, rows) = match request {
+                            Request::Account(number) => (Reply::Account(number, None), 0),
+                            Request::Submit { id, rows } => {
+                                *tokens.entry(client).or_insert(0) += 1;
+                                let accepted = rows.rows().len() as u32;
+                                (Reply::Submitted { id, accepted, refused: Vec::new() }, accepted as usize)
+                            }
+                            _ => continue,
+                        };
+                        side.sockets.reply(client, &reply, rows, side.now, &mut more);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(more.is_empty());
+        }
+        turns += 1;
+        let least = |counts: &mut dyn Iterator<Item = u32>| counts.min().unwrap_or(0);
+        let slowest = [
+            least(&mut small.iter().map(|small| small.answered)),
+            if tokens.len() == count { least(&mut tokens.values().copied()) } else { 0 },
+            bulk[0].min(bulk[1]),
+            votes[0].min(votes[1]),
+        ];
+        if slowest.iter().all(|served| *served >= goal) {
+            break;
+        }
+        assert!(
+            turns < TURNS_MAX,
+            "slowest small, large, bulk, votes: {slowest:?} of {goal} after {turns} turns"
+        );
+    }
+    // Nobody got many times what the others of its sort got.
+    let (least, most) = (tokens.values().min().unwrap(), tokens.values().max().unwrap());
+    assert!(*most <= 8 * least.max(&goal), "submissions read from one: {least} to {most}");
+}
+
+#[test]
+fn validators_and_clients_meet_over_ipv6() {
+    let bind = || TcpListener::bind("[::1]:0");
+    if let Err(error) = bind() {
+        println!("not run: this machine has no ::1 ({error})");
+        return;
+    }
+    let bound = [(); 2].map(|()| [(); 2].map(|()| bind().unwrap()));
+    let peers: Vec<_> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
+    assert!(peers.iter().all(SocketAddr::is_ipv6));
+    let [first, second] = bound;
+    let mut a = Side::new(identity(1, 0, 2), first, &peers, 100);
+    let mut b = Side::new(identity(1, 1, 2), second, &peers, 100);
+    connect(&mut a, &mut b);
+    let mut client = Raw::connect(b.addresses[1]);
+    client.ask(&Request::Hello);
+    client.ask(&Request::Status);
+    let events = b.until(|event| matches!(event, Event::Request { request: Request::Status, .. }));
+    let Some(Event::Request { client: token, .. }) = events.last() else { panic!() };
+    let status = Reply::Status(Status { height: Height(6), ..Status::default() });
+    b.sockets.reply(*token, &status, 0, b.now, &mut Vec::new());
+    assert_eq!(client.reply(&mut b), status);
+}
