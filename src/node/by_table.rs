@@ -167,7 +167,9 @@ impl Node {
         let (executed, delay, now) = (self.chain.executed_height(), self.shared.rules.delay(), self.now);
         let peers = self.sources();
         let Some(run) = &mut self.catch_up.run else { return };
-        let came = executed.0 + run.top.0 + run.blocks() as u64;
+        // Blocks are nothing where those before them wait for batches: a chain goes on making them for ever.
+        let stands = self.chain.waiting() > 0 && !run.table.is_on();
+        let came = if stands { executed.0 } else { executed.0 + run.top.0 + run.blocks() as u64 };
         let table = &mut run.table;
         if came != table.came.0 || table.came.1 == Time(0) {
             table.came = (came, now);
@@ -209,7 +211,13 @@ impl Node {
 
     fn choose_table(&mut self) {
         let needed = self.chain.executed_height().next();
-        let between = (self.chain.ordered_height(), self.checkpoints.certified());
+        // Blocks that were adopted and cannot be executed are given up.
+        let reached = if self.catch_up.is_behind() {
+            self.chain.executed_height()
+        } else {
+            self.chain.ordered_height()
+        };
+        let between = (reached, self.checkpoints.certified());
         // An observer that has few peers loses nothing but history if one of them lies.
         let honest_among = if self.observes() { 1 } else { self.shared.committee.faulty_max() + 1 };
         let run = self.catch_up.run.as_mut();
