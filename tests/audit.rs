@@ -15,10 +15,12 @@ use throng::audit::{
 };
 use throng::consensus::Consensus;
 use throng::store::{Append, Place, RecordKind, Store, StoreConfig, StoreError};
-use throng::types::{AccountNumber, BatchId, Policy, Root, RootKind, VertexId, Witness};
+use throng::types::{
+    AccountNumber, BatchId, BlockHash, Epoch, Height, Policy, Root, RootKind, Seat, VertexId, Witness,
+};
 use throng::wire::{
-    Batch, Rows, SignedVertex, block_hash, chain_id, decode_block, encode_block, encode_genesis,
-    encode_record, record_root, seal, sign_vertex,
+    Batch, Evidence, Rows, SignedVertex, block_hash, chain_id, decode_block, encode_block, encode_genesis,
+    encode_record, record_root, seal, sign_checkpoint, sign_vertex,
 };
 
 type Log = Vec<(RecordKind, Bytes)>;
@@ -375,6 +377,46 @@ fn a_directory_that_cannot_be_judged_is_refused_and_left_alone() {
     assert_eq!(check(&node, &ALL).fault, None);
     let stopped = verify(&node, &ALL, &|_, _| true);
     assert!(matches!(stopped, Err(AuditError::Interrupted)));
+}
+
+#[test]
+fn evidence_in_a_directory_is_checked_counted_and_named() {
+    let pump = played(4);
+    let chain = chain_id(&pump.genesis);
+    let vote = |seat: u16, byte: u8| {
+        sign_checkpoint(&seat_key(seat), &chain, Epoch(0), Height(8), BlockHash([byte; 32]))
+    };
+    let against = |seat: u16, by: u16, epoch: u32| {
+        Evidence::of_votes(Epoch(epoch), Seat(seat), &vote(by, 1), &vote(by, 2)).unwrap().encode()
+    };
+    let with = |bytes: Vec<u8>| {
+        let mut log = pump.log(0).to_vec();
+        log.push((RecordKind::Evidence, bytes.into()));
+        (written(&encode_genesis(&pump.genesis), &log), log.len())
+    };
+    let (dir, records) = with(against(3, 3, 0));
+    let Verified { report, fault: None } = check(dir.path(), &ALL) else { panic!("it is good") };
+    assert_eq!(report.liars, 1);
+    let Shown::Overview(overview) = inspect(dir.path(), &Question::Overview, &|_, _| false).unwrap() else {
+        panic!("an overview")
+    };
+    assert_eq!(overview.segments.iter().map(|segment| segment.evidence).sum::<u64>(), 1);
+    let last = overview.segments.iter().rfind(|segment| segment.evidence > 0).unwrap().segment;
+    let Shown::Segment(segment) = inspect(dir.path(), &Question::Segment(last), &|_, _| false).unwrap()
+    else {
+        panic!("a segment")
+    };
+    let named = segment.records.last().unwrap();
+    assert!(named.name.contains("against seat 3: two votes for one checkpoint"), "{}", named.name);
+    // Signed by another, of another epoch, against nobody, cut off: none of it is a proof, and the record is named.
+    let mut cut = against(3, 3, 0);
+    cut.pop();
+    for bytes in [against(2, 3, 0), against(3, 3, 1), against(9, 3, 0), cut] {
+        let (dir, _) = with(bytes);
+        let places = places(dir.path());
+        let fault = fault(dir.path(), &UNSIGNED);
+        assert_eq!((places.len(), fault.offset), (records, places.last().unwrap().0.offset), "{fault:?}");
+    }
 }
 
 #[test]

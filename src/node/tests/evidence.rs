@@ -201,12 +201,20 @@ fn evidence_that_proves_nothing_is_held_against_who_sends_it() {
         Evidence::of_batches(&SignedHeader::of(&good), &other_root).unwrap(),
         Evidence::BadRow(Accusation::new(&good, 0).unwrap()),
         Evidence::of_votes(Epoch(0), Seat(1), &vote(2, 1), &vote(1, 2)).unwrap(),
+        // Of another epoch; against nobody; of a true accusation, against whom made it.
+        Evidence::of_votes(Epoch(1), Seat(1), &vote(1, 1), &vote(1, 2)).unwrap(),
+        Evidence::of_votes(Epoch(0), Seat(9), &vote(1, 1), &vote(1, 2)).unwrap(),
+        Evidence::FalseAccusation({
+            let bad = world.batch(1, 1, &rows(&world.genesis, 2, 1..9, Some(2)));
+            let parts = vec![Part::Accusation(Accusation::new(&bad, 1).unwrap().encode())];
+            world.vertex_with((1, 2), &[], parts)
+        }),
     ];
     for evidence in cases {
         world.receive(3, Message::Evidence(Arc::new(evidence)));
     }
     assert_eq!(convicted(&world), []);
-    assert_eq!(world.misbehaved.len(), 4);
+    assert_eq!(world.misbehaved.len(), 7);
     assert!(world.misbehaved.iter().all(|(peer, _)| *peer == Seat(3)));
     assert!(told(&world).is_empty());
 }
