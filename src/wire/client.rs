@@ -166,7 +166,7 @@ pub enum Reply {
     Welcome {
         /// The chain.
         chain: ChainId,
-        /// The node's seat.
+        /// The node's seat; [`Seat::NONE`] of an observer.
         seat: Seat,
         /// Seats in the committee.
         seats: u16,
@@ -344,7 +344,7 @@ impl Reply {
             1 => {
                 reader.version()?;
                 let chain = ChainId(reader.array()?);
-                Reply::Welcome { chain, seat: reader.seat()?, seats: reader.u16()? }
+                Reply::Welcome { chain, seat: reader.seat_or_none()?, seats: reader.u16()? }
             }
             2 => {
                 let (id, accepted) = (reader.u64()?, reader.u32()?);

@@ -50,6 +50,13 @@ impl<'a> Reader<'a> {
         if seat.index() < SEATS_MAX { Ok(seat) } else { Err(WireError::Value("seat")) }
     }
 
+    /// A seat, or [`Seat::NONE`].
+    pub(super) fn seat_or_none(&mut self) -> Result<Seat, WireError> {
+        let seat = Seat(self.u16()?);
+        let known = seat == Seat::NONE || seat.index() < SEATS_MAX;
+        if known { Ok(seat) } else { Err(WireError::Value("seat")) }
+    }
+
     /// A count, refused above `most`, and before anything is allocated if the bytes at hand cannot hold that many
     /// items of `item_bytes` each.
     pub(super) fn count(

@@ -335,7 +335,7 @@ pub(super) fn reply() -> impl Strategy<Value = Reply> {
     let reasons =
         [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull, NoSeat];
     let reason = (0..reasons.len()).prop_map(move |index| reasons[index]);
-    let welcome = (id(), seat(), any::<u16>());
+    let welcome = (id(), prop_oneof![seat(), Just(Seat::NONE)], any::<u16>());
     let notice = (any::<[u64; 2]>(), id(), any::<[u32; 3]>());
     let status = (any::<u64>(), id(), any::<[u32; 2]>(), any::<u16>());
     let account = (any::<u32>(), prop::option::of((id(), any::<u64>())));
