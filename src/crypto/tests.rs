@@ -304,7 +304,7 @@ fn from_hex<const N: usize>(text: &str) -> [u8; N] {
 }
 
 /// Changed by hand only, together with the version in the context.
-const GOLDEN: [(Domain, &str, &str); 15] = [
+const GOLDEN: [(Domain, &str, &str); 16] = [
     (
         Domain::Transaction,
         "throng 2026 transaction v1",
@@ -359,6 +359,11 @@ const GOLDEN: [(Domain, &str, &str); 15] = [
         Domain::PeerKey,
         "throng 2026 peer key v1",
         "08bdb08a6e6d812205d998cbaa015ab2767f0a5f0ab709e54d95c493ce686b0a",
+    ),
+    (
+        Domain::PeerAddress,
+        "throng 2026 peer address v1",
+        "9e07a3b364f285d10cefe49e9cda264ed3fe090d76671831c02f1c91353be601",
     ),
     (Domain::Draw, "throng 2026 draw v1", "52e471ef78882b6f6c51e23b59fbdf0c35bb2a052fc90f9bf660039c5b0a1b00"),
     (
