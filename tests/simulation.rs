@@ -4,6 +4,8 @@
 //! Plans that once failed are played again: each file of `plans` is one, made small by leaving out faults, and named by
 //! what went wrong.
 //!
+//! - `adopted-and-removed`: a node that came late adopted blocks whose batches were gone at its peers, and took it for progress
+//!   that more blocks came, as long as there was room for them.
 //! - `back-after-fourteen-seconds`: a validator cut off for fourteen seconds came back when its peers had let go of the
 //!   vertices that it needed, ten collection depths after they were made, and of the batches. Peers keep both as long as
 //!   their memory allows.

@@ -4,7 +4,7 @@ use super::files::{HomeError, parse, read_text, text, value};
 use super::genesis::read_genesis;
 use super::keys::read_key;
 use crate::crypto::{self, SigningKey};
-use crate::net::NetConfig;
+use crate::net::{NOWHERE, NetConfig};
 use crate::node::NodeConfig;
 use crate::store::StoreConfig;
 use crate::types::{Genesis, Seat};
@@ -196,11 +196,12 @@ impl ConfigFile {
             return Err(HomeError::Flag(reason));
         }
         let peers: Vec<SocketAddr> =
-            names.iter().map(|name| resolve("peers", name)).collect::<Result<_, _>>()?;
-        let bootstrap = bootstrap.iter().map(|name| resolve("bootstrap", name)).collect::<Result<_, _>>()?;
+            resolve_all("peers", &names)?.into_iter().map(|found| found.unwrap_or(NOWHERE)).collect();
+        let bootstrap = resolve_all("bootstrap", &bootstrap)?.into_iter().flatten().collect();
         let announce = match &self.announce {
             Some(name) => Some(resolve("announce", name)?),
-            None => seat.taken().and_then(|seat| peers.get(seat.index()).copied()),
+            // Where the configuration says that it is, unless that is no address to be called at.
+            None => seat.taken().and_then(|seat| peers.get(seat.index()).copied()).filter(is_callable),
         };
         let (node, store, net) = (self.node, self.store, self.net);
         Ok(Config {
@@ -222,6 +223,25 @@ impl ConfigFile {
 
 fn set<T>(key: &'static str, value: Option<T>) -> Result<T, HomeError> {
     value.ok_or_else(|| HomeError::Missing { key, flag: key.replace('_', "-") })
+}
+
+fn is_callable(address: &SocketAddr) -> bool {
+    !address.ip().is_unspecified() && address.port() > 0
+}
+
+/// The addresses of names. A name that cannot be found now is said, and left out: the node goes on with whom it can. None at
+/// all is an error.
+fn resolve_all(key: &str, names: &[String]) -> Result<Vec<Option<SocketAddr>>, HomeError> {
+    let found: Vec<Result<SocketAddr, HomeError>> = names.iter().map(|name| resolve(key, name)).collect();
+    if found.iter().all(Result::is_err)
+        && let Some(error) = found.iter().find_map(|found| found.as_ref().err())
+    {
+        return Err(HomeError::Flag(error.to_string()));
+    }
+    let said = |found: Result<SocketAddr, HomeError>| {
+        found.inspect_err(|error| tracing::warn!(%error, "a peer is left out")).ok()
+    };
+    Ok(found.into_iter().map(said).collect())
 }
 
 /// The first address of a name.

@@ -39,6 +39,8 @@ struct Entry {
     record: Option<AddressRecord>,
     /// Which peer brought it.
     source: Option<[u8; 32]>,
+    /// Whose it is, if that is known: by its record, or since it answered.
+    key: Option<[u8; 32]>,
     /// It may not be pushed out.
     stays: bool,
     /// When it last answered, 0: never.
@@ -112,10 +114,13 @@ impl Book {
         if let Some(taken) = self.entries.get_mut(&record.address).filter(|taken| taken.record.is_none()) {
             // The configuration names it: now it is known whose it is.
             (taken.record, taken.own_word) = (Some(*record), source == record.key);
+            taken.key = Some(record.key);
             return self.renamed(record);
         }
-        if self.entries.get(&record.address).is_some_and(|taken| taken.answered > Time(0) && !stays) {
-            // Another peer has answered there: nobody takes its place by words.
+        let claimed =
+            |taken: &Entry| taken.key != Some(record.key) && (taken.answered > Time(0) || taken.stays);
+        if self.entries.get(&record.address).is_some_and(|taken| claimed(taken) && !stays) {
+            // Another peer has answered there, or is a validator: nobody takes its place by words.
             return Learned::NoRoom;
         }
         if !stays && !self.make_room(record, source, now) {
@@ -135,7 +140,7 @@ impl Book {
         {
             match entry.source {
                 // Named by the configuration: the address stays, whose it is is not known any more.
-                None => entry.record = None,
+                None => (entry.record, entry.key) = (None, None),
                 Some(_) => _ = self.entries.remove(&before),
             }
         }
@@ -145,14 +150,18 @@ impl Book {
     fn make_room(&mut self, record: &AddressRecord, source: [u8; 32], now: Time) -> bool {
         let group = Source::of(record.address.ip()).group();
         let loose = || self.entries.iter().filter(|(_, entry)| !entry.stays);
-        if self.keys.contains_key(&record.key) {
+        let same = |address: &SocketAddr| group.is_some() && Source::of(address.ip()).group() == group;
+        let of_group = loose().filter(|(address, _)| same(address)).count();
+        let before = self.keys.get(&record.key);
+        if of_group >= PER_GROUP_MAX && !before.is_some_and(same) {
+            return false;
+        }
+        if before.is_some() {
             // In the place of what was known of its maker.
             return true;
         }
         let of_source = loose().filter(|(_, entry)| entry.source == Some(source)).count();
-        let same = |address: &SocketAddr| group.is_some() && Source::of(address.ip()).group() == group;
-        let of_group = loose().filter(|(address, _)| same(address)).count();
-        if of_source >= PER_SOURCE_MAX || of_group >= PER_GROUP_MAX {
+        if of_source >= PER_SOURCE_MAX {
             return false;
         }
         if loose().count() >= ENTRIES_MAX {
@@ -178,8 +187,15 @@ impl Book {
         self.keys.get(key).copied()
     }
 
-    /// An address to dial, if one's time has come. `connected`: those to which there are connections, or are about to be.
-    pub fn pick(&self, now: Time, connected: &BTreeSet<SocketAddr>, draw: u64) -> Option<SocketAddr> {
+    /// An address to dial, if one's time has come. `connected`: those to which there are connections, or are about to be;
+    /// `keys`: who is connected, wherever it lives. With `named` only one that the configuration names.
+    pub fn pick(
+        &self,
+        now: Time,
+        (connected, keys): (&BTreeSet<SocketAddr>, &BTreeSet<[u8; 32]>),
+        named: bool,
+        draw: u64,
+    ) -> Option<SocketAddr> {
         let groups: BTreeSet<Group> =
             connected.iter().filter_map(|address| Source::of(address.ip()).group()).collect();
         let apart = |address: &SocketAddr| {
@@ -188,7 +204,8 @@ impl Book {
         let mut open: Vec<(&SocketAddr, &Entry)> = self
             .entries
             .iter()
-            .filter(|(address, entry)| entry.next_try <= now && !connected.contains(*address))
+            .filter(|(address, entry)| entry.next_try <= now && entry.is_open(address, (connected, keys)))
+            .filter(|(_, entry)| !named || entry.source.is_none())
             .collect();
         if open.iter().any(|(address, _)| apart(address)) {
             open.retain(|(address, _)| apart(address));
@@ -209,8 +226,8 @@ impl Book {
     }
 
     /// When an address is due that is not connected.
-    pub fn due(&self, connected: &BTreeSet<SocketAddr>) -> Option<Time> {
-        let open = self.entries.iter().filter(|(address, _)| !connected.contains(*address));
+    pub fn due(&self, connected: (&BTreeSet<SocketAddr>, &BTreeSet<[u8; 32]>)) -> Option<Time> {
+        let open = self.entries.iter().filter(|(address, entry)| entry.is_open(address, connected));
         open.map(|(_, entry)| entry.next_try).min()
     }
 
@@ -221,10 +238,10 @@ impl Book {
         }
     }
 
-    /// It answered.
-    pub fn answered(&mut self, address: &SocketAddr, now: Time) {
+    /// It answered, and who has this key lives there.
+    pub fn answered(&mut self, address: &SocketAddr, key: [u8; 32], now: Time) {
         if let Some(entry) = self.entries.get_mut(address) {
-            (entry.answered, entry.failures) = (now, 0);
+            (entry.answered, entry.failures, entry.key) = (now, 0, Some(key));
         }
     }
 
@@ -309,9 +326,19 @@ impl Book {
 }
 
 impl Entry {
+    /// Whether there is no connection to it, nor to whoever lives there.
+    fn is_open(
+        &self,
+        address: &SocketAddr,
+        (connected, keys): (&BTreeSet<SocketAddr>, &BTreeSet<[u8; 32]>),
+    ) -> bool {
+        !connected.contains(address) && self.key.is_none_or(|key| !keys.contains(&key))
+    }
+
     fn new(record: Option<AddressRecord>, source: Option<[u8; 32]>, stays: bool) -> Entry {
         let (answered, next_try) = (Time(0), Time(0));
         let (own_word, failures, anchor) = (false, 0, false);
-        Entry { record, source, stays, answered, own_word, failures, next_try, anchor }
+        let key = record.map(|record| record.key);
+        Entry { record, source, key, stays, answered, own_word, failures, next_try, anchor }
     }
 }

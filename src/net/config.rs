@@ -53,12 +53,18 @@ pub const REDIAL_MAX: Duration = Duration::from_secs(2);
 pub const REDIAL_ADDRESS_MIN: Duration = Duration::from_secs(1);
 /// The longest wait there.
 pub const REDIAL_ADDRESS_MAX: Duration = Duration::from_secs(600);
-/// Peers that an observer dials, and holds connections to.
+/// Peers that an observer, or a validator that misses others, chooses from its book, and holds connections to.
 pub const OUTBOUND_MAX: usize = 4;
 /// After so long without a connection a validator dials also those that should dial it: it may have moved.
 pub const DIAL_LOWER_AFTER: Duration = Duration::from_secs(3);
 /// How long a peer waits for an answer before it may be asked again where others are, and be told again.
 pub const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
+/// Bytes and messages per second that are read of a guest, who has nothing to say but what it wants.
+pub const GUEST_BYTES_PER_SECOND: usize = 1 << 20;
+/// See [`GUEST_BYTES_PER_SECOND`].
+pub const GUEST_MESSAGES_PER_SECOND: usize = 500;
+/// How often it is looked at whether the connections that a node chose bring anything.
+pub const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How often the book of addresses is written.
 pub const BOOK_EVERY: Duration = Duration::from_secs(120);
 

@@ -42,6 +42,9 @@ pub enum Gone {
     /// There is a connection to it already, under another address.
     #[error("there is a connection to the same peer already")]
     Double,
+    /// It brought nothing, and another is tried in its place.
+    #[error("brought nothing for a while")]
+    Useless,
     /// Nobody has said where it is reached.
     #[error("it is not known where it is reached")]
     Nowhere,
@@ -66,7 +69,13 @@ impl Gone {
     /// As what it is counted, and the points that it brings; `None`: nothing to blame anybody for.
     pub fn dismissal(&self) -> Option<(Dismissal, u64)> {
         Some(match self {
-            Gone::Closed | Gone::Io(_) | Gone::Replaced | Gone::Double | Gone::Nowhere | Gone::Shaped => {
+            Gone::Closed
+            | Gone::Io(_)
+            | Gone::Replaced
+            | Gone::Double
+            | Gone::Useless
+            | Gone::Nowhere
+            | Gone::Shaped => {
                 return None;
             }
             Gone::Peer(error) => match error {

@@ -3,8 +3,11 @@
 use super::config::{DIAL_LOWER_AFTER, REDIAL_MAX, REDIAL_MIN, STEADY_AFTER};
 use crate::types::{Seat, Time};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
+
+/// Stands for an address that is not known.
+pub const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 struct Target {
     /// As the configuration says, and as the validator has said itself; tried in turn.
@@ -25,8 +28,8 @@ pub struct Dialer {
 impl Dialer {
     /// All other seats, the higher ones due at once. Where there is no address yet, an attempt finds none.
     pub fn new(own: Seat, addresses: impl Iterator<Item = Option<SocketAddr>>, now: Time) -> Dialer {
-        let target = |address| Target {
-            addresses: [address, None],
+        let target = |address: Option<SocketAddr>| Target {
+            addresses: [address.filter(|address| *address != NOWHERE), None],
             attempts: 0,
             wait: REDIAL_MIN,
             due: None,

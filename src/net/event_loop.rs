@@ -65,6 +65,8 @@ pub struct EventLoop {
     pub(super) events: Vec<Event>,
     /// The last block that executed a row.
     pub(super) last_full: Height,
+    /// The last height that was new here, and when it was.
+    pub(super) moved: (Height, Time),
     /// The data directory, where the book of addresses lies.
     pub(super) dir: PathBuf,
     /// While the node stops, its time stands still, so that it begins nothing new.
@@ -125,9 +127,19 @@ impl EventLoop {
         self.sockets.write(self.now(), &mut self.events);
         // Connections that ended while writing are news for the node in the next turn.
         self.take_events();
+        self.note_progress();
         self.keep_book();
         self.account();
         Ok(())
+    }
+
+    /// Tells the sockets of an observer whether the chain moves here.
+    fn note_progress(&mut self) {
+        let height = self.node.tip().0;
+        if height > self.moved.0 {
+            self.moved = (height, self.now());
+        }
+        self.sockets.acquaintance.stuck = self.now() >= self.moved.1 + LOOK_EVERY;
     }
 
     /// Writes the book of addresses now and then, on a thread that may wait for the disk.

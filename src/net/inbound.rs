@@ -6,7 +6,7 @@ use super::peer::PeerEvent;
 use super::sockets::{Event, Sockets};
 use super::turns::{STANDINGS, Standing};
 use crate::metrics::Metrics;
-use crate::types::Time;
+use crate::types::{Seat, Time};
 use crate::wire::Message;
 use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use mio::Token;
@@ -151,21 +151,30 @@ impl Sockets {
             return Ok(Turn::Done);
         }
         let mut budget = PEER_READ_BUDGET;
-        let mut result = Ok(());
+        // Of this connection alone: what came before an error is still to be told, and nobody else's.
+        let (mut come, mut result) = (Vec::new(), Ok(()));
         while *readable && budget > 0 && result.is_ok() {
-            let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { break };
-            budget -= bytes.len();
-            Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
-            result = link.receive(bytes, &mut self.peer_events);
+            match read_some(stream, &mut self.buffer[..budget], readable) {
+                Ok(Some(bytes)) => {
+                    budget -= bytes.len();
+                    Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
+                    result = link.receive(bytes, &mut come).map_err(Gone::from);
+                }
+                Ok(None) => break,
+                Err(gone) => result = Err(gone),
+            }
         }
         let turn = if *readable { Turn::More } else { Turn::Done };
         // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
         // that the rest waits in its own buffers.
-        let spent = [PEER_READ_BUDGET - budget, self.peer_events.len()];
-        let ahead = paces.iter_mut().zip(&self.rates).zip(spent);
+        let spent = [PEER_READ_BUDGET - budget, come.len()];
+        let guest = self.identity.seat != Seat::NONE
+            && link.seat().is_some_and(|seat| seat.index() >= self.seats.len());
+        let rates = if guest { &self.guest_rates } else { &self.rates };
+        let ahead = paces.iter_mut().zip(rates).zip(spent);
         let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
         *paused_until = now + ahead.max().unwrap_or_default();
-        for event in std::mem::take(&mut self.peer_events) {
+        for event in come {
             match event {
                 PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
                 PeerEvent::Guest(key) => self.open_guest(token, key, now, events),
@@ -181,7 +190,7 @@ impl Sockets {
         self.mark_dirty(token);
         if let Err(error) = result {
             self.flush_once(token);
-            return Err(error.into());
+            return Err(error);
         }
         Ok(turn)
     }

@@ -85,6 +85,29 @@ impl Source {
     }
 }
 
+/// How far an address reaches, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// This machine.
+    Machine,
+    /// A private network.
+    Private,
+    /// Everywhere.
+    World,
+}
+
+impl Reach {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Reach {
+        let source = Source::of(address);
+        match source.group() {
+            _ if source.is_local() => Reach::Machine,
+            None => Reach::Private,
+            Some(_) => Reach::World,
+        }
+    }
+}
+
 /// What is known of an address.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {

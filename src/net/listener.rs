@@ -193,6 +193,10 @@ impl Sockets {
         now: Time,
         events: &mut Vec<Event>,
     ) -> bool {
+        if self.strangers.len() > 2 * (STRANGERS_MAX + SILENT_CLIENTS_MAX) {
+            let conns = &self.conns;
+            self.strangers.retain(|(_, token)| conns.get(*token).is_some_and(|conn| !conn.established()));
+        }
         let found = self.strangers.iter().map(|(_, token)| *token).find(|token| {
             self.conns.get(*token).is_some_and(|conn| {
                 let stranger = match &conn.link {

@@ -1,17 +1,19 @@
 //! Peers without a seat, and how peers find each other.
 //!
 //! - **Upon a peer that has proved a key and no seat**: it gets a number ([`Seat::guest`]) as long as there is one; the same
-//!   key again takes the place of its older connection. If it has come by itself it is a guest, to be served; if this node
-//!   dialed it, it is a source.
+//!   key again takes the place of its older connection. It is a guest, to be served; or, if this node is an observer and
+//!   dialed it, a source.
 //! - **Upon a connection**: one's own address record goes out first, if there is one, and the question for others where the
 //!   book is of use. A record that the peer did not make itself is taken only when it was asked for, and its signature is
 //!   checked before anything else.
 //! - **Upon too few connections**: an observer dials who stands in the book, and so does a validator that misses others; see
-//!   [`super::book`].
+//!   [`super::book`]. Never whom it is connected to already; and one place is for those that the configuration names.
+//! - **Upon places that are all taken and still nothing that comes**: the oldest of these connections gives way to another.
 
 use super::book::Book;
 use super::config::*;
 use super::conn::{Conn, Gone, Link};
+use super::limits::{Reach, Source};
 use super::peer::PeerLink;
 use super::sockets::{Event, Sockets};
 use crate::types::{Seat, Time};
@@ -35,6 +37,10 @@ pub struct Acquaintance {
     pub(super) draws: u64,
     /// When the book is to be written.
     pub(super) write_at: Time,
+    /// When the connections that it chose are looked at again.
+    pub(super) look_at: Time,
+    /// An observer: the chain did not move since the last look.
+    pub(super) stuck: bool,
 }
 
 /// A connected peer without a seat.
@@ -42,14 +48,15 @@ pub struct Acquaintance {
 pub(super) struct Guest {
     pub token: Token,
     pub key: [u8; 32],
-    /// It has come by itself, and is served.
-    pub inbound: bool,
+    /// An observer follows the chain by it; all others are served.
+    pub is_source: bool,
 }
 
 impl Acquaintance {
     /// Of a node that knows what the book says.
     pub fn new(book: Book, own: Option<AddressRecord>, seats: Vec<[u8; 32]>, seed: u64) -> Acquaintance {
-        Acquaintance { book, own, seats, outbound: BTreeSet::new(), draws: seed, write_at: Time(0) }
+        let (outbound, write_at, look_at) = (BTreeSet::new(), Time(0), Time(0));
+        Acquaintance { book, own, seats, outbound, draws: seed, write_at, look_at, stuck: false }
     }
 
     fn draw(&mut self) -> u64 {
@@ -81,19 +88,23 @@ impl Sockets {
         let older = self.guests.iter().flatten().find(|guest| guest.key == key).map(|guest| guest.token);
         let chosen = self.conns.get(token).is_some_and(|conn| conn.dialed.is_some());
         match older {
-            Some(_) if chosen => return self.drop_conn(token, &Gone::Double, now, events),
+            Some(_) if chosen => {
+                let dialed = self.conns.get(token).and_then(|conn| conn.dialed);
+                dialed.iter().for_each(|address| self.acquaintance.book.answered(address, key, now));
+                return self.drop_conn(token, &Gone::Double, now, events);
+            }
             Some(older) => self.drop_conn(older, &Gone::Replaced, now, events),
             None => {}
         }
         let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { return };
         let inbound = link.is_inbound();
-        let served = self.guests.iter().flatten().filter(|guest| guest.inbound).count();
         let free = self.guests.iter().position(Option::is_none);
-        let Some(number) = free.filter(|_| !inbound || served < self.guests_max) else {
+        let Some(number) = free.filter(|_| !inbound || self.has_room_for_guest(token)) else {
             return self.drop_conn(token, &Gone::Crowded, now, events);
         };
         let peer = Seat::guest(number as u16);
-        self.guests[number] = Some(Guest { token, key, inbound });
+        let is_source = !inbound && self.identity.seat == Seat::NONE;
+        self.guests[number] = Some(Guest { token, key, is_source });
         let Some(conn) = self.conns.get_mut(token) else { return };
         conn.since = now;
         let (address, dialed) = (conn.address, conn.dialed);
@@ -101,16 +112,27 @@ impl Sockets {
         link.name(peer);
         self.inbound_strangers -= usize::from(inbound);
         tracing::info!(key = %hex::encode(key), %address, inbound, "a peer without a seat connected");
-        dialed.iter().for_each(|address| self.acquaintance.book.answered(address, now));
-        events.push(if inbound { Event::GuestOpened(peer) } else { Event::Opened(peer) });
+        dialed.iter().for_each(|address| self.acquaintance.book.answered(address, key, now));
+        events.push(if is_source { Event::Opened(peer) } else { Event::GuestOpened(peer) });
         self.greet(token, now);
+    }
+
+    /// Whether another guest may be served that has come on this connection: of one address on the network no more than a
+    /// quarter of all.
+    fn has_room_for_guest(&self, token: Token) -> bool {
+        let address = |token: Token| self.conns.get(token).map(|conn| conn.address.ip());
+        let guests: Vec<Guest> =
+            self.guests.iter().flatten().filter(|guest| !guest.is_source).copied().collect();
+        let Some(source) = address(token).map(Source::of) else { return false };
+        let same = guests.iter().filter(|guest| address(guest.token).map(Source::of) == Some(source)).count();
+        guests.len() < self.guests_max && (source.group().is_none() || same < self.guests_max.div_ceil(4))
     }
 
     /// The connection of somebody without a seat has ended.
     pub(super) fn close_guest(&mut self, token: Token, peer: Seat, events: &mut Vec<Event>) {
         let Some(guest) = self.guest(peer).filter(|guest| guest.token == token) else { return };
         self.guests[usize::from(peer.0 - Seat::guest(0).0)] = None;
-        events.push(if guest.inbound { Event::GuestClosed(peer) } else { Event::Closed(peer) });
+        events.push(if guest.is_source { Event::Closed(peer) } else { Event::GuestClosed(peer) });
     }
 
     /// Says where this node is reached, and asks where others are.
@@ -157,6 +179,7 @@ impl Sockets {
     pub(super) fn hear_addresses(&mut self, token: Token, records: &[AddressRecord], now: Time) {
         let Some(source) = self.key_of(token) else { return };
         let Some(conn) = self.conns.get_mut(token) else { return };
+        let from = conn.address.ip();
         let own_word = matches!(records, [record] if record.key == source) && !conn.said_address;
         conn.said_address |= own_word;
         if !own_word && conn.asked_addresses.take().is_none() {
@@ -164,7 +187,9 @@ impl Sockets {
         }
         for record in records {
             let known = self.acquaintance.book.of_key(&record.key) == Some(record.address);
-            if (known && record.key != source) || !record.holds(&self.identity.chain) {
+            // Who comes over the network has no word in what this machine, or its own network, is asked.
+            let foreign = Reach::of(record.address.ip()) < Reach::of(from);
+            if foreign || (known && record.key != source) || !record.holds(&self.identity.chain) {
                 continue;
             }
             self.acquaintance.book.learn(record, source, now);
@@ -189,18 +214,78 @@ impl Sockets {
         }
     }
 
-    /// When somebody in the book is to be dialed.
+    /// When somebody in the book is to be dialed, or the connections are to be looked at.
     pub(super) fn book_deadline(&self) -> Option<Time> {
-        let due = || self.acquaintance.book.due(&self.acquaintance.outbound);
-        self.looks_for_peers().then(due).flatten()
+        let due = || self.acquaintance.book.due((&self.acquaintance.outbound, &self.keys()));
+        let dial = self.looks_for_peers().then(due).flatten();
+        [dial, self.misses_peers().then_some(self.acquaintance.look_at)].into_iter().flatten().min()
     }
 
-    /// Dials who stands in the book, as long as there are too few connections.
+    /// The keys of all that are connected.
+    fn keys(&self) -> BTreeSet<[u8; 32]> {
+        let seats = self.seats.iter().zip(&self.acquaintance.seats).filter(|(token, _)| token.is_some());
+        seats.map(|(_, key)| *key).chain(self.guests.iter().flatten().map(|guest| guest.key)).collect()
+    }
+
+    /// Whether there is something that more connections would bring.
+    fn misses_peers(&self) -> bool {
+        match self.identity.seat {
+            Seat::NONE => true,
+            _ => self.opened + 1 < self.seats.len() && self.acquaintance.book.len() > 0,
+        }
+    }
+
+    /// The regular look at the connections that this node chose: where they bring nothing, the one that stands longest gives
+    /// way; and somebody is asked where others are.
+    pub(super) fn look_for_peers(&mut self, now: Time, events: &mut Vec<Event>) {
+        if now < self.acquaintance.look_at {
+            return;
+        }
+        self.acquaintance.look_at = now + LOOK_EVERY;
+        if !self.misses_peers() {
+            return;
+        }
+        let full = self.acquaintance.outbound.len() >= OUTBOUND_MAX;
+        let stuck = self.identity.seat != Seat::NONE || self.acquaintance.stuck;
+        let chosen = |conn: &&Conn| {
+            let guest = matches!(&conn.link, Link::Peer(link) if link.seat().is_some_and(|s| s.index() >= self.seats.len()));
+            conn.dialed.is_some() && (guest || self.identity.seat == Seat::NONE)
+        };
+        let tokens: Vec<Token> = self.conns.tokens().collect();
+        let mine = tokens.iter().filter(|token| self.conns.get(**token).as_ref().is_some_and(chosen));
+        let oldest = mine.min_by_key(|token| self.conns.get(**token).map(|conn| conn.since)).copied();
+        if let Some(oldest) = oldest.filter(|_| full && stuck) {
+            self.drop_conn(oldest, &Gone::Useless, now, events);
+        }
+        let peers: Vec<Token> = self.peer_tokens();
+        let draw = self.acquaintance.draw() as usize;
+        if let Some(token) = peers.get(draw % peers.len().max(1)).copied()
+            && let Some(conn) = self.conns.get_mut(token)
+            && conn.asked_addresses.is_none_or(|asked| now >= asked + ADDRESSES_EVERY)
+        {
+            conn.asked_addresses = Some(now);
+            self.say(token, &Message::WantAddresses);
+        }
+    }
+
+    fn peer_tokens(&self) -> Vec<Token> {
+        let guests = self.guests.iter().flatten().map(|guest| guest.token);
+        self.seats.iter().flatten().copied().chain(guests).collect()
+    }
+
+    /// Dials who stands in the book, as long as there are too few connections; a few at a time.
     pub(super) fn dial_from_book(&mut self, now: Time) {
-        while self.looks_for_peers() {
-            let draw = self.acquaintance.draw();
+        for _ in 0..OUTBOUND_MAX {
+            if !self.looks_for_peers() {
+                return;
+            }
+            let (draw, keys) = (self.acquaintance.draw(), self.keys());
             let Acquaintance { book, outbound, .. } = &mut self.acquaintance;
-            let Some(address) = book.pick(now, outbound, draw) else { return };
+            let last = outbound.len() + 1 == OUTBOUND_MAX;
+            let pick = |named| book.pick(now, (outbound, &keys), named, draw);
+            // One place at least is for those that a person named.
+            let address = if last { pick(true).or_else(|| pick(false)) } else { pick(false) };
+            let Some(address) = address else { return };
             book.dialed(&address, now);
             let dialed = PeerLink::dial_anyone(self.identity.clone()).map_err(Gone::from).and_then(|link| {
                 let stream = TcpStream::connect(address)?;
@@ -224,7 +309,7 @@ impl Sockets {
     /// A connection to an address of the book has ended.
     pub(super) fn left_address(&mut self, address: &SocketAddr, proved: bool, gone: &Gone, now: Time) {
         self.acquaintance.outbound.remove(address);
-        if !proved || matches!(gone, Gone::Double) {
+        if !proved || matches!(gone, Gone::Double | Gone::Useless | Gone::Rules(_)) {
             tracing::info!(%address, reason = %gone, "no peer there");
             self.acquaintance.book.failed(address, now);
         }

@@ -66,6 +66,7 @@ mod workers;
 mod tests;
 
 pub use config::{NetConfig, NetConfigError, ShapeConfig};
+pub use dialer::NOWHERE;
 pub use noise::{Exchange, Identity, PeerError, Role};
 pub use peer::{PeerEvent, PeerLink};
 pub use records::Channel;

@@ -16,7 +16,7 @@ use crate::store::{
     Abandoned, Aside, GuardState, Judge, OnDamage, Opened, Part, RecordKind, Recovered, Remaining, Salvage,
     Store, StoreConfig, SystemDisk,
 };
-use crate::types::Height;
+use crate::types::{Height, Seat};
 use crate::wire;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub(super) fn open(
     clock: &Clock,
 ) -> Result<Opening, StartError> {
     let genesis = wire::encode_genesis(&setup.genesis);
-    let others = setup.genesis.seats.len() > 1;
+    let others = setup.genesis.seats.len() > 1 || setup.seat == Seat::NONE;
     let owner = Owner { setup, dir, clock };
     // Alone, nobody gives back what is lost.
     let on_damage = if others { OnDamage::SetAside(&owner) } else { OnDamage::Refuse };
@@ -74,7 +74,10 @@ pub(super) fn open(
         }
         node.give_back(asides.iter().flat_map(Aside::records));
         node.give_back(abandoned.iter().flat_map(Abandoned::records));
-        if let GuardState::Intact(guard) = guard {
+        // An observer signs nothing, and has nothing to say about what a validator signed who had this directory.
+        if let GuardState::Intact(guard) = guard
+            && setup.seat != Seat::NONE
+        {
             store.raise_guard(&guard, &node.guard())?;
         }
         return Ok(Opening { store, node, shared, last_full: last_full.get() });

@@ -73,6 +73,9 @@ pub enum StartError {
         /// How many seats there are.
         seats: usize,
     },
+    /// Nobody can call it there.
+    #[error("{0} is not where a node can be called: announce needs the address of one host, and a port")]
+    Announce(SocketAddr),
     /// An observer has nobody to follow.
     #[error("an observer needs the address of at least one node of the chain to begin with")]
     Bootstrap,
@@ -145,7 +148,7 @@ impl RunningNode {
     pub fn start(setup: NodeSetup) -> Result<RunningNode, StartError> {
         let NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers, bootstrap, announce } =
             setup;
-        check(&setup, &store, &net, (&peers, &bootstrap))?;
+        check(&setup, &store, &net, (&peers, &bootstrap, announce))?;
         let (client_address, peer_address) = (address(&client_listener)?, address(&peer_listener)?);
         let clock = Clock::start();
         let Opening { store, node, shared, last_full } = opening::open(&setup, &dir, &store, &clock)?;
@@ -196,6 +199,7 @@ impl RunningNode {
             checks: Vec::new(),
             events: Vec::new(),
             last_full,
+            moved: (Height(0), now),
             dir,
             frozen: None,
             elsewhere: Duration::ZERO,
@@ -279,7 +283,7 @@ fn check(
     setup: &Setup,
     store: &StoreConfig,
     net: &NetConfig,
-    (peers, bootstrap): (&[SocketAddr], &[SocketAddr]),
+    (peers, bootstrap, announce): (&[SocketAddr], &[SocketAddr], Option<SocketAddr>),
 ) -> Result<(), StartError> {
     net.validate()?;
     check_mempool(setup.config.mempool_rows_max)?;
@@ -293,6 +297,9 @@ fn check(
     let found = peers.len();
     if observes && found > 0 || !observes && found != seats.len() && (found > 0 || bootstrap.is_empty()) {
         return Err(StartError::Peers { found, seats: seats.len() });
+    }
+    if let Some(announce) = announce.filter(|address| address.ip().is_unspecified() || address.port() == 0) {
+        return Err(StartError::Announce(announce));
     }
     if observes && bootstrap.is_empty() {
         return Err(StartError::Bootstrap);

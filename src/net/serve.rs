@@ -8,6 +8,7 @@ use super::workers::{Mailbox, Report, panic_words};
 use crate::metrics::{Metrics, Stage, thread_cpu};
 use crate::node::{Archive, Wanted};
 use crate::store::{Finder, StoreError};
+use crate::types::params::SEATS_MAX;
 use crate::types::{BatchId, Height, Seat};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -61,10 +62,16 @@ impl Server {
         self.dispatch();
     }
 
+    /// The oldest request of a validator, else the oldest of a guest: who catches up does not wait behind strangers.
+    fn next(&mut self) -> Option<(Seat, Wanted)> {
+        let validator = self.waiting.iter().position(|(to, _)| to.index() < SEATS_MAX);
+        self.waiting.remove(validator.unwrap_or(0))
+    }
+
     fn dispatch(&mut self) {
         if !self.busy
+            && let Some(next) = self.next()
             && let Some(requests) = &self.requests
-            && let Some(next) = self.waiting.pop_front()
         {
             self.busy = requests.send(next).is_ok();
         }

@@ -8,7 +8,7 @@ use super::limits::Limits;
 use super::meet::{Acquaintance, Guest};
 use super::noise::Identity;
 use super::pace::{Pace, Rate, Score};
-use super::peer::{PeerEvent, PeerLink};
+use super::peer::PeerLink;
 use super::queue::ReadyList;
 use super::shape::Shaper;
 use super::slab::Slab;
@@ -72,6 +72,8 @@ pub struct Sockets {
     pub(super) limits: Limits,
     /// Bytes and messages per second of one peer.
     pub(super) rates: [Rate; 2],
+    /// The same of one guest.
+    pub(super) guest_rates: [Rate; 2],
     /// Peers that sent more than their rate, by when they are read from again.
     pub(super) paused: BTreeSet<(Time, Token)>,
     /// What makes the links to validators worse, if anything.
@@ -94,7 +96,6 @@ pub struct Sockets {
     pub(super) clients: usize,
     stall_check: Time,
     pub(super) buffer: Box<[u8]>,
-    pub(super) peer_events: Vec<PeerEvent>,
 }
 
 impl Sockets {
@@ -125,6 +126,7 @@ impl Sockets {
             standings: vec![Default::default(); seats],
             limits: Limits::new(config, connections_max, others.map(|(_, address)| address.ip())),
             rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
+            guest_rates: [rate(GUEST_BYTES_PER_SECOND), rate(GUEST_MESSAGES_PER_SECOND)],
             paused: BTreeSet::new(),
             shaper: Shaper::new(&config.shape, identity.seat, seats),
             busy: BTreeSet::new(),
@@ -147,7 +149,6 @@ impl Sockets {
             clients: 0,
             stall_check: now + STALL_CHECK,
             buffer: vec![0; PEER_READ_BUDGET.max(CLIENT_READ_BUDGET)].into(),
-            peer_events: Vec::new(),
         }
     }
 
@@ -250,13 +251,17 @@ impl Sockets {
         if self.standings[seat.index()].1 > now {
             return self.drop_conn(token, &Gone::Refused, now, events);
         }
+        // Also of those whom the configuration of seats names.
+        let key = self.acquaintance.seats.get(seat.index()).copied();
+        if let Some(key) = key.filter(|_| !inbound) {
+            self.acquaintance.book.answered(&dialed.unwrap_or(address), key, now);
+        }
         if dialed.is_some() && self.seats[seat.index()].is_some() {
             return self.drop_conn(token, &Gone::Double, now, events);
         }
         if let Some(older) = self.seats[seat.index()] {
             self.drop_conn(older, &Gone::Replaced, now, events);
         }
-        dialed.iter().for_each(|address| self.acquaintance.book.answered(address, now));
         self.seats[seat.index()] = Some(token);
         self.opened += 1;
         self.dialer.opened(seat);
@@ -293,6 +298,7 @@ impl Sockets {
                 None => self.redial(seat, std::time::Duration::ZERO, &Gone::Nowhere, now),
             }
         }
+        self.look_for_peers(now, events);
         self.dial_from_book(now);
         if now >= self.stall_check {
             self.stall_check = now + STALL_CHECK;
@@ -421,7 +427,15 @@ impl Sockets {
     }
 
     /// The machine says that a validator broke a rule of the protocol: too often, and it is refused for a moment.
+    /// Somebody without a seat is not held on to.
     pub fn broke_rule(&mut self, seat: Seat, reason: &'static str, now: Time, events: &mut Vec<Event>) {
+        if seat.index() >= self.seats.len() {
+            let Some(token) = self.token_of(seat) else { return };
+            if let Some(conn) = self.conns.get(token).filter(|conn| conn.dialed.is_none()) {
+                self.limits.fault(conn.address.ip(), SCORE_MAX / 4, now);
+            }
+            return self.drop_conn(token, &Gone::Rules(reason), now, events);
+        }
         if self.blame_seat(seat, RULE_POINTS, now)
             && let Some(token) = self.seats.get(seat.index()).copied().flatten()
         {

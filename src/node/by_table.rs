@@ -22,8 +22,9 @@
 //!
 //! Memory: beside what a run takes, the table once more, and the blocks of one leg.
 
-use super::catch_up::{Record, RecordWanted, Skipped};
+use super::catch_up::Skipped;
 use super::jobs::Job;
+use super::record::{Record, RecordWanted};
 use super::table::TableFetch;
 use super::{Node, OnDisk, Output};
 use crate::consensus::Divergence;

@@ -33,8 +33,9 @@
 use super::by_table::ByTable;
 use super::jobs::Job;
 use super::leg::Leg;
+use super::record::Record;
 use super::{Built, Node, OpenError, Output};
-use crate::consensus::{Consensus, Divergence};
+use crate::consensus::Divergence;
 use crate::store::RecordKind;
 use crate::types::params::IDLE_BEAT;
 use crate::types::{Certificate, Height, Root, RootKind, Seat, SeatSet, Time};
@@ -57,7 +58,7 @@ const BEGIN_AFTER_DELAYS: u32 = 6;
 /// Within so many message delays the gap has to shrink by half.
 const HALVE_WITHIN_DELAYS: u32 = 60;
 /// How long a peer has to answer, in message delays.
-const ANSWER_DELAYS: u32 = 4;
+pub(super) const ANSWER_DELAYS: u32 = 4;
 
 /// What is known of a gap between the order here and what others have certified.
 #[derive(Clone, Copy, Debug)]
@@ -68,29 +69,6 @@ struct Gap {
     since: Time,
 }
 
-/// A settlement record that is being fetched.
-#[derive(Debug)]
-pub(super) struct Record {
-    height: Height,
-    root: Root,
-    asked: Option<(Seat, Time)>,
-    passed: SeatSet,
-    bytes: Option<Bytes>,
-}
-
-impl Record {
-    /// The one with this root, which the block of a height names.
-    pub(super) fn new(height: Height, root: Root) -> Record {
-        let (asked, passed, bytes) = Default::default();
-        Record { height, root, asked, passed, bytes }
-    }
-
-    /// Its bytes, once they are here.
-    pub(super) fn bytes(&self) -> Option<&Bytes> {
-        self.bytes.as_ref()
-    }
-}
-
 /// What lies between where the order stood and where it goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Skipped {
@@ -98,15 +76,6 @@ pub(super) enum Skipped {
     Nothing,
     /// Blocks that are not here: any batch may have settled in them.
     Blocks,
-}
-
-/// Which settlement record of a run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum RecordWanted {
-    /// That of its goal.
-    Goal,
-    /// That of the checkpoint to begin anew at.
-    Base,
 }
 
 /// Catching up in its course.
@@ -122,7 +91,7 @@ pub(super) struct Run {
     pub(super) proved: VecDeque<HashedBlock>,
     /// The highest block proved.
     pub(super) top: Height,
-    record: Option<Record>,
+    pub(super) record: Option<Record>,
     /// The block after whose execution agreement goes on, and the record.
     last: Option<(Height, Bytes)>,
     /// Who lied is not asked any more.
@@ -141,13 +110,6 @@ impl Run {
     pub(super) fn go_to(&mut self, top: Height) {
         (self.top, self.leg, self.record, self.last) = (top, None, None, None);
         (self.ask_leg, self.proved) = (Time(0), VecDeque::new());
-    }
-
-    fn wanted(&mut self, which: RecordWanted) -> Option<&mut Record> {
-        match which {
-            RecordWanted::Goal => self.record.as_mut(),
-            RecordWanted::Base => self.table.record(),
-        }
     }
 }
 
@@ -392,45 +354,6 @@ impl Node {
         }
     }
 
-    /// Asks for the settlement record of the goal, once its block is proved.
-    fn fetch_record(&mut self) {
-        let Some(run) = &mut self.catch_up.run else { return };
-        if run.table.record().is_some_and(|record| record.height == run.goal.height) {
-            // It is asked for already, and the run ends there.
-            return;
-        }
-        let last = run.proved.back().filter(|last| last.block.height == run.goal.height);
-        let Some(last) = last.filter(|_| run.top == run.goal.height) else { return };
-        if run.record.as_ref().is_none_or(|record| record.height != last.block.height) {
-            let Some(root) = settlement_root(last) else { return };
-            run.record = Some(Record::new(last.block.height, root));
-        }
-        self.ask_record(RecordWanted::Goal);
-    }
-
-    /// Asks somebody for a settlement record that is not here, unless somebody was asked just now.
-    pub(super) fn ask_record(&mut self, which: RecordWanted) {
-        let (wait, now) = (self.shared.rules.delay() * ANSWER_DELAYS, self.now);
-        let peers = self.sources();
-        let wanted = self.catch_up.run.as_mut().and_then(|run| run.wanted(which));
-        let Some(record) = wanted.filter(|record| record.bytes.is_none()) else { return };
-        if let Some((seat, due)) = record.asked {
-            if due > now && peers.contains(&seat) {
-                return;
-            }
-            record.passed.insert(seat);
-            record.asked = None;
-        }
-        let open: Vec<Seat> = peers.iter().filter(|seat| !record.passed.contains(**seat)).copied().collect();
-        let Some(&seat) = open.get(self.dice.below(open.len())) else {
-            record.passed = SeatSet::default();
-            return;
-        };
-        record.asked = Some((seat, now + wait));
-        let height = record.height;
-        self.send(seat, Message::WantRecord(height));
-    }
-
     /// Hands proved blocks to the chain, as many as may wait for their batches; the last one with its record.
     fn adopt(&mut self) {
         let mut wanted = false;
@@ -447,7 +370,7 @@ impl Node {
             }
             let is_last = height == run.goal.height;
             let record = run.record.as_ref().filter(|record| record.height == height);
-            let record = record.and_then(|record| record.bytes.clone()).filter(|_| is_last);
+            let record = record.and_then(|record| record.bytes().cloned()).filter(|_| is_last);
             if is_last && record.is_none() {
                 break;
             }
@@ -505,33 +428,6 @@ impl Node {
     /// The most batches that one block can settle here: all open slots of every author.
     fn settled_max(&self) -> usize {
         self.shared.committee.size() * 3 * self.shared.rules.window as usize
-    }
-
-    pub(super) fn on_record(&mut self, from: Seat, height: Height, bytes: Bytes) {
-        [RecordWanted::Goal, RecordWanted::Base].into_iter().for_each(|which| {
-            self.take_given_record(which, from, height, &bytes);
-        });
-    }
-
-    fn take_given_record(&mut self, which: RecordWanted, from: Seat, height: Height, bytes: &Bytes) {
-        let asked = |record: &&mut Record| {
-            record.height == height && record.asked.is_some_and(|(seat, _)| seat == from)
-        };
-        let wanted = self.catch_up.run.as_mut().and_then(|run| run.wanted(which));
-        let Some(record) = wanted.filter(asked) else { return };
-        record.asked = None;
-        record.passed.insert(from);
-        if bytes.is_empty() {
-            return;
-        }
-        if record_root(bytes) != record.root {
-            return self.lied(from, "a settlement record that its checkpoint does not name");
-        }
-        let fits = decode_record(bytes)
-            .is_ok_and(|fits| Consensus::from_record(&self.genesis, &fits, self.shared.seat.taken()).is_ok());
-        if fits {
-            record.bytes = Some(bytes.clone());
-        }
     }
 
     /// An adopted block is executed; it came out otherwise than a quorum certified.
@@ -608,6 +504,6 @@ impl Node {
     }
 }
 
-fn settlement_root(block: &HashedBlock) -> Option<Root> {
+pub(super) fn settlement_root(block: &HashedBlock) -> Option<Root> {
     block.block.root(RootKind::Settlement)
 }

@@ -43,6 +43,7 @@ mod io;
 pub mod jobs;
 mod leg;
 mod observe;
+mod record;
 mod recover;
 mod serve;
 mod shared;

@@ -3,7 +3,7 @@
 use super::{Node, Wanted};
 use crate::types::{Round, Seat, VertexRef};
 use crate::wire::{Message, REFS_MAX, SignedVertex};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The most vertices pushed in answer to one frontier; the peer shows its next one when it has worked through them.
@@ -63,6 +63,8 @@ impl Node {
     }
 
     fn serve_vertices(&mut self, to: Seat, wanted: &[VertexRef]) {
+        // Each once, however often it is named.
+        let wanted: BTreeSet<VertexRef> = wanted.iter().copied().collect();
         let found: Vec<_> = wanted.iter().filter_map(|&v| self.consensus.dag().get(v).cloned()).collect();
         found.into_iter().for_each(|vertex| self.send(to, Message::Vertex(vertex)));
     }
@@ -73,7 +75,8 @@ impl Node {
         }
         self.answered(from, began, rounds);
         // So that who shows its frontier again and again takes no more of this node's link than who needs it.
-        let pause = self.shared.rules.delay() / PUSHES_PER_DELAY;
+        let pushes = if self.guests.contains(from) { 1 } else { PUSHES_PER_DELAY };
+        let pause = self.shared.rules.delay() / pushes;
         if self.pushed.get(&from).is_some_and(|&at| self.now < at + pause) {
             return;
         }

@@ -225,7 +225,9 @@ impl Node {
     /// A peer's frontier is its answer.
     pub(super) fn answered(&mut self, from: Seat, began: Round, frontier: &[Round]) {
         let of = |seat: Seat| frontier.get(seat.index()).copied().unwrap_or_default();
-        if self.start.signs() || self.start.watches() || from == self.shared.seat {
+        // What guests say of our vertices is nobody's word: anybody can be many of them.
+        let validator = self.shared.committee.has(from);
+        if self.start.signs() || self.start.watches() || !validator || from == self.shared.seat {
             return;
         }
         let (its, ours) = (of(from), Some(of(self.shared.seat)).filter(|&ours| ours > began));

@@ -11,7 +11,7 @@ use super::WireError;
 use super::cursor::{Put, Reader};
 use crate::crypto::{self, Domain, PreparedKey, SigningKey};
 use crate::types::{ChainId, Time};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The most records in one message.
 pub const ADDRESSES_MAX: usize = 32;
@@ -70,7 +70,8 @@ impl AddressRecord {
         let (port, time) = (reader.u16()?, Time(reader.u64()?));
         let signature = reader.array()?;
         let ip = six.to_ipv4_mapped().map_or(IpAddr::V6(six), IpAddr::V4);
-        if port == 0 || ip.is_unspecified() || ip.is_multicast() {
+        let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if port == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast {
             return Err(WireError::Value("address of a peer"));
         }
         Ok(AddressRecord { key, address: SocketAddr::new(ip, port), time, signature })

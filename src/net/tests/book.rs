@@ -54,7 +54,7 @@ fn of_two_records_by_one_key_the_later_counts_and_the_earlier_address_is_forgott
     assert_eq!(book.learn(&signed(8, at("31.0.0.1:1"), 2), [4; 32], NOW), Learned::New);
     assert_eq!((book.of_key(&signed(8, at("1.1.1.1:1"), 0).key), book.len()), (Some(at("31.0.0.1:1")), 3));
     // Nobody takes by words the place of somebody who has answered.
-    book.answered(&at("22.1.1.1:1"), NOW);
+    book.answered(&at("22.1.1.1:1"), first.key, NOW);
     assert_eq!(book.learn(&signed(9, at("22.1.1.1:1"), 9), [4; 32], NOW), Learned::NoRoom);
     assert_eq!(book.of_key(&first.key), Some(at("22.1.1.1:1")));
 }
@@ -92,7 +92,7 @@ fn a_liar_fills_its_own_share_and_no_network_fills_the_book_but_validators_have_
     // Who never answers makes room for others, who answered does not.
     let stays = public(10_000);
     let before = book.of_key(&stays.key).unwrap();
-    book.answered(&before, NOW);
+    book.answered(&before, stays.key, NOW);
     assert!(brought(&mut book, &mut (20_000..20_500).map(public)) > 400);
     assert_eq!((book.len(), book.of_key(&stays.key)), (ENTRIES_MAX + 1, Some(before)));
 }
@@ -100,25 +100,46 @@ fn a_liar_fills_its_own_share_and_no_network_fills_the_book_but_validators_have_
 #[test]
 fn whom_to_dial_is_somebody_of_another_network_and_who_does_not_answer_is_tried_more_and_more_seldom() {
     let mut book = book(&["20.0.0.1:1", "20.0.0.2:1", "21.0.0.1:1"]);
-    let mut connected = BTreeSet::from([at("20.0.0.1:1")]);
+    let (mut connected, none) = (BTreeSet::from([at("20.0.0.1:1")]), BTreeSet::new());
     for draw in 0..20 {
-        assert_eq!(book.pick(NOW, &connected, draw), Some(at("21.0.0.1:1")));
+        assert_eq!(book.pick(NOW, (&connected, &none), false, draw), Some(at("21.0.0.1:1")));
     }
     connected.insert(at("21.0.0.1:1"));
     // Better one of the same network than none.
-    assert_eq!(book.pick(NOW, &connected, 3), Some(at("20.0.0.2:1")));
+    assert_eq!(book.pick(NOW, (&connected, &none), false, 3), Some(at("20.0.0.2:1")));
     let (mut now, mut waits) = (NOW, Vec::new());
     for _ in 0..14 {
         book.failed(&at("20.0.0.2:1"), now);
-        assert_eq!(book.pick(now, &connected, 3), None);
-        let due = book.due(&connected).unwrap();
+        assert_eq!(book.pick(now, (&connected, &none), false, 3), None);
+        let due = book.due((&connected, &none)).unwrap();
         waits.push(due.since(now));
         now = due;
-        assert_eq!(book.pick(now, &connected, 3), Some(at("20.0.0.2:1")));
+        assert_eq!(book.pick(now, (&connected, &none), false, 3), Some(at("20.0.0.2:1")));
     }
     assert!(waits.is_sorted() && waits[0] == REDIAL_ADDRESS_MIN && waits[13] == REDIAL_ADDRESS_MAX);
+    // Nor whom there is a connection to elsewhere, once it is known who lives there.
+    book.answered(&at("20.0.0.2:1"), [7; 32], now);
+    let keys = BTreeSet::from([[7; 32]]);
+    assert_eq!((book.pick(now, (&connected, &keys), false, 1), book.due((&connected, &keys))), (None, None));
     connected.insert(at("20.0.0.2:1"));
-    assert_eq!((book.pick(now, &connected, 1), book.due(&connected)), (None, None));
+    assert_eq!((book.pick(now, (&connected, &none), false, 1), book.due((&connected, &none))), (None, None));
+}
+
+#[test]
+fn nobody_takes_a_validators_address_and_one_place_is_for_those_that_a_person_named() {
+    let mut book = book(&["30.0.0.1:1"]);
+    let validator = public(1);
+    book.learn(&validator, validator.key, NOW);
+    assert_eq!(book.learn(&signed(66, validator.address, 99), [66; 32], NOW), Learned::NoRoom);
+    assert_eq!(book.of_key(&validator.key), Some(validator.address));
+    for number in 100..130 {
+        let record = public(number);
+        book.learn(&record, record.key, NOW);
+        book.answered(&record.address, record.key, NOW);
+    }
+    let nobody = (&BTreeSet::new(), &BTreeSet::new());
+    assert!((0..50).all(|draw| book.pick(NOW, nobody, true, draw) == Some(at("30.0.0.1:1"))));
+    assert!((0..50).any(|draw| book.pick(NOW, nobody, false, draw) != Some(at("30.0.0.1:1"))));
 }
 
 #[test]
@@ -127,7 +148,7 @@ fn those_to_which_there_was_a_connection_come_first_after_a_restart_and_a_change
     for number in 0..40 {
         let record = public(100 + number);
         before.learn(&record, record.key, NOW);
-        before.answered(&record.address, Time(u64::from(number) + 1));
+        before.answered(&record.address, record.key, Time(u64::from(number) + 1));
     }
     let connected: BTreeSet<SocketAddr> = (120..126).map(|number| public(number).address).collect();
     let text = before.to_text(&connected);
@@ -138,7 +159,9 @@ fn those_to_which_there_was_a_connection_come_first_after_a_restart_and_a_change
     };
     let (after, refused) = restored(&text);
     assert_eq!((after.len(), refused), (41, 0));
-    let first: BTreeSet<_> = (0..100).filter_map(|draw| after.pick(NOW, &BTreeSet::new(), draw)).collect();
+    let first: BTreeSet<_> = (0..100)
+        .filter_map(|draw| after.pick(NOW, (&BTreeSet::new(), &BTreeSet::new()), false, draw))
+        .collect();
     let last: BTreeSet<SocketAddr> =
         (126 - ANCHORS as u32..126).map(|number| public(number).address).collect();
     assert_eq!(first, last, "the anchors");
@@ -161,7 +184,7 @@ fn others_are_told_of_who_answered_or_spoke_for_itself_and_never_of_hearsay() {
     book.learn(&hearsay, [3; 32], NOW);
     book.learn(&own_word, own_word.key, NOW);
     book.learn(&answered, [3; 32], NOW);
-    book.answered(&answered.address, NOW);
+    book.answered(&answered.address, answered.key, NOW);
     let told: BTreeSet<_> = book.share(None, 32, 5).iter().map(|record| record.key).collect();
     assert_eq!(told, BTreeSet::from([own_word.key, answered.key]));
     assert_eq!(book.share(Some(answered.key), 32, 5), [own_word], "nobody is told of itself");

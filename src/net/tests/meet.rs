@@ -1,6 +1,7 @@
 //! Peers without a seat, and how peers find each other, on sockets turned by hand.
 
 use super::*;
+use crate::net::PeerLink;
 use crate::net::config::{DIAL_LOWER_AFTER, REDIAL_ADDRESS_MIN};
 use crate::wire::AddressRecord;
 use std::collections::BTreeSet;
@@ -84,7 +85,7 @@ fn guests_are_bounded_and_a_key_has_one_connection() {
     let [first, second, third] = &mut crowd[..] else { unreachable!() };
     together(&mut [&mut node, first, second], |sides| guests(sides[0]) == 2);
     together(&mut [&mut node, first, second, third], |sides| {
-        sides[3].sockets.acquaintance.book.due(&BTreeSet::new()) > Some(Time(0))
+        sides[3].sockets.acquaintance.book.due((&BTreeSet::new(), &BTreeSet::new())) > Some(Time(0))
             && sides[3].sockets.acquaintance.outbound.is_empty()
     });
     assert_eq!(guests(&node), 2);
@@ -175,4 +176,82 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
     }
     let book = &watching.sockets.acquaintance.book;
     assert!(book.of_key(&forged.key).is_none() && REDIAL_ADDRESS_MIN > Duration::ZERO);
+}
+
+/// What an honest dialer sends up to and with its identity, and nothing more.
+fn identity_and_end(validator: &mut Side, of: Identity) {
+    let mut link = PeerLink::dial(Arc::new(of), Seat(2)).unwrap();
+    let mut stream = TcpStream::connect(validator.addresses[0]).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut events = Vec::new();
+    let mut buffer = [0; 4096];
+    for _ in 0..TURNS_MAX {
+        let pending = link.out.pending().to_vec();
+        stream.write_all(&pending).unwrap();
+        link.out.consume(pending.len());
+        validator.turn();
+        if let Ok(count) = stream.read(&mut buffer) {
+            link.receive(&mut buffer[..count], &mut events).unwrap();
+            // The identity is ready: from here on all goes at once, and nothing is read any more.
+            break;
+        }
+    }
+    stream.write_all(link.out.pending()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+}
+
+#[test]
+fn who_proves_itself_and_hangs_up_at_once_leaves_nothing_to_others() {
+    let mut validator = Side::alone(identity(1, 2, 4));
+    let guest = || Identity { key: key(77), seat: Seat::NONE, ..identity(1, 0, 4) };
+    for turn in 0..3 {
+        let of = if turn == 1 { identity(1, 0, 4) } else { guest() };
+        identity_and_end(&mut validator, of);
+        let mut events = Vec::new();
+        for _ in 0..200 {
+            events.extend(validator.turn());
+        }
+        let opened =
+            events.iter().filter(|event| matches!(event, Event::Opened(_) | Event::GuestOpened(_))).count();
+        let closed =
+            events.iter().filter(|event| matches!(event, Event::Closed(_) | Event::GuestClosed(_))).count();
+        assert_eq!((opened, closed), (1, 1), "{events:?}");
+        assert_eq!(
+            (validator.sockets.inbound_strangers, validator.sockets.peers(), guests(&validator)),
+            (0, 0, 0)
+        );
+    }
+    // Whoever comes next is only itself.
+    let mut watching = observer(78, &validator.addresses[..1]);
+    let events = together(&mut [&mut validator, &mut watching], |sides| guests(sides[0]) == 1);
+    assert_eq!(events[0].iter().filter(|event| matches!(event, Event::GuestOpened(_))).count(), 1);
+    assert_eq!(validator.sockets.inbound_strangers, 0);
+}
+
+#[test]
+fn validators_that_miss_one_leave_the_connections_that_stand() {
+    let bound: Vec<_> = (0..3).map(|_| Side::bind()).collect();
+    let mut peers: Vec<SocketAddr> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
+    peers.push("127.0.0.1:1".parse().unwrap());
+    let mut sides: Vec<Side> = (0..3u8)
+        .zip(bound)
+        .map(|(seat, bound)| {
+            let mut side = Side::new(identity(1, seat, 4), bound, &peers, 10);
+            let own = AddressRecord::sign(&key(seat), &ChainId([1; 32]), peers[usize::from(seat)], side.now);
+            side.sockets.acquaintance.own = Some(own);
+            side
+        })
+        .collect();
+    let [one, two, three] = &mut sides[..] else { unreachable!() };
+    together(&mut [one, two, three], |sides| sides.iter().all(|side| side.sockets.peers() == 2));
+    for _ in 0..40 {
+        for side in &mut sides {
+            side.now = side.now + Duration::from_millis(500);
+            for _ in 0..5 {
+                let events = side.turn();
+                let ended = events.iter().any(|event| matches!(event, Event::Closed(_)));
+                assert!(!ended, "{events:?}");
+            }
+        }
+    }
 }

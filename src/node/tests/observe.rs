@@ -56,6 +56,29 @@ fn an_observer_stops_where_validators_settle_a_forged_row() {
 }
 
 #[test]
+fn what_guests_say_of_own_vertices_lets_no_validator_sign() {
+    // It has signed before, and asks what the others know.
+    let mut world = World::new(Policy::Quorum);
+    world.rounds(3);
+    let made = world.own.len();
+    assert!(made > 0);
+    let disk = world.disk.clone();
+    let mut again = World::open(world.genesis.clone(), disk, world.now);
+    for number in 0..4 {
+        again.handle(Input::GuestCame(Seat::guest(number)));
+        let frontier = Message::Frontier { began: Round(0), rounds: vec![Round(0); 4] };
+        again.receive(Seat::guest(number).0, frontier);
+    }
+    again.pass(DELAY * 20);
+    assert!(again.own.is_empty(), "it signs on the word of strangers");
+    again.last = world.last.clone();
+    again.answer();
+    again.pass(DELAY * 20);
+    again.rounds(2);
+    assert!(!again.own.is_empty(), "it signs when validators have answered");
+}
+
+#[test]
 fn a_guest_is_told_of_every_vertex_gets_what_it_asks_for_and_is_not_listened_to() {
     let mut world = World::new(Policy::Quorum);
     let (guest, other) = (Seat::guest(0), Seat::guest(255));
