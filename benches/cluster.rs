@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_grou
 use std::time::Duration;
 use throng::lab::Interrupt;
 use throng::lab::generator::Pace;
-use throng::lab::session::Session;
+use throng::lab::session::{Session, SessionConfig};
 use throng::lab::workload::Wallet;
 use throng::net::ShapeConfig;
 use throng::node::NodeConfig;
@@ -48,14 +48,15 @@ fn cluster(criterion: &mut Criterion) {
     for nodes in [1usize, 2, 4] {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let interrupt = Interrupt::never();
-        let mut session = Session::start(
-            &wallet,
-            (nodes, Policy::Quorum, 1),
-            (NodeConfig::default(), ShapeConfig::default()),
-            dir.path(),
-            &interrupt,
-        )
-        .expect("the chain starts");
+        let chain = SessionConfig {
+            nodes,
+            policy: Policy::Quorum,
+            seed: 1,
+            conduct: NodeConfig::default(),
+            shape: ShapeConfig::default(),
+            program: None,
+        };
+        let mut session = Session::start(&wallet, chain, dir.path(), &interrupt).expect("the chain starts");
         group.bench_function(BenchmarkId::from_parameter(format!("nodes={nodes}")), |bencher| {
             bencher.iter_custom(|iterations| settle(&mut session, iterations));
         });

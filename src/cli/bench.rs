@@ -49,6 +49,9 @@ pub struct Args {
     /// Log between two snapshots of the account table at least, in bytes
     #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true, default_value_t = NodeConfig::default().snapshot_after_bytes)]
     snapshot_after_bytes: u64,
+    /// Each node as a process of its own, instead of all of them in this one
+    #[arg(long)]
+    processes: bool,
     /// How much longer than here a message between nodes takes, one way, such as 40ms
     #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true)]
     delay: Option<Duration>,
@@ -99,6 +102,7 @@ impl Args {
             verify: Verify::Quorum,
             keep_blocks: value::KeepBlocks(None),
             snapshot_after_bytes: NodeConfig::default().snapshot_after_bytes,
+            processes: false,
             delay: None,
             regions: Vec::new(),
             seed,
@@ -107,9 +111,10 @@ impl Args {
         }
     }
 
-    /// The settings.
-    pub fn config(&self) -> BenchConfig {
+    /// The settings. `program`: this program, by which nodes become processes of their own.
+    pub fn config(&self, program: Option<PathBuf>) -> BenchConfig {
         BenchConfig {
+            program,
             nodes: self.nodes.clone(),
             duration: self.duration,
             warmup: self.warmup,
@@ -133,7 +138,10 @@ impl Args {
 
 /// Runs the command; the exit status.
 pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
-    let config = args.config();
+    let config = match super::program(args.processes) {
+        Ok(program) => args.config(program),
+        Err(status) => return status,
+    };
     let live = Live::start(logs);
     let outcome = bench::run(&config, interrupt, &|nodes, step| live.show(nodes, step));
     live.end();

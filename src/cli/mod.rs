@@ -28,6 +28,7 @@ mod verify;
 use crate::lab::{Interrupt, Trigger};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -62,8 +63,8 @@ struct Cli {
 enum Command {
     /// Throughput, latency and cost of a chain as nodes are added, on this machine
     ///
-    /// Runs one chain after the other, each in this process: every node has its own event loop, store and directory, they
-    /// are connected over TCP on loopback, and an outside client sends signed transfers through their client ports.
+    /// Runs one chain after the other, each in this process, or with --processes each node in one of its own: every node has
+    /// its own event loop, store and directory, they are connected over TCP on loopback, and an outside client sends signed transfers through their client ports.
     /// Throughput counts what is settled, executed and durable on a quorum.
     Bench(bench::Args),
     /// A chain of nodes under load while many peers misbehave: before, during and after
@@ -117,7 +118,11 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     // Who runs a node wants to hear what it meets, also without asking.
-    let stays = matches!(cli.command, Some(Command::Node(_) | Command::Up(_)));
+    let stays = match &cli.command {
+        Some(Command::Node(args)) => !args.attached,
+        Some(Command::Up(_)) => true,
+        _ => false,
+    };
     log(cli.verbose, stays);
     let interrupt = match on_interrupt() {
         Ok(interrupt) => interrupt,
@@ -177,6 +182,14 @@ fn print(text: &str) -> Result<(), u8> {
     })
 }
 
+/// This program as a file, if nodes are to be processes of their own.
+fn program(wanted: bool) -> Result<Option<PathBuf>, u8> {
+    wanted.then(std::env::current_exe).transpose().map_err(|error| {
+        eprintln!("throng: --processes: where this program lies is not known: {error}");
+        AGAINST
+    })
+}
+
 fn fail(status: u8, line: &str) -> ExitCode {
     eprintln!("throng: {line}");
     ExitCode::from(status)
@@ -229,6 +242,6 @@ mod tests {
         let cli = Cli::try_parse_from(["throng", "bench"]).unwrap();
         let Some(Command::Bench(args)) = cli.command else { panic!("not a bench") };
         let expected = crate::lab::bench::BenchConfig::default();
-        assert_eq!(format!("{:?}", args.config()), format!("{expected:?}"));
+        assert_eq!(format!("{:?}", args.config(None)), format!("{expected:?}"));
     }
 }

@@ -1,7 +1,8 @@
 //! `throng node`: one node of a chain over many machines.
 
 use super::{AGAINST, AGREED, BAD_INPUT, files::refused, value};
-use crate::home::{self, Config, HomeError};
+use crate::home::{self, Config, ConfigFile, HomeError};
+use crate::lab::attached::Line;
 use crate::lab::{Interrupt, machine};
 use crate::net::{NodeSetup, RunningNode, StartError, Stopped};
 use crate::node::Setup;
@@ -62,6 +63,10 @@ pub struct Args {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     observe: bool,
+    /// For a bench that runs nodes as processes: standard input brings the sockets and takes the reports
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub attached: bool,
     #[command(flatten)]
     node: Conduct,
     #[command(flatten)]
@@ -201,16 +206,13 @@ struct Shape {
 
 /// Runs the command; the exit status.
 pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
-    let file = toml::Table::try_from(args)
-        .map_err(|error| HomeError::Flag(format!("a number is too large: {error}")))
-        .and_then(|over| home::read_config(args.config.as_deref(), over));
-    let mut file = match file {
+    if args.attached {
+        return attached(args, interrupt);
+    }
+    let file = match configuration(args) {
         Ok(file) => file,
         Err(error) => return refused(&error),
     };
-    if let Some(value::KeepBlocks(kept)) = args.node.keep_blocks {
-        file.node.keep_blocks = kept;
-    }
     if args.print_config {
         return match toml::to_string(&file) {
             Ok(text) => super::print(text.trim_end()).err().unwrap_or(AGREED),
@@ -256,29 +258,58 @@ pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
     }
 }
 
+/// The file, and the flags above it.
+fn configuration(args: &Args) -> Result<ConfigFile, HomeError> {
+    let over = toml::Table::try_from(args)
+        .map_err(|error| HomeError::Flag(format!("a number is too large: {error}")))?;
+    let mut file = home::read_config(args.config.as_deref(), over)?;
+    if let Some(value::KeepBlocks(kept)) = args.node.keep_blocks {
+        file.node.keep_blocks = kept;
+    }
+    Ok(file)
+}
+
+/// Runs a node for the process that started it, which alone is told what becomes of it.
+fn attached(args: &Args, interrupt: &Interrupt) -> u8 {
+    let (mut line, listeners) = match Line::take_over() {
+        Ok(taken) => taken,
+        Err(error) => {
+            eprintln!(
+                "throng: --attached is for nodes that a bench starts, over its standard input: {error}"
+            );
+            return BAD_INPUT;
+        }
+    };
+    machine::raise_descriptor_limit();
+    let config = configuration(args).and_then(ConfigFile::open);
+    let node =
+        config.map_err(|error| (BAD_INPUT, error.to_string())).and_then(|config| start_on(config, listeners));
+    match node {
+        Ok(node) => line.serve(node, interrupt).map_or(AGAINST, |_| AGREED),
+        Err((status, reason)) => {
+            line.ended(&Err(reason));
+            status
+        }
+    }
+}
+
 /// Starts a node; on failure the exit status and what to say.
 pub fn start(config: Config) -> Result<RunningNode, (u8, String)> {
-    let Config {
-        genesis,
-        seat,
-        key,
-        dir,
-        listen_peers,
-        listen_clients,
-        peers,
-        bootstrap,
-        announce,
-        node,
-        store,
-        net,
-    } = config;
     let listen = |address: SocketAddr, whom: &str| {
         TcpListener::bind(address).map_err(|error| {
             (BAD_INPUT, format!("cannot listen for {whom} on {address}: {error}; is the port in use?"))
         })
     };
-    let (peer_listener, client_listener) =
-        (listen(listen_peers, "peers")?, listen(listen_clients, "clients")?);
+    let listeners = [listen(config.listen_peers, "peers")?, listen(config.listen_clients, "clients")?];
+    start_on(config, listeners)
+}
+
+/// Starts a node on sockets for peers and for clients.
+fn start_on(
+    config: Config,
+    [peer_listener, client_listener]: [TcpListener; 2],
+) -> Result<RunningNode, (u8, String)> {
+    let Config { genesis, seat, key, dir, peers, bootstrap, announce, node, store, net, .. } = config;
     // What may be arbitrary differs from node to node, and is the same again after a restart.
     let seed = crate::crypto::plain(&crate::crypto::public_key(&key));
     let seed = seed.first_chunk().copied().map_or(0, u64::from_le_bytes);

@@ -8,6 +8,7 @@ use crate::lab::session::SessionError;
 use crate::lab::stress::{self, StressConfig};
 use clap::ValueEnum;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The flags of `throng stress`; a [`StressConfig`] in what people type.
@@ -22,6 +23,9 @@ pub struct Args {
     /// Nodes of the chain
     #[arg(long, value_name = "N", value_parser = value::nodes, allow_negative_numbers = true, default_value = "4")]
     nodes: usize,
+    /// Each node as a process of its own, apart from the load and the peers
+    #[arg(long)]
+    processes: bool,
     /// Length of each of the three parts
     #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true, default_value = "10s")]
     duration: Duration,
@@ -43,7 +47,7 @@ enum Kind {
 }
 
 impl Args {
-    fn config(&self) -> StressConfig {
+    fn config(&self, program: Option<PathBuf>) -> StressConfig {
         let kind = |kind: &Kind| match kind {
             Kind::Idle => PeerKind::Idle,
             Kind::Quiet => PeerKind::Quiet,
@@ -55,6 +59,7 @@ impl Args {
             peers: usize::try_from(self.peers).unwrap_or(usize::MAX),
             kinds: self.kind.iter().map(kind).collect(),
             duration: self.duration,
+            program,
             ..StressConfig::default()
         }
     }
@@ -62,8 +67,12 @@ impl Args {
 
 /// Runs the command; the exit status.
 pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
+    let config = match super::program(args.processes) {
+        Ok(program) => args.config(program),
+        Err(status) => return status,
+    };
     let live = Live::start(logs);
-    let result = stress::run(&args.config(), interrupt, &|nodes, step| live.show(nodes, step));
+    let result = stress::run(&config, interrupt, &|nodes, step| live.show(nodes, step));
     live.end();
     let document = match result {
         Ok(document) => document,

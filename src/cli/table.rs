@@ -71,6 +71,9 @@ pub fn bench(document: &Document) -> String {
             longer(&document.config.shape)
         );
     }
+    if document.config.processes {
+        let _ = writeln!(out, "Each node is a process of its own.");
+    }
     let _ = writeln!(out, "{}", frame(&header, 7, document.runs.iter().map(row)));
     for run in &document.runs {
         if let Some(reason) = &run.reason {

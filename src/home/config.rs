@@ -1,6 +1,6 @@
 //! The configuration of a node: a file in TOML, and flags that stand above it.
 
-use super::files::{HomeError, parse, read_text, text, value};
+use super::files::{HomeError, parse, read_text, text, value, write_new};
 use super::genesis::read_genesis;
 use super::keys::read_key;
 use crate::crypto::{self, SigningKey};
@@ -136,6 +136,14 @@ impl ConfigFile {
         let mut table = toml::Table::try_from(self).map_err(|error| HomeError::Flag(error.to_string()))?;
         table.retain(|_, value| !value.is_table());
         text(&comment, &table)
+    }
+
+    /// Writes all of it into a new file.
+    ///
+    /// # Errors
+    /// There is such a file, a number is larger than TOML knows, or the system refuses.
+    pub fn write(&self, path: &Path) -> Result<(), HomeError> {
+        write_new(path, text("", self)?.as_bytes(), false)
     }
 
     fn count_from(&mut self, folder: &Path) {

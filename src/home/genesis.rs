@@ -89,6 +89,14 @@ pub fn read_genesis(path: &Path) -> Result<Genesis, HomeError> {
     Ok(genesis)
 }
 
+/// Writes a genesis into a new file.
+///
+/// # Errors
+/// [`HomeError::Exists`], or what the system says.
+pub fn write_genesis(path: &Path, genesis: &Genesis) -> Result<(), HomeError> {
+    write_new(path, &encode_genesis(genesis), false)
+}
+
 /// Writes a chain into a new or empty folder: `genesis`, `accounts.toml` with the keyring of all accounts, and for each
 /// validator `node-0`, `node-1` and so on, with `config.toml`. `known`: the validators, if they made keys of their own, which
 /// each of them then puts as `key.toml` beside its configuration; else so many are made here.
@@ -114,7 +122,7 @@ pub fn write_chain(
     let genesis = genesis(out, layout, &validators, &keyring)?;
     make_folder(out)?;
     let (genesis_path, keyring_path) = (out.join("genesis"), out.join("accounts.toml"));
-    write_new(&genesis_path, &encode_genesis(&genesis), false)?;
+    write_genesis(&genesis_path, &genesis)?;
     keyring.write(&keyring_path)?;
     let peers: Vec<String> = validators.iter().map(|validator| validator.address.clone()).collect();
     let folders: Vec<PathBuf> = (0..validators.len()).map(|seat| out.join(format!("node-{seat}"))).collect();

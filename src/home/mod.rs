@@ -20,5 +20,5 @@ mod tests;
 
 pub use config::{Config, ConfigFile, read_config};
 pub use files::HomeError;
-pub use genesis::{Layout, Validator, Written, read_genesis, read_validators, write_chain};
+pub use genesis::{Layout, Validator, Written, read_genesis, read_validators, write_chain, write_genesis};
 pub use keys::{Keyring, Secret, new_key, read_key, read_secret, write_key};

@@ -4,14 +4,15 @@ use super::figures::{self, Latencies, Mark};
 use super::generator::{self, Pace};
 use super::history;
 use super::lane::Lane;
+use super::machine::Holdings;
 use super::observe::{Settled, on_quorum};
 use super::payload::{BLOB_BYTES_MIN, Payload};
 use super::preflight::{self, Needs};
 use super::results::{Config, Document, Engine, Latency, Memory, Refused, Run, SCHEMA};
-use super::session::{Ended, Session, SessionError, Woke};
+use super::session::{Ended, Session, SessionConfig, SessionError, Woke};
 use super::verdict::{self, Verdict};
 use super::workload::Wallet;
-use super::{BadInput, Interrupt, Step, Watch, machine};
+use super::{BadInput, Interrupt, Step, Watch, machine, processes};
 use crate::net::ShapeConfig;
 use crate::node::{NodeConfig, Progress};
 use crate::types::params::BLOB_BYTES_MAX;
@@ -53,6 +54,8 @@ pub struct BenchConfig {
     pub keep_blocks: Option<u64>,
     /// Log between two snapshots of the account table at least, in bytes.
     pub snapshot_after_bytes: u64,
+    /// `throng` itself, if each node is to be a process of its own; `None`: all of them live in this one.
+    pub program: Option<PathBuf>,
     /// Links between the nodes that are worse than they are.
     pub shape: ShapeConfig,
     /// From which everything is drawn.
@@ -74,6 +77,7 @@ impl Default for BenchConfig {
             verify: Policy::Quorum,
             keep_blocks: None,
             snapshot_after_bytes: NodeConfig::default().snapshot_after_bytes,
+            program: None,
             shape: ShapeConfig::default(),
             seed: 1,
             dir: None,
@@ -125,7 +129,8 @@ impl BenchConfig {
         let nodes = self.nodes.iter().copied().max().unwrap_or(1);
         let rows = self.rows_expected(nodes);
         let blob_bytes = self.payload.blob_bytes().unwrap_or(0);
-        let needs = Needs { nodes, accounts: self.accounts(), rows, blob_bytes, connections: 0 };
+        let apart = self.program.is_some();
+        let needs = Needs { nodes, apart, accounts: self.accounts(), rows, blob_bytes, connections: 0 };
         match &self.dir {
             Some(dir) => {
                 needs.check(preflight::existing(dir))?;
@@ -180,6 +185,7 @@ impl BenchConfig {
             verify: self.verify,
             keep_blocks: self.keep_blocks,
             snapshot_after_bytes: self.snapshot_after_bytes,
+            processes: self.program.is_some(),
             shape: self.shape.clone(),
             seed: self.seed,
             dir: self.dir.clone(),
@@ -280,8 +286,10 @@ impl Drop for DataDir {
 /// The passing data of this process, for when it ends without coming to its end: one run at a time has some.
 static PASSING: Mutex<Option<PathBuf>> = Mutex::new(None);
 
-/// Removes what the run under way keeps in passing. Only for a process that ends at once: its nodes may still write.
+/// Kills the nodes that are processes of their own, and removes what the run under way keeps in passing. Only for a process
+/// that ends at once: its own nodes may still write.
 pub fn discard_passing_data() {
+    processes::kill_children();
     let Some(dir) = PASSING.lock().take() else { return };
     // Nodes that still write can put a file into what is being emptied: then once more.
     let _ = (0..REMOVALS_MAX).find(|_| std::fs::remove_dir_all(&dir).is_ok());
@@ -310,9 +318,15 @@ fn run_one(
     let dir = DataDir::of(config.dir.as_deref(), &format!("n{nodes}"))?;
     let BenchConfig { keep_blocks, snapshot_after_bytes, .. } = *config;
     let conduct = NodeConfig { keep_blocks, snapshot_after_bytes, ..NodeConfig::default() };
-    let conduct = (conduct, config.shape.clone());
-    let mut session =
-        Session::start(wallet, (nodes, config.verify, config.seed), conduct, dir.path(), interrupt)?;
+    let chain = SessionConfig {
+        nodes,
+        policy: config.verify,
+        seed: config.seed,
+        conduct,
+        shape: config.shape.clone(),
+        program: config.program.clone(),
+    };
+    let mut session = Session::start(wallet, chain, dir.path(), interrupt)?;
     prepare(config, &mut session, interrupt, watch)?;
     let window = measure(config, &mut session, interrupt, watch)?;
     step(Step::Draining);
@@ -354,7 +368,7 @@ fn prepare(
             rate * seconds * SIGNED_SHARE + in_flight_max as f64
         }
     };
-    let needs = Needs { nodes: 0, accounts: 0, rows: rows as u64, blob_bytes: 0, connections: 0 };
+    let needs = Needs { rows: rows as u64, ..Needs::default() };
     needs.check(Path::new("."))?;
     session.stock_up(per_lane(rows), interrupt, &tell);
     session.drain(DRAIN_MAX, interrupt);
@@ -393,7 +407,7 @@ fn measure(
     }
     let (after, dry) = (session.mark(), session.flow().is_dry());
     let progress = [progress, session.progress()];
-    let (anonymous, peak) = (machine::memory_anonymous(), machine::memory_peak());
+    let Holdings { anonymous, peak, .. } = session.holdings();
     let memory = Memory { peak, anonymous, generator: session.generator_bytes() };
     session.halt();
     tracing::info!(nodes, unsent = ?session.stocks(), "the load has ended");

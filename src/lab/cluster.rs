@@ -1,6 +1,7 @@
 //! A chain of several nodes, seen from outside.
 
 use crate::crypto::SigningKey;
+use crate::home::HomeError;
 use crate::metrics::Metrics;
 use crate::net::{NetConfig, NodeSetup, RunningNode, Stopped};
 use crate::node::{NodeConfig, Progress, Setup};
@@ -10,6 +11,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 
 /// What a scenario may know of the nodes that it runs on.
@@ -28,6 +30,16 @@ pub trait Cluster: Send {
     fn failure(&self, node: usize) -> Option<String>;
     /// The directory of a node's block files.
     fn directory(&self, node: usize) -> PathBuf;
+    /// Brings counters and progress up to now, where they lag behind.
+    fn refresh(&self) {}
+    /// The ids of the nodes' processes, where they are others than this one.
+    fn processes(&self) -> Vec<u32> {
+        Vec::new()
+    }
+    /// CPU time of those so far.
+    fn cpu(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Stops all nodes: where each stood, or why it had died.
     fn stop(&mut self) -> Vec<Result<Stopped, String>>;
 }
@@ -38,6 +50,17 @@ pub enum ClusterError {
     /// No port.
     #[error("cannot listen on 127.0.0.1: {0}")]
     Listen(io::Error),
+    /// The directory for the nodes' files.
+    #[error("cannot make {path}: {error}", path = path.display())]
+    Dir {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        error: io::Error,
+    },
+    /// A file that a node is to start from.
+    #[error(transparent)]
+    File(#[from] HomeError),
     /// A node did not start.
     #[error("node {node} did not start: {reason}")]
     Start {

@@ -29,7 +29,7 @@ pub struct Mark {
     pub stored: Vec<u64>,
     /// The generator's counts.
     pub counts: Counts,
-    /// CPU time of the whole process.
+    /// CPU time of all processes of the run.
     pub process_cpu: Duration,
     /// Busy and total ticks of the machine.
     pub ticks: Option<(u64, u64)>,

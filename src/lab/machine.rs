@@ -24,24 +24,47 @@ pub fn memory_available() -> Option<u64> {
     kilobytes("/proc/meminfo", "MemAvailable")
 }
 
-/// Anonymous memory of this process, in bytes.
-pub fn memory_anonymous() -> Option<u64> {
-    kilobytes("/proc/self/status", "RssAnon")
+/// What a process holds of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Anonymous memory, in bytes.
+    pub anonymous: Option<u64>,
+    /// The most memory that was resident, mapped files included, in bytes: since its start, or since [`reset_memory_peak`].
+    pub peak: Option<u64>,
+    /// Open descriptors.
+    pub descriptors: Option<usize>,
 }
 
-/// The most memory that this process had resident since [`reset_memory_peak`], in bytes.
-pub fn memory_peak() -> Option<u64> {
-    kilobytes("/proc/self/status", "VmHWM")
+/// What this process holds, or one of the user's others.
+pub fn holdings(process: Option<u32>) -> Holdings {
+    let folder = process.map_or("/proc/self".to_owned(), |id| format!("/proc/{id}"));
+    let status = format!("{folder}/status");
+    let open = fs::read_dir(format!("{folder}/fd")).ok().map(Iterator::count);
+    let listing = usize::from(process.is_none()); // the one that lists one's own
+    Holdings {
+        anonymous: kilobytes(&status, "RssAnon"),
+        peak: kilobytes(&status, "VmHWM"),
+        descriptors: open.map(|open| open.saturating_sub(listing)),
+    }
+}
+
+impl std::ops::Add for Holdings {
+    type Output = Holdings;
+
+    /// Of two processes together. What both map is counted twice, and their peaks as if they fell together.
+    fn add(self, other: Holdings) -> Holdings {
+        let sum = |(a, b)| a + b;
+        Holdings {
+            anonymous: self.anonymous.zip(other.anonymous).map(sum),
+            peak: self.peak.zip(other.peak).map(sum),
+            descriptors: self.descriptors.zip(other.descriptors).map(|(a, b)| a + b),
+        }
+    }
 }
 
 /// Starts a new peak; where that is not possible, peaks count from the start of the process.
 pub fn reset_memory_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5"); // refused by some sandboxes: then the older peak stays
-}
-
-/// Open descriptors of this process.
-pub fn descriptors() -> Option<usize> {
-    Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1)) // less the one that lists them
 }
 
 /// Raises this process' limit of descriptors as far as it may; the limit then, `None` for no limit.

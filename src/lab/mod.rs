@@ -17,6 +17,7 @@
 //! share its clock), a transaction's latency counts from when it was meant to be sent, and the generator's own CPU time
 //! is kept apart from that of the nodes.
 
+pub mod attached;
 pub mod bench;
 pub mod clock;
 pub mod cluster;
@@ -32,6 +33,7 @@ pub mod observe;
 pub mod payload;
 pub mod peers;
 pub mod preflight;
+pub mod processes;
 pub mod results;
 pub mod session;
 pub mod stress;

@@ -129,10 +129,12 @@ pub enum BadInput {
 }
 
 /// What a run will need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Needs {
     /// Nodes of the largest chain.
     pub nodes: usize,
+    /// Whether each of them is a process of its own.
+    pub apart: bool,
     /// Accounts.
     pub accounts: u64,
     /// Transactions to sign and to store, as far as known beforehand.
@@ -167,13 +169,11 @@ const STORED_BYTES: u64 = 140;
 const NODE_DISK_BYTES: u64 = 96 << 20;
 
 impl Needs {
-    /// Descriptors at most.
+    /// Descriptors of one process at most.
     pub fn descriptors(&self) -> u64 {
         let nodes = self.nodes as u64;
-        DESCRIPTORS_BASE
-            + DESCRIPTORS_PER_NODE * nodes
-            + DESCRIPTORS_PER_PAIR * (nodes * nodes.saturating_sub(1) / 2)
-            + 2 * self.connections
+        let pairs = if self.apart { nodes } else { nodes * nodes.saturating_sub(1) / 2 };
+        DESCRIPTORS_BASE + DESCRIPTORS_PER_NODE * nodes + DESCRIPTORS_PER_PAIR * pairs + 2 * self.connections
     }
 
     /// Memory in bytes, roughly.
@@ -307,7 +307,8 @@ mod tests {
 
     #[test]
     fn what_this_machine_cannot_carry_is_refused() {
-        let needs = Needs { nodes: 64, accounts: 1_000_000, rows: 1_000_000, blob_bytes: 0, connections: 0 };
+        let needs = Needs { nodes: 64, accounts: 1_000_000, rows: 1_000_000, ..Needs::default() };
+        assert!(Needs { apart: true, ..needs }.descriptors() < needs.descriptors() / 4);
         let here = Path::new(".");
         let check = |descriptors, memory, disk| needs.check_against(descriptors, memory, disk, here);
         assert!(matches!(check(Some(1024), None, None), Err(BadInput::Descriptors { nodes: 64, .. })));

@@ -93,6 +93,8 @@ pub struct Config {
     pub seed: u64,
     /// Where the data was kept, if it was.
     pub dir: Option<PathBuf>,
+    /// Whether each node was a process of its own.
+    pub processes: bool,
     /// Rows in one submission at most.
     pub frame_rows: usize,
     /// At `max`: rows sent and not yet settled, in the whole chain.
@@ -146,7 +148,7 @@ pub struct Run {
     pub limited_by: &'static str,
     /// Cores kept busy in the window, 1.0 for each.
     pub cores_busy: CoresBusy,
-    /// Memory of the whole process: all nodes, and the generator with its signed rows.
+    /// Memory of all processes: all nodes, and the generator with its signed rows.
     pub memory: Memory,
     /// `agreed`, `no progress`, `diverged` or `failed`.
     pub verdict: &'static str,
@@ -201,7 +203,7 @@ pub struct CpuCost {
     pub net: f64,
     /// Block files.
     pub store: f64,
-    /// The whole process less the generator, divided in the same way: what the stages should add up to.
+    /// All processes of the run less the generator, divided in the same way: what the stages should add up to.
     pub process: f64,
     /// The generator's own, per transaction; no node's.
     pub generator: f64,
@@ -221,15 +223,16 @@ pub struct ByteCost {
 /// How many cores were busy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct CoresBusy {
-    /// With this process.
+    /// With this process, and those of nodes that are processes of their own.
     pub process: f64,
-    /// With the generator, which is part of the process.
+    /// With the generator, which is part of this process.
     pub generator: f64,
     /// With anything, other programs included.
     pub machine: Option<f64>,
 }
 
-/// Memory of the process in bytes.
+/// Memory of all processes of the run in bytes. Where nodes are processes of their own, this is a sum: what several have mapped
+/// (the program itself) counts in each, and their peaks as if they fell together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// The most that was resident during the run, mapped block files included.

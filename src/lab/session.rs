@@ -3,12 +3,14 @@
 
 use super::clock::Clock;
 use super::cluster::{Cluster, ClusterError, Local};
+
 use super::figures::Mark;
 use super::flow::Flow;
 use super::generator::{Pace, Running};
 use super::lane::{Lane, ROW_BYTES, TIME_BYTES};
-use super::machine;
+use super::machine::{self, Holdings};
 use super::observe::{Board, Observers, Seen};
+use super::processes::{Launch, Processes};
 use super::workload::{Order, Partition, Wallet};
 use super::{BadInput, Interrupt};
 use crate::metrics::{Metrics, process_cpu};
@@ -64,6 +66,23 @@ pub enum Woke {
     Broken(String),
 }
 
+/// Which chain, and how its nodes are run.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Who verifies.
+    pub policy: Policy,
+    /// From which everything is drawn.
+    pub seed: u64,
+    /// The nodes' conduct.
+    pub conduct: NodeConfig,
+    /// Links between the nodes.
+    pub shape: ShapeConfig,
+    /// `throng` itself, if each node is to be a process of its own; `None`: all of them live in this one.
+    pub program: Option<PathBuf>,
+}
+
 /// A chain under load.
 pub struct Session<'a> {
     // In the order in which they have to go: clients before observers before nodes.
@@ -98,23 +117,29 @@ pub struct Ended {
 }
 
 impl<'a> Session<'a> {
-    /// Starts `nodes` nodes over the wallet's accounts with their data in `dir`, waits until they are connected, and
+    /// Starts the nodes over the wallet's accounts with their data in `dir`, waits until they are connected, and
     /// subscribes to all of them.
     pub fn start(
         wallet: &'a Wallet,
-        (nodes, policy, seed): (usize, Policy, u64),
-        (conduct, shape): (NodeConfig, ShapeConfig),
+        config: SessionConfig,
         dir: &Path,
         interrupt: &Interrupt,
     ) -> Result<Session<'a>, SessionError> {
+        let SessionConfig { nodes, policy, seed, conduct, shape, program } = config;
         let partition = Partition { accounts: wallet.accounts(), nodes: nodes as u32 };
         let (genesis, keys) = wallet.genesis(nodes as u32, policy);
         genesis.check()?;
         let (chain, genesis) = (chain_id(&genesis), Arc::new(genesis));
         let verify_threads = (machine::cores() / nodes).max(1);
         let net = NetConfig { verify_threads, shape, ..NetConfig::default() };
-        let cluster = Local::start(&genesis, keys, (conduct, &net), dir, seed)?;
-        await_peers(&cluster, interrupt)?;
+        let cluster: Box<dyn Cluster> = match &program {
+            None => Box::new(Local::start(&genesis, keys, (conduct, &net), dir, seed)?),
+            Some(program) => {
+                let launch = Launch { program, genesis: &genesis, keys: &keys, conduct, net: &net, dir };
+                Box::new(Processes::start(&launch, interrupt)?)
+            }
+        };
+        await_peers(&*cluster, interrupt)?;
         let flow = Arc::new(Flow::default());
         let addresses: Vec<_> = (0..nodes).map(|node| cluster.client_address(node)).collect();
         let observers = Observers::start(&addresses, &flow).map_err(SessionError::Clients)?;
@@ -123,7 +148,7 @@ impl<'a> Session<'a> {
         Ok(Session {
             running: None,
             observers,
-            cluster: Box::new(cluster),
+            cluster,
             lanes,
             left: (0, 0, 0),
             flow,
@@ -238,6 +263,7 @@ impl<'a> Session<'a> {
 
     /// Every counter now.
     pub fn mark(&self) -> Mark {
+        self.cluster.refresh();
         let nodes = 0..self.cluster.size();
         let read = |counter: fn(&Metrics) -> &AtomicU64| {
             nodes.clone().map(|node| Metrics::read(counter(self.cluster.metrics(node)))).collect()
@@ -249,9 +275,16 @@ impl<'a> Session<'a> {
             received: read(|metrics| &metrics.bytes_received),
             stored: read(|metrics| &metrics.bytes_stored),
             counts: self.flow.counts(),
-            process_cpu: process_cpu(),
+            process_cpu: process_cpu() + self.cluster.cpu(),
             ticks: machine::ticks(),
         }
+    }
+
+    /// What all processes of the run hold together. (A node that died holds nothing.)
+    pub fn holdings(&self) -> Holdings {
+        let others = self.cluster.processes().into_iter();
+        let alive = others.zip(0..).filter(|(_, node)| self.cluster.failure(*node).is_none());
+        alive.fold(machine::holdings(None), |sum, (process, _)| sum + machine::holdings(Some(process)))
     }
 
     /// Where every node stands.

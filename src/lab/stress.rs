@@ -8,7 +8,7 @@ use super::observe::on_quorum;
 use super::peers::{PeerCounts, PeerKind, Peers, Targets};
 use super::preflight::{self, Needs};
 use super::results::{Engine, Machine, SCHEMA};
-use super::session::{Ended, Session, SessionError, Woke};
+use super::session::{Ended, Session, SessionConfig, SessionError, Woke};
 use super::verdict::{self, Verdict};
 use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
@@ -17,6 +17,7 @@ use crate::node::NodeConfig;
 use crate::types::{Policy, Time};
 use serde::Serialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct StressConfig {
     pub duration: Duration,
     /// Accounts.
     pub accounts: u64,
+    /// `throng` itself, if each node is to be a process of its own; `None`: all of them live in this one.
+    pub program: Option<PathBuf>,
     /// From which everything is drawn.
     pub seed: u64,
 }
@@ -45,6 +48,7 @@ impl Default for StressConfig {
             kinds: vec![PeerKind::Idle, PeerKind::Garbage],
             duration: Duration::from_secs(10),
             accounts: 10_000,
+            program: None,
             seed: 1,
         }
     }
@@ -111,6 +115,8 @@ pub struct StressSettings {
     pub duration_s: f64,
     /// Accounts.
     pub accounts: u64,
+    /// Whether each node was a process of its own.
+    pub processes: bool,
     /// The seed.
     pub seed: u64,
     /// Transactions offered per second.
@@ -131,9 +137,9 @@ pub struct Part {
     pub p50_ms: Option<f64>,
     /// 99 of 100 were faster, in milliseconds.
     pub p99_ms: Option<f64>,
-    /// Anonymous memory of the process at the end of the part, less the generator's signed rows, for each node.
+    /// Anonymous memory of all processes at the end of the part, less the generator's signed rows, for each node.
     pub memory_bytes_per_node: Option<u64>,
-    /// Open descriptors of the process at the end of the part, less the peers' own ends.
+    /// Open descriptors of all processes at the end of the part, less the peers' own ends.
     pub descriptors: Option<usize>,
 }
 
@@ -145,7 +151,8 @@ impl StressConfig {
             return Err(BadInput::Peers { found: self.peers, most: PEERS_MAX });
         }
         let connections = self.peers as u64;
-        let needs = Needs { nodes: self.nodes, accounts: self.accounts, rows: 0, blob_bytes: 0, connections };
+        let (nodes, accounts, apart) = (self.nodes, self.accounts, self.program.is_some());
+        let needs = Needs { nodes, apart, accounts, connections, ..Needs::default() };
         preflight::check_temporary(&std::env::temp_dir())?;
         needs.check(&std::env::temp_dir())
     }
@@ -157,6 +164,7 @@ impl StressConfig {
             kinds: self.kinds.iter().map(|kind| kind.name()).collect(),
             duration_s: self.duration.as_secs_f64(),
             accounts: self.accounts,
+            processes: self.program.is_some(),
             seed: self.seed,
             offered_tps,
         }
@@ -183,14 +191,15 @@ pub fn run(
         .ok_or(SessionError::Interrupted)?;
     watch(config.nodes, Step::Starting);
     let dir = DataDir::of(None, "stress")?;
-    let conduct = NodeConfig::default();
-    let mut session = Session::start(
-        &wallet,
-        (config.nodes, Policy::Quorum, config.seed),
-        (conduct, ShapeConfig::default()),
-        dir.path(),
-        interrupt,
-    )?;
+    let chain = SessionConfig {
+        nodes: config.nodes,
+        policy: Policy::Quorum,
+        seed: config.seed,
+        conduct: NodeConfig::default(),
+        shape: ShapeConfig::default(),
+        program: config.program.clone(),
+    };
+    let mut session = Session::start(&wallet, chain, dir.path(), interrupt)?;
     let load = prepare(config, &mut session, interrupt, watch)?;
     let before = (session.mark().counts, session.progress());
     session.go(|start| Pace::Rate { start, per_second: load })?;
@@ -258,13 +267,13 @@ fn measure(
         };
         let woke = session.wait(config.duration, interrupt, &tell);
         let held = peers.as_ref().map_or(0, |peers| peers.counts().held.load(Relaxed)) as usize;
-        let generator = session.generator_bytes();
+        let (holdings, generator) = (session.holdings(), session.generator_bytes());
         parts.push(Measured {
             name,
             window: (from, session.clock().now()),
             marks: [first, session.mark()],
-            memory: machine::memory_anonymous().map(|bytes| bytes.saturating_sub(generator)),
-            descriptors: machine::descriptors().map(|open| open.saturating_sub(held)),
+            memory: holdings.anonymous.map(|bytes| bytes.saturating_sub(generator)),
+            descriptors: holdings.descriptors.map(|open| open.saturating_sub(held)),
         });
         if let Some(counts) = peers.as_ref().map(Peers::counts) {
             let PeerCounts { connected, dropped, sent, forged, seen_through, taken_in, .. } = counts;
@@ -321,8 +330,7 @@ fn prepare(
     let load = session.probe(IN_FLIGHT_ROWS, interrupt)?.map_or(LOAD_UNKNOWN, |rate| rate * LOAD_SHARE);
     let seconds = (config.duration * 3 + SETTLE_MAX).as_secs_f64() + 1.0;
     let rows = load * seconds;
-    Needs { nodes: 0, accounts: 0, rows: rows as u64, blob_bytes: 0, connections: 0 }
-        .check(&std::env::temp_dir())?;
+    Needs { rows: rows as u64, ..Needs::default() }.check(&std::env::temp_dir())?;
     session.stock_up((rows / config.nodes as f64).ceil() as u64, interrupt, &tell);
     session.drain(DRAIN_MAX, interrupt);
     if interrupt.is_raised() { Err(SessionError::Interrupted) } else { Ok(load) }

@@ -164,6 +164,51 @@ impl Metrics {
         state.store(now, Relaxed);
     }
 
+    /// Every counter and state, in an order of this version's own: to be carried to another process and [`Metrics::mirror`]ed.
+    pub fn values(&self) -> Vec<u64> {
+        self.all().map(Metrics::read).collect()
+    }
+
+    /// Takes over the values of another one; `false`, and nothing is changed, if they are not as many as there are counters.
+    pub fn mirror(&self, values: &[u64]) -> bool {
+        let fits = self.all().count() == values.len();
+        if fits {
+            self.all().zip(values).for_each(|(counter, value)| Metrics::set(counter, *value));
+        }
+        fits
+    }
+
+    fn all(&self) -> impl Iterator<Item = &AtomicU64> {
+        // By name, so that a new counter cannot be forgotten here.
+        let Metrics {
+            cpu_ns,
+            bytes_sent,
+            bytes_received,
+            bytes_stored,
+            disk_full,
+            rows_submitted,
+            rows_admitted,
+            rows_refused,
+            signatures_checked,
+            peer_faults,
+            dismissed,
+            messages_dropped,
+        } = self;
+        let single = [
+            bytes_sent,
+            bytes_received,
+            bytes_stored,
+            disk_full,
+            rows_submitted,
+            rows_admitted,
+            rows_refused,
+            signatures_checked,
+            peer_faults,
+            messages_dropped,
+        ];
+        cpu_ns.iter().chain(single).chain(dismissed)
+    }
+
     /// Reads a counter.
     pub fn read(counter: &AtomicU64) -> u64 {
         counter.load(Relaxed)
@@ -180,4 +225,22 @@ pub fn thread_cpu() -> Duration {
 pub fn process_cpu() -> Duration {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_shows_every_counter_and_takes_no_other_number_of_them() {
+        let (real, mirror) = (Metrics::default(), Metrics::default());
+        for (value, counter) in (1..).zip(real.all()) {
+            Metrics::set(counter, value);
+        }
+        assert!(mirror.mirror(&real.values()));
+        assert_eq!(mirror.values(), (1..=26).collect::<Vec<_>>());
+        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 26));
+        assert!(!mirror.mirror(&[7; 25]) && !mirror.mirror(&[7; 27]));
+        assert_eq!(mirror.values(), real.values());
+    }
 }

@@ -9,6 +9,7 @@ use crate::types::{Height, Round, Seat};
 use crate::wire::client::BlockNotice;
 use crate::wire::{Evidence, Message};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -221,7 +222,7 @@ pub enum OpenError {
 }
 
 /// Where a node stands; read by drivers to tell people, never by the protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The last round of its own vertex.
     pub round: u64,
