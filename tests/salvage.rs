@@ -19,7 +19,7 @@ fn started(pump: &Pump, dir: &Path) -> Result<u64, StartError> {
     let node = RunningNode::start(NodeSetup {
         setup: pump.setup(0),
         dir: dir.to_owned(),
-        store: StoreConfig { segment_bytes: 4 << 20, payload_bytes_max: 4 << 20, ..StoreConfig::default() },
+        store: StoreConfig { segment_bytes: 8 << 20, payload_bytes_max: 4 << 20, ..StoreConfig::default() },
         net: NetConfig::default(),
         peer_listener: bind(),
         client_listener: bind(),

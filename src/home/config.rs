@@ -240,6 +240,10 @@ fn is_callable(address: &SocketAddr) -> bool {
 /// The addresses of names. A name that cannot be found now is said, and left out: the node goes on with whom it can. None at
 /// all is an error.
 fn resolve_all(key: &str, names: &[String]) -> Result<Vec<Option<SocketAddr>>, HomeError> {
+    if let Some(name) = names.iter().find(|name| !has_form(name)) {
+        // No address at any time.
+        return resolve(key, name).map(|_| Vec::new());
+    }
     let found: Vec<Result<SocketAddr, HomeError>> = names.iter().map(|name| resolve(key, name)).collect();
     if found.iter().all(Result::is_err)
         && let Some(error) = found.iter().find_map(|found| found.as_ref().err())
@@ -250,6 +254,12 @@ fn resolve_all(key: &str, names: &[String]) -> Result<Vec<Option<SocketAddr>>, H
         found.inspect_err(|error| tracing::warn!(%error, "a peer is left out")).ok()
     };
     Ok(found.into_iter().map(said).collect())
+}
+
+/// Whether a name can be an address: a host and a port.
+fn has_form(name: &str) -> bool {
+    let port = name.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
+    matches!(port, Some((true, Ok(_))))
 }
 
 /// The first address of a name.

@@ -158,6 +158,19 @@ fn a_configuration_that_is_wrong_names_file_line_and_key() {
     );
     assert!(with("\", \"127.0.0.1:4002", "").contains("peers has 1 addresses for 2 seats"));
     assert!(with("127.0.0.1:4002", "127.0.0.1").contains("`127.0.0.1` is no address that can be found"));
+    // A name that nobody knows now is left out; where nobody is left, there is nobody to go on with.
+    fs::write(&path, text.replace("127.0.0.1:4002", "no..body:4002")).unwrap();
+    let config = open(&path).unwrap();
+    assert_eq!((config.peers[1], config.peers.len()), (crate::net::NOWHERE, 2));
+    let nobody =
+        text.replace("127.0.0.1:4002", "no..body:4002").replace("127.0.0.1:4000\", ", "no..body:1\", ");
+    assert!(
+        words({
+            fs::write(&path, nobody).unwrap();
+            open(&path)
+        })
+        .contains("no..body:1")
+    );
     assert!(with("../genesis", "../accounts.toml").contains("it is no genesis of this version"));
     fs::write(&path, format!("{text}\n[net]\nverify_thread = 3\n")).unwrap();
     assert!(words(open(&path)).contains("unknown field `verify_thread`"));
