@@ -1,6 +1,7 @@
 //! Sockets of two nodes, and of clients, on loopback.
 
 use super::*;
+use crate::net::peer::{PeerEvent, PeerLink};
 use crate::types::{AccountNumber, Height, Round};
 use crate::wire::client::{BlockNotice, Status, Submission};
 
@@ -243,7 +244,9 @@ fn what_a_peer_sent_before_it_hung_up_is_its_own_word_and_nobody_elses() {
     assert!(matches!(events[..], [Event::Opened(Seat(0)), Event::Closed(Seat(0))]), "{events:?}");
     assert_eq!((side.sockets.peers(), side.sockets.inbound_strangers), (0, 0));
     // Whoever comes next is itself.
-    let mut other = Side::new(identity(1, 1, 4), Side::bind(), &[side.addresses[0]; 4], 100);
+    let mut peers = ["127.0.0.1:1".parse().unwrap(); 4];
+    peers[2] = side.addresses[0];
+    let mut other = Side::new(identity(1, 1, 4), Side::bind(), &peers, 100);
     let mut events = Vec::new();
     while side.sockets.peers() == 0 {
         other.turn();
