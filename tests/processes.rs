@@ -32,6 +32,7 @@ fn processes(folder: &Path) -> Vec<Pid> {
 }
 
 /// Waits until it holds; looks again every now and then, for processes and folders send no events here.
+#[allow(clippy::disallowed_methods, reason = "processes take real time")]
 fn until(what: &str, holds: impl Fn() -> bool) {
     let (pause, start) = (crossbeam::channel::never::<()>(), Instant::now());
     while !holds() {
