@@ -276,6 +276,7 @@ fn nodes_that_are_killed_and_move_find_each_other_again_and_agree_on_all_that_wa
 }
 
 /// Waits until every node is connected with every other and has what any of them had.
+#[allow(clippy::disallowed_methods, reason = "processes take real time")]
 fn heal(places: &[Place]) {
     let (start, pause) = (Instant::now(), crossbeam::channel::never::<()>());
     let mut highest = Height(0);

@@ -32,6 +32,7 @@ fn processes(folder: &Path) -> Vec<Pid> {
 }
 
 /// Waits until it holds; looks again every now and then, for processes and folders send no events here.
+#[allow(clippy::disallowed_methods, reason = "processes take real time")]
 fn until(what: &str, holds: impl Fn() -> bool) {
     let (pause, start) = (crossbeam::channel::never::<()>(), Instant::now());
     while !holds() {
@@ -97,9 +98,10 @@ fn a_bench_with_processes_prints_what_one_without_prints_and_keeps_what_goes_on(
     let outer = tempfile::tempdir().expect("a directory for the test");
     let run = |more: &[&str]| -> Value {
         let dir = outer.path().join(format!("kept-{}", more.len()));
+        // No snapshot at all: a number that is larger than a configuration can say.
         let output = Command::new(env!("CARGO_BIN_EXE_throng"))
             .args(["bench", "--nodes", "1,4", "--duration", "1s", "--warmup", "300ms", "--accounts", "200"])
-            .args(["--rate", "400", "--json", "--dir"])
+            .args(["--rate", "400", "--json", "--snapshot-after-bytes", "18446744073709551615", "--dir"])
             .arg(&dir)
             .args(more)
             .output()

@@ -5,7 +5,7 @@
 //! publishes (counters, progress, block files). Only [`crate::cli`] talks to people.
 //!
 //! - Upon a run: [`preflight`] refuses what this machine cannot carry before anything is started; a [`cluster`] of
-//!   nodes starts; [`workload`] signs transfers before they are needed; [`generator`] sends them as an outside client
+//!   nodes starts, all in this process or each in one of its own ([`processes`], and [`attached`] on their side); [`workload`] signs transfers before they are needed; [`generator`] sends them as an outside client
 //!   would; [`observe`] gathers every block's notice from every node; [`figures`] turns notices and block files into
 //!   throughput, latency and cost; [`verdict`] compares the chains of all nodes.
 //! - Upon a claim of throughput: only rows that the nodes' own blocks settled with the outcome `ok`, durable on a

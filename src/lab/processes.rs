@@ -179,6 +179,13 @@ fn write_files(launch: &Launch<'_>, addresses: &[[SocketAddr; 2]]) -> Result<Vec
     std::fs::create_dir_all(dir).map_err(|error| ClusterError::Dir { path: dir.to_path_buf(), error })?;
     home::write_genesis(&dir.join("genesis"), genesis)?;
     let peers: Vec<String> = addresses.iter().map(|[peers, _]| peers.to_string()).collect();
+    // TOML knows no larger numbers, and no chain comes as far.
+    let known = |number: u64| number.min(i64::MAX as u64);
+    let conduct = NodeConfig {
+        snapshot_after_bytes: known(launch.conduct.snapshot_after_bytes),
+        keep_blocks: launch.conduct.keep_blocks.map(known),
+        ..launch.conduct
+    };
     let file = |(node, (key, [listen_peers, listen_clients])): (usize, (&SigningKey, &[SocketAddr; 2]))| {
         let (name, key_name) = (format!("node-{node}"), format!("node-{node}.key.toml"));
         home::write_key(&dir.join(&key_name), key)?;
@@ -189,7 +196,7 @@ fn write_files(launch: &Launch<'_>, addresses: &[[SocketAddr; 2]]) -> Result<Vec
             listen_peers: Some(*listen_peers),
             listen_clients: Some(*listen_clients),
             peers: Some(peers.clone()),
-            node: launch.conduct,
+            node: conduct,
             net: launch.net.clone(),
             ..ConfigFile::default()
         };

@@ -1,6 +1,7 @@
 //! Sockets of two nodes, and of clients, on loopback.
 
 use super::*;
+use crate::net::peer::{PeerEvent, PeerLink};
 use crate::types::{AccountNumber, Height, Round};
 use crate::wire::client::{BlockNotice, Status, Submission};
 
@@ -217,4 +218,40 @@ fn scarce_room_goes_round_among_clients() {
         }
     }
     assert!(served.len() == 3 && served.values().all(|count| (13..=17).contains(count)), "{served:?}");
+}
+
+#[test]
+fn what_a_peer_sent_before_it_hung_up_is_its_own_word_and_nobody_elses() {
+    let mut side = Side::alone(identity(1, 2, 4));
+    // It proves its seat, says something and hangs up, all before the node reads any of it.
+    let mut link = PeerLink::dial(Arc::new(identity(1, 0, 4)), Seat(2)).unwrap();
+    let mut raw = Raw::connect(side.addresses[0]);
+    let mut events = Vec::new();
+    while !events.iter().any(|event| matches!(event, PeerEvent::Opened(_))) {
+        raw.send(link.out.pending());
+        link.out.consume(link.out.pending().len());
+        let mut bytes = [0; 4096];
+        match raw.stream.read(&mut bytes) {
+            // The last word of its handshake is held back.
+            Ok(count) if link.receive(&mut bytes[..count], &mut events).is_ok() => break,
+            Ok(count) => panic!("{count} bytes that are no handshake"),
+            Err(_) => drop(side.turn()),
+        }
+    }
+    raw.send(link.out.pending());
+    drop(raw);
+    let events = side.until(|event| matches!(event, Event::Closed(Seat(0))));
+    assert!(matches!(events[..], [Event::Opened(Seat(0)), Event::Closed(Seat(0))]), "{events:?}");
+    assert_eq!((side.sockets.peers(), side.sockets.inbound_strangers), (0, 0));
+    // Whoever comes next is itself.
+    let mut peers = ["127.0.0.1:1".parse().unwrap(); 4];
+    peers[2] = side.addresses[0];
+    let mut other = Side::new(identity(1, 1, 4), Side::bind(), &peers, 100);
+    let mut events = Vec::new();
+    while side.sockets.peers() == 0 {
+        other.turn();
+        events.extend(side.turn());
+    }
+    assert!(matches!(events[..], [Event::Opened(Seat(1))]), "{events:?}");
+    assert_eq!(side.sockets.inbound_strangers, 0);
 }
