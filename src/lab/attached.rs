@@ -5,7 +5,7 @@
 //!
 //! - Upon the start, the parent hands over the two sockets on which the node listens: they are bound before anybody is told
 //!   of them, so that no port is lost to another program in between.
-//! - Upon a byte of the parent, and every [`REPORT_EVERY`], the child says in one line of JSON where it stands.
+//! - Upon a byte of the parent, and twenty times a second, the child says in one line of JSON where it stands.
 //! - Upon the end of the line (the parent asks it to stop, or is gone), or a signal, the node is stopped cleanly. The last line
 //!   says where it stood, or why it died.
 
