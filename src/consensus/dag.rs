@@ -447,7 +447,8 @@ impl Dag {
         row.bytes += held;
         let slot = &mut row.slots[author.index()];
         // Output before the record that this node began with, or a twin of what was: then nothing waits for it.
-        let uncommitted = !shunned && !(slot.is_empty() && row.output.contains(author));
+        let counted = !(slot.is_empty() && row.output.contains(author));
+        let uncommitted = counted && !shunned;
         let spot = Spot { round, author, twin: slot.len() as u32 };
         let (vote, output, in_history, walk) = (None, false, false, 0);
         slot.push(Entry {

@@ -82,7 +82,7 @@ impl Channel {
     /// Seals the record that begins at `start` in its place, and appends its tag.
     ///
     /// # Errors
-    /// The plaintext is longer than [`PLAIN_BYTES_MAX`].
+    /// The plaintext is longer than a record can be.
     pub fn seal(&mut self, out: &mut Vec<u8>, start: usize) -> Result<(), PeerError> {
         let length = out.len() - start - RECORD_HEADER_BYTES + TAG_BYTES;
         let header = u16::try_from(length).map_err(|_| PeerError::RecordLength(length))?.to_le_bytes();

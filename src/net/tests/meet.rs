@@ -127,7 +127,8 @@ fn a_validator_that_moved_calls_those_that_should_have_called_it() {
     let mut one = Side::new(identity(1, 1, 2), bound, &[at, nobody], 10);
     one.sockets.acquaintance.own = Some(AddressRecord::sign(&key(1), &ChainId([1; 32]), moved_to, one.now));
     for _ in 0..50 {
-        (zero.turn(), one.turn());
+        zero.turn();
+        one.turn();
     }
     assert_eq!((zero.sockets.peers(), one.sockets.peers()), (0, 0));
     one.now = one.now + DIAL_LOWER_AFTER;
@@ -163,7 +164,8 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
         sides[0].sockets.acquaintance.book.of_key(&public_key(&key(77))).is_some()
     });
     for _ in 0..50 {
-        (node.turn(), watching.turn());
+        node.turn();
+        watching.turn();
     }
     assert_eq!(node.sockets.acquaintance.book.len(), before + 1);
     // A forged one is not taken from whom was asked.
@@ -172,7 +174,8 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
     let told = Message::Addresses(vec![forged, record(95)]);
     node.send(Seat::guest(0), &told);
     for _ in 0..200 {
-        (node.turn(), watching.turn());
+        node.turn();
+        watching.turn();
     }
     let book = &watching.sockets.acquaintance.book;
     assert!(book.of_key(&forged.key).is_none() && REDIAL_ADDRESS_MIN > Duration::ZERO);
