@@ -113,13 +113,17 @@ fn among_others_a_log_with_nothing_to_begin_with_is_set_aside_and_alone_it_is_le
         let headless = copied(whole.path());
         named(headless.path(), "snapshot-").iter().for_each(|path| fs::remove_file(path).unwrap());
         flip(&named(headless.path(), "segment-")[0], 3);
-        for (dir, by_damage) in [(bad_snapshots, false), (damaged, true), (headless, true)] {
+        let unlinked = copied(whole.path());
+        flip(named(unlinked.path(), "pruned-").last().unwrap(), 30);
+        for (dir, by_damage) in [(bad_snapshots, false), (damaged, true), (headless, true), (unlinked, true)]
+        {
             let before = files(dir.path());
             let begins = started(&pump, dir.path());
             if nodes == 1 {
                 match begins.unwrap_err() {
                     StartError::Store(StoreError::Damaged {
-                        damage: Damage::Record | Damage::Head, ..
+                        damage: Damage::Record | Damage::Head | Damage::Remains,
+                        ..
                     }) => {
                         assert!(by_damage);
                     }

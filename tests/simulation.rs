@@ -16,6 +16,8 @@
 //!   of memory did not know.
 //! - `given-back-and-settled`: a validator that had lost its directory got its batches back after they had settled, and so
 //!   they stand in its log. At the next start it took them for outstanding, and sealed nothing any more.
+//! - `needed-though-shunned`: with one disk full, rounds could go on with a convicted validator only, and nobody asked any more
+//!   for what its vertices named.
 //! - `shunned-and-drawn`: batches that two convicted validators were drawn to verify waited for ever. Their
 //!   acks were seen and taken for enough, but nobody names their vertices, so that these acks never came into the order.
 //! - `two-shunned-at-once`: the same, after two validators ran twice with one key each.

@@ -178,7 +178,7 @@ impl Dag {
         if !self.is_new(vertex) {
             return false;
         }
-        !self.slot_taken(vertex) || self.is_demanded(vertex)
+        !self.slot_taken(vertex) || self.waiting.demands(vertex)
     }
 
     /// Whether a vertex that is wanted would be kept: its parents are accepted, or there is room to wait for them. What would
@@ -186,14 +186,7 @@ impl Dag {
     /// reading it.
     pub fn would_keep(&self, signed: &SignedVertex) -> bool {
         let reference = signed.reference();
-        if self.shuns(reference.author)
-            && signed.bytes.len() > self.shunned_bytes_max()
-            && !self.is_demanded(reference)
-        {
-            return false;
-        }
-        self.waiting.has_room(reference, !self.slot_taken(reference), &|seat| self.shuns(seat))
-            || self.locate_parents(signed).is_ok()
+        self.waiting.has_room(reference, !self.slot_taken(reference)) || self.locate_parents(signed).is_ok()
     }
 
     /// A vertex of the same slot with another id that is accepted or waits here.
@@ -230,8 +223,7 @@ impl Dag {
         };
         let unasked = !self.slot_taken(signed.reference());
         let absent: Vec<_> = missing.iter().copied().filter(|p| !self.waiting.contains(p)).collect();
-        let shunned = self.shunned_now();
-        match self.waiting.add(signed, missing, unasked, &|seat| shunned.contains(seat)) {
+        match self.waiting.add(signed, missing, unasked) {
             Ok(charged) => Insert::Waiting { charged, absent },
             Err(WaitingFull) => Insert::Dropped,
         }
@@ -353,7 +345,7 @@ impl Dag {
     /// Parents that waiting vertices miss and that are nowhere at hand: for each seat in whose name vertices wait at
     /// most `each` of each kind of space, those that its lowest rounds miss.
     pub fn absent(&self, each: usize) -> Vec<(Seat, VertexRef)> {
-        self.waiting.absent(each, &|seat| self.shuns(seat))
+        self.waiting.absent(each)
     }
 
     /// Accepted vertices above a peer's frontier, lowest round first, at most `most`.

@@ -90,18 +90,17 @@ impl Waiting {
     }
 
     /// Whether a waiting vertex of another author names this one, or one that leads to it, or what is held on demand does.
-    pub(super) fn demands(&self, vertex: VertexRef, shuns: &dyn Fn(Seat) -> bool) -> bool {
+    pub(super) fn demands(&self, vertex: VertexRef) -> bool {
         let mut demanded = false;
-        self.walk_up(vertex, shuns, |_| {
+        self.walk_up(vertex, |_| {
             demanded = true;
             false
         });
         demanded
     }
 
-    /// Tells `found` every author in whose name this vertex is demanded, but for those that are shunned, until it says to stop.
-    fn walk_up(&self, vertex: VertexRef, shuns: &dyn Fn(Seat) -> bool, mut found: impl FnMut(Seat) -> bool) {
-        let mut found = |seat: Seat| shuns(seat) || found(seat);
+    /// Tells `found` every author in whose name this vertex is demanded, until it says to stop.
+    fn walk_up(&self, vertex: VertexRef, mut found: impl FnMut(Seat) -> bool) {
         let (mut stack, mut seen) = (vec![vertex], BTreeSet::new());
         while let Some(wanted) = stack.pop() {
             for child in self.children.get(&wanted).into_iter().flatten() {
@@ -126,10 +125,9 @@ impl Waiting {
         vertex: Arc<SignedVertex>,
         missing: Vec<VertexRef>,
         unasked: bool,
-        shuns: &dyn Fn(Seat) -> bool,
     ) -> Result<Seat, WaitingFull> {
         let VertexRef { round, author, id } = vertex.reference();
-        let space = self.make_room(vertex.reference(), unasked, shuns).ok_or(WaitingFull)?;
+        let space = self.make_room(vertex.reference(), unasked).ok_or(WaitingFull)?;
         for parent in &missing {
             self.children.entry(*parent).or_default().push(id);
         }
@@ -140,31 +138,26 @@ impl Waiting {
     }
 
     /// Whether a vertex could wait here.
-    pub(super) fn has_room(&self, vertex: VertexRef, unasked: bool, shuns: &dyn Fn(Seat) -> bool) -> bool {
-        self.find_room(vertex, unasked, shuns).is_some()
+    pub(super) fn has_room(&self, vertex: VertexRef, unasked: bool) -> bool {
+        self.find_room(vertex, unasked).is_some()
     }
 
     /// A space with room for a vertex; if none has any, one that lets go of a higher round for it.
-    fn make_room(&mut self, vertex: VertexRef, unasked: bool, shuns: &dyn Fn(Seat) -> bool) -> Option<Space> {
-        let (space, victim) = self.find_room(vertex, unasked, shuns)?;
+    fn make_room(&mut self, vertex: VertexRef, unasked: bool) -> Option<Space> {
+        let (space, victim) = self.find_room(vertex, unasked)?;
         victim.iter().for_each(|victim| self.forget(victim));
         Some(space)
     }
 
     /// The space, and what it lets go of.
-    fn find_room(
-        &self,
-        vertex: VertexRef,
-        unasked: bool,
-        shuns: &dyn Fn(Seat) -> bool,
-    ) -> Option<(Space, Option<VertexId>)> {
+    fn find_room(&self, vertex: VertexRef, unasked: bool) -> Option<(Space, Option<VertexId>)> {
         let own = Space { charged: vertex.author, demanded: false };
         if unasked && self.held(own) < self.per_space {
             return Some((own, None));
         }
         let mut demanders = SeatSet::default();
         let mut roomy = None;
-        self.walk_up(vertex, shuns, |charged| {
+        self.walk_up(vertex, |charged| {
             let space = Space { charged, demanded: true };
             if demanders.insert(charged) && self.held(space) < self.per_space {
                 roomy = Some(space);
@@ -246,15 +239,11 @@ impl Waiting {
     /// space, lowest waiting rounds first. What a waiting parent misses in its turn is needed as well, and is named in the
     /// name of whoever needs that parent: so nobody's junk, though it fills all that may be asked for in its own name,
     /// keeps what another's vertex needs from being named.
-    /// Nobody asks in the name of who is shunned.
-    pub(super) fn absent(&self, each: usize, shuns: &dyn Fn(Seat) -> bool) -> Vec<(Seat, VertexRef)> {
+    pub(super) fn absent(&self, each: usize) -> Vec<(Seat, VertexRef)> {
         let mut absent = BTreeSet::new();
         let mut next = self.spaces.first().map(|held| held.0);
         while let Some(space) = next {
-            if !shuns(space.charged) {
-                let below = self.absent_below(space, each);
-                absent.extend(below.into_iter().map(|parent| (space.charged, parent)));
-            }
+            absent.extend(self.absent_below(space, each).into_iter().map(|parent| (space.charged, parent)));
             next =
                 self.spaces.range((space, Round(u64::MAX), MOST)..).map(|held| held.0).find(|s| *s != space);
         }

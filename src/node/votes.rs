@@ -57,8 +57,6 @@ impl Node {
     pub(super) fn offer(&mut self, from: Seat, vertex: Arc<SignedVertex>) {
         match self.consensus.insert(vertex) {
             Insert::Accepted(accepted) => accepted.iter().for_each(|vertex| self.on_accepted(vertex, false)),
-            // What only a shunned seat's vertex lacks is not asked for.
-            Insert::Waiting { charged, .. } if self.consensus.dag().shuns(charged) => {}
             Insert::Waiting { charged, absent } => {
                 absent.into_iter().for_each(|p| _ = self.want_vertices.want(p, charged, from, self.now))
             }

@@ -192,6 +192,14 @@ impl Store {
         }
         let log = if listing.segments > 0 {
             match (recover::recover(&disk, dir, &chain, &lock), on_damage) {
+                // What links the log to its beginning is gone: all of it is set aside.
+                (Err(fault @ StoreError::Damaged { damage: Damage::Remains, .. }), OnDamage::SetAside(_)) => {
+                    tracing::error!(dir = %dir.display(), %fault, "the log does not link to what was removed: it is set aside");
+                    aside::mark(&*disk, dir)?;
+                    let files = segment::list(dir)?.abandoned.unwrap_or_default();
+                    abandoned = Some(aside::abandon(&*disk, dir, &files)?);
+                    create(&*disk, dir, (genesis, known), config, &lock)?
+                }
                 (Err(fault), OnDamage::SetAside(salvage)) => {
                     let place = aside::Place { disk: &disk, dir, chain: &chain, lock: &lock };
                     aside = Some(aside::set_aside(&place, config, salvage, fault)?);

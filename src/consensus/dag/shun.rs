@@ -1,18 +1,14 @@
 //! What becomes of the vertices of a seat that is proven to lie.
 //!
 //! - **Own vertices name none of it**, as long as there is a quorum without.
-//! - **What it names is no demand**: nobody fetches, or keeps, a twin because a shunned seat names it.
-//! - **Unasked it gets little room**: a vertex that is larger than rounds need is taken only where an honest one names it.
 //! - **Its bytes do not count as uncommitted**, unless the own vertices build on them: otherwise vertices that nobody has to
 //!   output would keep honest nodes from acking and sealing.
+//!
+//! All else is as for any author: where there is no quorum without it, rounds go on with it, and then whatever it names has to
+//! be fetched like what others name.
 
 use super::{Dag, Spot};
-use crate::types::{Round, Seat, SeatSet, VertexRef};
-
-/// Bytes of a vertex beside what it names: head, signature, a few acks and votes.
-const SHUNNED_BYTES: usize = 4 << 10;
-/// Bytes of a strong and of a weak parent.
-const PARENTS_BYTES: usize = 34 + 42;
+use crate::types::{Round, Seat};
 
 impl Dag {
     /// A seat is proven to lie: own vertices name none of it any more, as long as a quorum of others is there. Each node is
@@ -33,15 +29,6 @@ impl Dag {
         self.uncommitted_bytes -= bytes;
     }
 
-    /// Those that are shunned, none if that would leave no quorum.
-    pub(super) fn shunned_now(&self) -> SeatSet {
-        if self.shunned.count() <= self.committee().faulty_max() {
-            self.shunned.clone()
-        } else {
-            SeatSet::default()
-        }
-    }
-
     /// Whether a seat is shunned.
     pub fn shuns(&self, seat: Seat) -> bool {
         self.shunned.contains(seat) && self.shunned.count() <= self.committee().faulty_max()
@@ -51,18 +38,6 @@ impl Dag {
     pub fn count_trusted(&self, round: Round) -> usize {
         let shunned = self.shunned.iter().filter(|&seat| self.shuns(seat) && self.has(round, seat)).count();
         self.count(round) - shunned
-    }
-
-    /// Whether a waiting vertex needs this one. What a shunned seat names is no demand: it would have others fetch, and keep,
-    /// whatever it and its friends make up.
-    pub(super) fn is_demanded(&self, vertex: VertexRef) -> bool {
-        self.waiting.demands(vertex, &|seat| self.shuns(seat))
-    }
-
-    /// The largest vertex of a shunned seat that is taken unasked: what it must name so that rounds go on with it where there
-    /// is no quorum without, and little more. Nothing of it has to be output, so nothing else bounds what it sends.
-    pub(super) fn shunned_bytes_max(&self) -> usize {
-        SHUNNED_BYTES + self.committee().size() * PARENTS_BYTES
     }
 
     /// The own vertices build on this one now: if it is of who is shunned, its bytes count from here on.
