@@ -5,6 +5,9 @@ use super::StoreError;
 use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::ops::Range;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +43,12 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn read(&self, file: &File, path: &Path, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let _ = path;
         file.read_at(bytes, offset)
+    }
+
+    /// Sets the disk to work on a range that was written, without waiting: the sync that follows has less to do. Promises
+    /// nothing, and may do nothing.
+    fn begin_sync(&self, file: &File, path: &Path, range: Range<u64>) {
+        let _ = (file, path, range);
     }
 
     /// Makes durable what was written to a file, and its length.
@@ -80,7 +89,17 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemDisk;
 
-impl Disk for SystemDisk {}
+impl Disk for SystemDisk {
+    #[cfg(target_os = "linux")]
+    fn begin_sync(&self, file: &File, _: &Path, range: Range<u64>) {
+        let (Ok(offset), Ok(bytes)) = (range.start.try_into(), (range.end - range.start).try_into()) else {
+            return;
+        };
+        // SAFETY: the call takes a descriptor, which is open as long as `file` is borrowed, and numbers; it touches no memory
+        // of this process. Whatever it returns, the sync decides.
+        unsafe { libc::sync_file_range(file.as_raw_fd(), offset, bytes, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+}
 
 /// Most pieces that the system takes in one write.
 const PIECES_MAX: usize = 1024;

@@ -529,7 +529,7 @@ fn create(
         genesis::write(disk, dir, genesis)?;
     }
     Ok(Log {
-        current: Segment::create(disk, dir, head)?,
+        current: Segment::create(disk, dir, head, &|| ())?,
         end: SEGMENT_HEAD_BYTES,
         prepared: VecDeque::new(),
         records: Recovered::empty(lock.clone()),

@@ -56,6 +56,7 @@ mod index;
 mod keeper;
 mod map;
 mod pieces;
+mod prepare;
 mod prune;
 mod recover;
 mod remains;

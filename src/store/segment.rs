@@ -213,12 +213,18 @@ impl Segment {
         map_of(&file, &path, head)
     }
 
-    /// Makes a segment of zeros with this header. It has its name only when all of it is durable.
-    pub(super) fn create(disk: &dyn Disk, dir: &Path, head: SegmentHead) -> Result<Self, StoreError> {
+    /// Makes a segment of zeros with this header. It has its name only when all of it is durable. `turn` is called before each
+    /// piece and may wait for the disk to be free.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        dir: &Path,
+        head: SegmentHead,
+        turn: &dyn Fn(),
+    ) -> Result<Self, StoreError> {
         preflight(disk, dir, head.bytes())?;
         let path = path_of(dir, head.number());
         let unfinished = path.with_extension(&NEW_SUFFIX[1..]);
-        let filled = fill(disk, &unfinished, &head).and_then(|()| disk.rename(&unfinished, &path));
+        let filled = fill(disk, &unfinished, &head, turn).and_then(|()| disk.rename(&unfinished, &path));
         filled.map_err(|error| unfilled(disk, &unfinished, error))?;
         sync_dir(disk, dir)?;
         Self::open(dir, head)
@@ -247,16 +253,22 @@ fn map_of(file: &File, path: &Path, head: &SegmentHead) -> Result<Arc<Map>, Stor
 ///
 /// They go past the page cache where the file system lets them: nobody reads them, and one piece after the other leaves
 /// the disk to the writer's syncs in between, where a whole segment of dirty pages would hold them up.
-fn fill(disk: &dyn Disk, path: &Path, head: &SegmentHead) -> io::Result<()> {
-    match fill_with(disk, path, head, Cache::Past) {
+fn fill(disk: &dyn Disk, path: &Path, head: &SegmentHead, turn: &dyn Fn()) -> io::Result<()> {
+    match fill_with(disk, path, head, Cache::Past, turn) {
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            fill_with(disk, path, head, Cache::Through)
+            fill_with(disk, path, head, Cache::Through, turn)
         }
         filled => filled,
     }
 }
 
-fn fill_with(disk: &dyn Disk, path: &Path, head: &SegmentHead, cache: Cache) -> io::Result<()> {
+fn fill_with(
+    disk: &dyn Disk,
+    path: &Path,
+    head: &SegmentHead,
+    cache: Cache,
+    turn: &dyn Fn(),
+) -> io::Result<()> {
     let file = disk.create(path, cache)?;
     // Direct writes want memory, offset and length in whole blocks, and no disk has larger ones than a page.
     let mut memory = vec![0; SEGMENT_HEAD_BYTES + ZEROS_BYTES];
@@ -266,6 +278,7 @@ fn fill_with(disk: &dyn Disk, path: &Path, head: &SegmentHead, cache: Cache) -> 
     let mut offset = 0;
     while offset < head.bytes() {
         let length = (head.bytes() - offset).min(ZEROS_BYTES as u64);
+        turn();
         disk::write_all(disk, &file, path, &mut [IoSlice::new(&piece[..length as usize])], offset)?;
         piece[..SEGMENT_HEAD_BYTES].fill(0);
         offset += length;

@@ -1,7 +1,8 @@
-//! The writer thread: takes what waits, writes it as one group, syncs once, and only then reports.
+//! The writer thread: takes what waits, writes it as one group, syncs once, and only then reports. The disk is set to work
+//! on a large group while the rest of it is hashed: what is written before the sync is promised to nobody.
 //!
-//! Beside it a helper makes the next segment ahead of time, so that the writer seldom waits for zeros. When the disk has no
-//! room for it, that is told while much of the present one is still free: for what is under way.
+//! The next segment is made ahead of time (`prepare.rs`). When the disk has no room for it, that is told while much of the
+//! present one is still free: for what is under way.
 
 use super::cache::Cached;
 use super::disk::{self, Disk};
@@ -11,12 +12,13 @@ use super::format::{
 };
 use super::guard::GuardFile;
 use super::handle::{OnSynced, Queue, StoreMeter};
+use super::prepare::Preparer;
 use super::room::{Next, Room};
 use super::segment::Segment;
 use super::walk::Place;
 use super::{Append, Index, RecordKind, StoreConfig, StoreError, Synced};
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::Receiver;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -26,10 +28,14 @@ use std::thread::JoinHandle;
 use zerocopy::IntoBytes;
 
 pub(super) const WRITER_THREAD: &str = "store-writer";
-const PREPARER_THREAD: &str = "store-prepare";
 /// The next segment is ordered when the present one is filled to one part in this many: early enough for the
 /// helper to be done in time, late enough that a short run does not pay for a second segment.
 const PREPARE_AT_PART: u64 = 4;
+/// The disk begins with what is laid of a part once it is so much.
+const AHEAD_BYTES: usize = 512 << 10;
+/// From here on the helper does not wait for the writer to pause: what is left is filled in about the time that the next
+/// segment takes.
+const HURRY_AT_PART: u64 = 2;
 
 /// A header for a segment, with a salt of its own.
 pub(super) fn fresh_head(
@@ -90,7 +96,9 @@ impl Writer {
                 Next::Write(first) => {
                     let group = take_group(first, &self.receiver, self.config.group_bytes_max);
                     let (bytes, records) = (payload_bytes(&group), group.len() as u64);
+                    preparer.writing(true);
                     let written = self.write_group(group, &mut preparer);
+                    preparer.writing(false);
                     let written = written.and_then(|synced| self.order_next(&mut preparer).map(|()| synced));
                     self.queue.release(bytes, records);
                     written
@@ -133,6 +141,7 @@ impl Writer {
                 part = Part::new(self.end);
             }
             part.push(&self.key, kind as u8, number, bytes);
+            self.write_ahead(&mut part)?;
         }
         self.commit(&mut part, &mut synced)?;
         if let Some(guard) = guard {
@@ -148,14 +157,32 @@ impl Writer {
         after as u64 <= self.current.head.bytes()
     }
 
-    /// One write and one sync; then the records are durable.
+    /// Of a large part, lets the disk begin with what is laid already: it is busy while the rest is hashed and copied.
+    fn write_ahead(&mut self, part: &mut Part) -> Result<(), StoreError> {
+        let ahead = part.written.1..part.end;
+        if ahead.len() < AHEAD_BYTES {
+            return Ok(());
+        }
+        self.write(part, false)?;
+        self.disk.begin_sync(&self.current.file, &self.current.path, ahead.start as u64..ahead.end as u64);
+        Ok(())
+    }
+
+    fn write(&mut self, part: &mut Part, last: bool) -> Result<(), StoreError> {
+        let (disk, segment) = (&*self.disk, &self.current);
+        let write = || part.write_to(disk, segment, last).map_err(StoreError::io("write", &segment.path));
+        self.room.patiently(write)?;
+        part.written = (part.records.len(), part.end);
+        Ok(())
+    }
+
+    /// Writes the rest, and syncs once; then the records are durable.
     fn commit(&mut self, part: &mut Part, synced: &mut Vec<Synced>) -> Result<(), StoreError> {
         if part.records.is_empty() {
             return Ok(());
         }
+        self.write(part, true)?;
         let (disk, segment) = (&*self.disk, &self.current);
-        let write = || part.write_to(disk, segment).map_err(StoreError::io("write", &segment.path));
-        self.room.patiently(write)?;
         disk.sync(&segment.file, &segment.path).map_err(StoreError::io(SYNC, &segment.path))?;
         self.meter.add_bytes((part.end - part.start) as u64);
         self.end = part.end;
@@ -218,7 +245,11 @@ impl Writer {
     /// Orders the next segment when the present one is getting full and none is at hand. What the disk had no room for is
     /// ordered again in its time.
     fn order_next(&mut self, preparer: &mut Preparer) -> Result<(), StoreError> {
-        let due = self.end as u64 >= self.current.head.bytes() / PREPARE_AT_PART;
+        let filled = |part| self.end as u64 >= self.current.head.bytes() / part;
+        if preparer.busy && filled(HURRY_AT_PART) {
+            preparer.hurry();
+        }
+        let due = filled(PREPARE_AT_PART);
         let wanted = due && self.prepared.is_empty() && !preparer.busy && !self.room.is_lacking();
         if wanted { self.order(preparer) } else { Ok(()) }
     }
@@ -256,16 +287,18 @@ struct Laid {
     payload: Bytes,
 }
 
-/// The part of a group that goes to one segment with one write.
+/// The part of a group that goes to one segment with one sync.
 struct Part {
     start: usize,
     end: usize,
     records: Vec<Laid>,
+    /// How many of the records are written, and up to where.
+    written: (usize, usize),
 }
 
 impl Part {
     fn new(start: usize) -> Self {
-        Self { start, end: start, records: Vec::new() }
+        Self { start, end: start, records: Vec::new(), written: (0, start) }
     }
 
     /// Lays a record at the end. All before the part's start is durable, and says so.
@@ -276,11 +309,12 @@ impl Part {
         self.records.push(Laid { head, kind, number, start, payload });
     }
 
-    /// Writes the part at its place. Payloads go from where they lie to the system, without a copy in between.
-    fn write_to(&self, disk: &dyn Disk, segment: &Segment) -> io::Result<()> {
+    /// Writes what is not written yet at its place. Payloads go from where they lie to the system, without a copy in between.
+    fn write_to(&self, disk: &dyn Disk, segment: &Segment, last: bool) -> io::Result<()> {
         const PADDING: [u8; RECORD_ALIGN] = [0; RECORD_ALIGN];
-        let mut pieces = Vec::with_capacity(3 * self.records.len());
-        for record in &self.records {
+        let (written, at) = self.written;
+        let mut pieces = Vec::with_capacity(3 * (self.records.len() - written) + 1);
+        for record in &self.records[written..] {
             let padding = format::padded(record.payload.len()) - record.payload.len();
             pieces.push(IoSlice::new(record.head.as_bytes()));
             pieces.push(IoSlice::new(&record.payload));
@@ -288,63 +322,11 @@ impl Part {
         }
         // Zeros over zeros, up to the end of the page: so the page need not be read to be written.
         const PAGE: [u8; SEGMENT_HEAD_BYTES] = [0; SEGMENT_HEAD_BYTES];
-        pieces.push(IoSlice::new(&PAGE[..self.end.next_multiple_of(PAGE.len()) - self.end]));
+        if last {
+            pieces.push(IoSlice::new(&PAGE[..self.end.next_multiple_of(PAGE.len()) - self.end]));
+        }
         pieces.retain(|piece| !piece.is_empty());
-        disk::write_all(disk, &segment.file, &segment.path, &mut pieces, self.start as u64)
-    }
-}
-
-/// The helper thread that fills the next segment with zeros.
-struct Preparer {
-    orders: Option<Sender<SegmentHead>>,
-    made: Receiver<Result<Segment, StoreError>>,
-    thread: JoinHandle<()>,
-    /// An order was given and its segment not yet taken.
-    busy: bool,
-}
-
-impl Preparer {
-    fn start(disk: Arc<dyn Disk>, dir: PathBuf, meter: Arc<StoreMeter>) -> Result<Self, StoreError> {
-        // One order at a time, so neither side ever waits to send.
-        let (orders, ordered) = bounded::<SegmentHead>(1);
-        let (done, made) = bounded(1);
-        let failed = StoreError::io("start the helper of", &dir);
-        let work = move |dir: PathBuf| {
-            let mut cpu = CpuClock::new();
-            for head in ordered {
-                let segment = Segment::create(&*disk, &dir, head);
-                meter.add_cpu(cpu.since_last());
-                if done.send(segment).is_err() {
-                    break;
-                }
-            }
-        };
-        let place = dir.clone();
-        let thread = std::thread::Builder::new()
-            .name(PREPARER_THREAD.into())
-            .spawn(move || work(place))
-            .map_err(failed)?;
-        Ok(Self { orders: Some(orders), made, thread, busy: false })
-    }
-
-    fn order(&mut self, head: SegmentHead) {
-        // When the helper is gone, `wait` says so.
-        self.busy = self.orders.as_ref().is_some_and(|orders| orders.send(head).is_ok());
-    }
-
-    /// What was ordered, or why there is none; waits for it.
-    ///
-    /// # Errors
-    /// The helper is gone.
-    fn wait(&mut self) -> Result<Result<Segment, StoreError>, StoreError> {
-        self.busy = false;
-        self.made.recv().map_err(|_| StoreError::Panicked { thread: PREPARER_THREAD })
-    }
-
-    /// Lets the helper finish what it was ordered: the segment is found prepared by the next start.
-    fn join(mut self) -> Result<(), StoreError> {
-        self.orders = None;
-        self.thread.join().map_err(|_| StoreError::Panicked { thread: PREPARER_THREAD })
+        disk::write_all(disk, &segment.file, &segment.path, &mut pieces, at as u64)
     }
 }
 

@@ -8,8 +8,9 @@
 //!   `sustained` goes on for ten seconds without a pause, with all that costs beside: new segments, compaction, growth.
 //! - *Random reads*: transactions of 96 bytes, a million of them, warm, one thread, the same order for all.
 //!
-//! All take turns in rounds, and each figure is the median of its rounds. What is not measured: cold files, several
-//! readers or writers, opening, deleting, how much the files take; the peers' own ways to group commits of several threads.
+//! All take turns in rounds, and each figure is the median of its rounds; what is being measured is said on standard error,
+//! and all of it takes about eight minutes. What is not measured: cold files, several readers or writers, opening, deleting,
+//! how much the files take; the peers' own ways to group commits of several threads.
 
 mod disk;
 mod fjall;
@@ -66,6 +67,15 @@ struct Args {
     /// Seconds of the sustained appends.
     #[arg(long, default_value_t = 10.0)]
     sustained: f64,
+    /// Only what is named so, as in the first column; `reads` for the second table.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+impl Args {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == name)
+    }
 }
 
 /// The bytes of a transaction.
@@ -165,11 +175,12 @@ fn appends(args: &Args, dir: &Path) -> Outcome<Table> {
     ];
     let mut table = Table::new();
     table.set_header(["durable appends, MB/s"].into_iter().chain(stores.map(|(name, _)| name)));
-    for (shape, words) in shapes {
+    for (shape, words) in shapes.into_iter().filter(|(_, words)| args.wants(words)) {
         let rounds = if shape.sustained { 1 } else { args.rounds };
         let mut figures = vec![Vec::new(); stores.len()];
-        for _ in 0..rounds {
-            for ((_, begin), figures) in stores.iter().zip(&mut figures) {
+        for round in 1..=rounds {
+            for ((name, begin), figures) in stores.iter().zip(&mut figures) {
+                eprintln!("appends, {words}: round {round} of {rounds}, {name}");
                 figures.push(append_rate(dir, *begin, shape)?);
             }
         }
@@ -187,6 +198,7 @@ fn reads(args: &Args, dir: &Path) -> Outcome<Table> {
     let numbers = shuffled(READS, TRANSACTIONS);
     let mut readers = Vec::new();
     for (name, fill) in fills {
+        eprintln!("reads: filling {name}");
         let dir = tempfile::tempdir_in(dir)?;
         let reader = fill(dir.path())?;
         read_rate(&*reader, &numbers)?;
@@ -208,6 +220,8 @@ fn main() -> Outcome<()> {
     let args = Args::parse();
     let dir = tempfile::tempdir_in(&args.dir)?;
     println!("{}", appends(&args, dir.path())?);
-    println!("{}", reads(&args, dir.path())?);
+    if args.wants("reads") {
+        println!("{}", reads(&args, dir.path())?);
+    }
     Ok(())
 }
