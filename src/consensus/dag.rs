@@ -8,7 +8,7 @@ pub use entry::{Insert, Spot};
 
 use super::retention::Retention;
 use super::schedule::Schedule;
-use super::waiting::{Waiting, WaitingFull};
+use super::waiting::{Demand, Waiting, WaitingFull};
 use crate::types::{Committee, Round, Seat, SeatSet, SettlementRecord, Standing, VertexRef};
 use crate::wire::SignedVertex;
 use entry::{Entry, Row};
@@ -173,12 +173,17 @@ impl Dag {
     }
 
     /// Whether a vertex of this slot and id is worth checking: not known, above the floor, the first of its slot or
-    /// a twin that another author's vertex names.
+    /// a twin that another author's vertex names. Of what only shunned authors name, no more than [`Dag::faces_max`].
     pub fn wants(&self, vertex: VertexRef) -> bool {
         if !self.is_new(vertex) {
             return false;
         }
-        !self.slot_taken(vertex) || self.waiting.demands(vertex)
+        !self.slot_taken(vertex)
+            || match self.waiting.demand(vertex, |seat| !self.shuns(seat)) {
+                Demand::None => false,
+                Demand::Shunned => self.faces(vertex.round, vertex.author) < self.faces_max(),
+                Demand::Trusted => true,
+            }
     }
 
     /// Whether a vertex that is wanted would be kept: its parents are accepted, or there is room to wait for them. What would

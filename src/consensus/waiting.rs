@@ -24,6 +24,17 @@ const DEPTHS_PER_SPACE: u64 = 2;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WaitingFull;
 
+/// Who needs a vertex whose slot is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Demand {
+    /// Nobody.
+    None,
+    /// Only who is proven to lie.
+    Shunned,
+    /// Somebody who is not.
+    Trusted,
+}
+
 /// Whose space, and which of the two.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Space {
@@ -89,14 +100,15 @@ impl Waiting {
         held.filter_map(|(.., id)| self.vertices.get(id).map(|wait| &wait.vertex))
     }
 
-    /// Whether a waiting vertex of another author names this one, or one that leads to it, or what is held on demand does.
-    pub(super) fn demands(&self, vertex: VertexRef) -> bool {
-        let mut demanded = false;
-        self.walk_up(vertex, |_| {
-            demanded = true;
-            false
+    /// Whether a waiting vertex of another author names this one, or one that leads to it, or what is held on demand does;
+    /// and whether any of them does so in the name of a seat that is `trusted`.
+    pub(super) fn demand(&self, vertex: VertexRef, trusted: impl Fn(Seat) -> bool) -> Demand {
+        let mut demand = Demand::None;
+        self.walk_up(vertex, |author| {
+            demand = if trusted(author) { Demand::Trusted } else { Demand::Shunned };
+            demand != Demand::Trusted
         });
-        demanded
+        demand
     }
 
     /// Tells `found` every author in whose name this vertex is demanded, until it says to stop.

@@ -158,7 +158,10 @@ impl Node {
         }
         let floor = self.consensus.dag().floor();
         self.want_vertices.retain(|vertex| vertex.round > floor);
-        for (charged, parent) in self.consensus.dag().absent(ABSENT_EACH) {
+        let dag = self.consensus.dag();
+        // What would not be taken is not asked for.
+        for (charged, parent) in dag.absent(ABSENT_EACH).into_iter().filter(|(_, parent)| dag.wants(*parent))
+        {
             self.want_vertices.want(parent, charged, parent.author, self.now);
         }
     }

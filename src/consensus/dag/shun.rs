@@ -3,9 +3,13 @@
 //! - **Own vertices name none of it**, as long as there is a quorum without.
 //! - **Its bytes do not count as uncommitted**, unless the own vertices build on them: otherwise vertices that nobody has to
 //!   output would keep honest nodes from acking and sealing.
+//! - **Twins that only shunned authors name** are taken up to a number of each slot: otherwise two of them that name each other's
+//!   twins fill the memory of all others.
 //!
 //! All else is as for any author: where there is no quorum without it, rounds go on with it, and then whatever it names has to
-//! be fetched like what others name.
+//! be fetched like what others name. Such an author, if it does as it should from now on, names one vertex of a slot, so that
+//! `f` of them need `f` twins beside the first that came. One whose twins are beyond that cannot be gone on with: it has
+//! chosen to be as good as silent.
 
 use super::{Dag, Spot};
 use crate::types::{Round, Seat};
@@ -32,6 +36,17 @@ impl Dag {
     /// Whether a seat is shunned.
     pub fn shuns(&self, seat: Seat) -> bool {
         self.shunned.contains(seat) && self.shunned.count() <= self.committee().faulty_max()
+    }
+
+    /// How many vertices of one slot are taken, if none but shunned authors need more: the first, and one for each of these.
+    pub(super) fn faces_max(&self) -> usize {
+        1 + self.committee().faulty_max()
+    }
+
+    /// The vertices of a slot that are accepted or wait.
+    pub(super) fn faces(&self, round: Round, author: Seat) -> usize {
+        let accepted = self.row(round).map_or(0, |row| row.slots[author.index()].len());
+        accepted + self.waiting.in_slot(round, author).count()
     }
 
     /// How many authors that are not shunned have an accepted vertex of a round.

@@ -318,3 +318,43 @@ fn what_a_shunned_seat_sends_counts_for_nothing_unless_the_own_vertices_build_on
     consensus.choose_parents(Round(8));
     assert_eq!(consensus.dag().uncommitted_bytes(), before + 100 + 2 * 50_000);
 }
+
+#[test]
+fn two_shunned_seats_cannot_fill_the_memory_with_twins_that_they_name_for_each_other() {
+    let (mut consensus, all) = grown_of_seven(4);
+    consensus.shun(Seat(5));
+    consensus.shun(Seat(6));
+    let naming = |round: usize, author: usize, twin: VertexRef| {
+        let mut strong = refs(&all[round - 1]);
+        strong[author] = twin;
+        strong
+    };
+    // A twin of seat 5 that needs a twin of seat 6.
+    let twins = |face: u8| {
+        let low = vertex((3, 6, face), &refs(&all[1]), &[], Vec::new());
+        let mid = vertex((4, 5, face), &naming(3, 6, low.reference()), &[], Vec::new());
+        [mid, low]
+    };
+    let mut taken = 0;
+    for face in 10..30 {
+        let [mid, low] = twins(face);
+        let nobody = [0, 1, 2, 3, 4].map(|author| VertexRef {
+            round: Round(5 + u64::from(face)),
+            author: Seat(author),
+            id: VertexId([0xee; 32]),
+        });
+        let root = vertex((6 + u64::from(face), 6, 0), &nobody, &[mid.reference()], Vec::new());
+        for vertex in [root, mid.clone(), low] {
+            consensus.insert(vertex);
+        }
+        taken += usize::from(consensus.dag().get(mid.reference()).is_some());
+    }
+    assert_eq!(taken, 2, "one for each of them beside the first");
+    // What an honest vertex names is taken all the same.
+    let [mid, low] = twins(40);
+    let honest = vertex((5, 1, 0), &naming(4, 5, mid.reference()), &[], Vec::new());
+    for vertex in [honest.clone(), mid, low] {
+        assert_ne!(consensus.insert(vertex), Insert::Ignored);
+    }
+    assert!(consensus.dag().get(honest.reference()).is_some());
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::crypto::plain;
 use crate::types::{
-    Account, AuthorRecord, Block, Certificate, Content, LeaderRef, Root, RootKind, SettlementRecord,
+    Account, AuthorRecord, Block, Certificate, Content, Epoch, LeaderRef, Root, RootKind, SettlementRecord,
     Standing, VertexId,
 };
 use crate::wire::{
@@ -263,4 +263,32 @@ fn who_has_no_reason_to_begin_anew_takes_nothing_and_tells_that_it_has_all() {
     world.receive(3, Message::WantPiece { height: HEIGHT, piece: 7 });
     let nothing = Message::Piece { height: HEIGHT, piece: 7, proof: Bytes::new() };
     assert_eq!(world.sent.pop(), Some((Seat(3), nothing)));
+}
+
+#[test]
+fn a_block_that_the_committee_cannot_make_is_refused_whole() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead(&world);
+    let most = 4 * 3 * world.genesis.rules.window as usize;
+    let batch = |number: usize| BatchRef {
+        author: Seat(0),
+        sequence: Sequence(number as u64 + 1),
+        id: BatchId([number as u8; 32]),
+    };
+    let with = |epoch: u32, settled: usize| {
+        let settled = (0..settled).map(batch).collect();
+        let block = Block { epoch: Epoch(epoch), settled, ..ahead.block.block.clone() };
+        HashedBlock::decode(encode_block(&block).into()).unwrap()
+    };
+    for (epoch, settled, refused) in [(0, most, 0), (0, most + 1, 1), (1, 0, 2)] {
+        let blocks = Arc::new(vec![with(epoch, settled)]);
+        world.receive(2, Message::Blocks { first: HEIGHT, blocks });
+        assert_eq!(world.misbehaved.len(), refused, "epoch {epoch}, {settled} batches");
+        assert!(
+            world
+                .misbehaved
+                .iter()
+                .all(|(peer, why)| { *peer == Seat(2) && *why == "a block that this committee cannot make" })
+        );
+    }
 }

@@ -66,3 +66,27 @@ fn a_vertex_is_passed_on_to_whom_its_author_does_not_reach_and_to_nobody_else() 
     world.pass(pause * 2);
     assert_eq!(round(&mut world, Names::Not), [1], "it does not come any more");
 }
+
+#[test]
+fn who_shows_its_frontier_again_and_again_is_answered_no_more_often_than_who_needs_it() {
+    let mut world = World::new(Policy::Quorum);
+    (0..4).for_each(|_| world.round_together(&[]));
+    world.pass(DELAY * 2);
+    let nothing = || Message::Frontier { began: Round(0), rounds: vec![Round(0); 4] };
+    // How many vertices are pushed to seats 2 and 3 in answer to so many frontiers of seat 3 at one time.
+    let pushed = |world: &mut World, frontiers: usize| {
+        world.sent.clear();
+        (0..frontiers).for_each(|_| world.receive(3, nothing()));
+        let to = |seat| {
+            let pushed =
+                |(to, message): &&(Seat, Message)| *to == seat && matches!(message, Message::Vertex(_));
+            world.sent.iter().filter(pushed).count()
+        };
+        (to(Seat(2)), to(Seat(3)))
+    };
+    let (others, once) = pushed(&mut world, 1);
+    assert!(others == 0 && once > 4, "{once}");
+    assert_eq!(pushed(&mut world, 1_000), (0, 0), "not again at once");
+    world.pass(DELAY);
+    assert_eq!(pushed(&mut world, 1_000).1, once, "once after a pause, however often it asks");
+}
