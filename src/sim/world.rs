@@ -278,7 +278,7 @@ impl World {
         let place = &mut self.places[usize::from(seat)];
         let Some((node, shared)) = place.machine.as_ref().filter(|_| !place.lies) else { return Ok(()) };
         place.progress = node.progress();
-        let waiting = shared.mempool.len();
+        let waiting = shared.mempool.len() + shared.mempool.held();
         let holds = super::check::memory::Holds {
             node: node.holdings(),
             mempool: (waiting, waiting + shared.mempool.room()),
