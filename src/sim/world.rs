@@ -97,7 +97,7 @@ impl World {
             liars.contains(&seat).then(|| (place, Liar::new(hand)))
         };
         let mut world = World {
-            clients: Clients::new(config, chain, &genesis.rules, account_keys, !liars.is_empty()),
+            clients: Clients::new(config, chain, &genesis, account_keys, !liars.is_empty()),
             checks: Checks::new(&genesis, &liars),
             liars: (0..).zip(&seats).filter_map(layer).collect(),
             verdicts: Verdicts::new(config.crypto),
