@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use throng::crypto::{Domain, hash, public_key, signing_key_from_seed};
 use throng::ledger::Ledger;
-use throng::mempool::Entry;
+use throng::mempool::{Entry, Offer};
 use throng::node::{Input, Node, NodeConfig, Output, Setup, Snapshots, TABLE_BYTES_MAX};
 use throng::store::{Append, Errand, Guard, GuardState, Kept, Opened, RecordKind, Store, StoreConfig};
 use throng::types::{
@@ -75,12 +75,13 @@ fn fill(dir: &Path, genesis: &Arc<Genesis>, transactions: u64, after_bytes: u64)
     while settled < transactions {
         now = now + Duration::from_millis(20);
         let count = shared.mempool.room().min((transactions - offered) as usize).min(BATCH as usize) as u64;
-        let rows: Vec<(Entry, u64)> = (offered..offered + count)
+        let rows: Vec<Offer> = (offered..offered + count)
             .map(|row| {
                 let to = (row * 7_919 + 13) % accounts;
                 let effect =
                     Effect::transfer((row % accounts) as u32 + 1, to as u32 + 1, 1, row / accounts + 1, 1);
-                (Entry { effect, key: None, witness: Witness([5; 64]) }, 1_000_000)
+                let entry = Entry { effect, key: None, witness: Witness([5; 64]) };
+                Offer { entry, balance: 1_000_000, from: Seat::NONE, sealed_here: true }
             })
             .collect();
         shared.mempool.insert(&rows);

@@ -165,6 +165,7 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::Snapshots { first: Height(3), heights: vec![Height(64), Height(128)] },
         Message::WantPiece { height: Height(64), piece: 1 },
         Message::Piece { height: Height(64), piece: 1, proof: vec![6; 80].into() },
+        Message::Rows(rows(3, 1, Submission::pack).expect("four rows")),
     ];
     let rows = rows(2, 1, Submission::pack).expect("three rows");
     let requests = [

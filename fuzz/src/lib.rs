@@ -248,6 +248,7 @@ fn messages(frame: Frame) -> bool {
             Message::Piece { piece, proof, .. } => {
                 assert!(piece < PIECES_MAX && proof.len() <= TABLE_PROOF_BYTES_MAX);
             }
+            Message::Rows(rows) => assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len())),
             #[allow(unreachable_patterns, reason = "a kind that is added later")]
             _ => {}
         }

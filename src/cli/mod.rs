@@ -105,7 +105,8 @@ enum Command {
     Status(talk::StatusArgs),
     /// An account as a running node has it
     Account(talk::AccountArgs),
-    /// Signs transfers, submits them to a running node and waits until they are settled
+    /// Signs transfers, submits them to a running node and waits until they are settled; any validator hands them on to the
+    /// one that seals them
     Send(talk::SendArgs),
     /// Follows a running node: blocks and rates, a line a second
     Watch(talk::WatchArgs),

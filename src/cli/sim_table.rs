@@ -67,6 +67,12 @@ fn figures(report: &RunReport) -> String {
         let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(milliseconds);
         format!("p50 {p50}, p99 {p99}, max {max}")
     };
+    if report.sealed_again > 0 {
+        lines.push(format!(
+            "{} times a node sealed a row that another honest one had sealed.",
+            grouped(report.sealed_again)
+        ));
+    }
     if let Some(rows) = &report.latency_ms {
         lines.push(format!("Row sent to durable on a quorum: {}.", told(rows)));
     }

@@ -1,6 +1,7 @@
 //! Wallets and signed transfers, drawn from a seed.
 //!
-//! Account `k` (from 0; its number on the chain is `k + 1`) talks to node `k mod n` and no other. A node's accounts take
+//! Account `k` (from 0; its number on the chain is `k + 1`) talks to node `k mod n` and no other: its home
+//! ([`crate::types::Committee::home_rank`]) for the first quarter of an hour, so that no row has to be handed on; later some are. A node's accounts take
 //! turns, and each counts its nonces up from 1: so a row is named by its node and its index alone, and what stands in
 //! a block leads back to the moment when it was meant to be sent.
 
@@ -236,6 +237,7 @@ fn mix(counter: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Height, Seat};
     use crate::wire::chain_id;
 
     #[test]
@@ -249,6 +251,18 @@ mod tests {
                 assert_eq!(account % nodes, node);
                 assert!(seen.insert((account, nonce)));
                 assert_eq!(partition.place(account + 1, nonce), Some((node as usize, index)));
+            }
+        }
+    }
+
+    #[test]
+    fn accounts_talk_to_their_homes() {
+        for nodes in [1, 2, 4, 7] {
+            let committee = Wallet::derive(1, 30).genesis(nodes, Policy::Quorum).0.committee();
+            let partition = Partition { accounts: 30, nodes };
+            for (node, index) in (0..nodes).flat_map(|node| (0..30).map(move |index| (node, index))) {
+                let number = AccountNumber(partition.sender(node, index).0 + 1);
+                assert_eq!(committee.home_at(number, Height(0), 0), Seat(node as u16));
             }
         }
     }

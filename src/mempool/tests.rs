@@ -32,15 +32,39 @@ fn drain(pool: &Mempool) -> Taken {
     pool.take(usize::MAX, &|_| true)
 }
 
+/// Rows to be sealed here, of clients.
+fn offers(rows: &[(Entry, u64)]) -> Vec<Offer> {
+    rows.iter()
+        .map(|&(entry, balance)| Offer { entry, balance, from: Seat::NONE, sealed_here: true })
+        .collect()
+}
+
+/// Seats of the pools here.
+const SEATS: usize = 4;
+
 /// The plain model: lists, searched from end to end.
 #[derive(Default)]
 struct Model {
     rows_max: usize,
-    /// Rows that wait: priority, arrival, entry.
-    waiting: Vec<(u32, usize, Entry)>,
+    waiting: Vec<Waits>,
     /// Fees of rows that were taken, by account and place in the ring.
     taken: BTreeMap<(u32, u64), u64>,
     arrivals: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Queue {
+    Sealed(u32),
+    Fresh,
+    Held(Held),
+}
+
+#[derive(Clone, Copy)]
+struct Waits {
+    queue: Queue,
+    arrival: usize,
+    entry: Entry,
+    from: Seat,
 }
 
 impl Model {
@@ -49,37 +73,53 @@ impl Model {
     }
 
     fn waits(&self, effect: &Effect) -> bool {
-        self.waiting.iter().any(|(.., other)| Self::place(&other.effect) == Self::place(effect))
+        self.waiting.iter().any(|other| Self::place(&other.entry.effect) == Self::place(effect))
     }
 
-    fn add(&mut self, priority: u32, entry: Entry) {
-        self.waiting.push((priority, self.arrivals, entry));
+    fn add(&mut self, queue: Queue, entry: Entry, from: Seat) {
+        self.waiting.push(Waits { queue, arrival: self.arrivals, entry, from });
         self.arrivals += 1;
     }
 
-    fn insert(&mut self, entry: &Entry, balance: u64) -> Admit {
-        let from = entry.effect.from.get();
-        let waiting = self.waiting.iter().filter(|(.., e)| e.effect.from.get() == from);
-        let waiting: u64 = waiting.map(|(.., e)| u64::from(e.effect.fee.get())).sum();
-        let taken: u64 = self.taken.iter().filter(|((f, _), _)| *f == from).map(|(_, fee)| fee).sum();
+    fn class(entry: &Entry) -> Queue {
+        Queue::Sealed((0..32).rev().find(|bit| entry.effect.fee.get() >> bit != 0).unwrap_or(0))
+    }
+
+    fn full(&self, from: Seat) -> bool {
+        let (used, half) = (self.waiting.len(), self.rows_max / 2);
+        let of_peer = self.waiting.iter().filter(|waits| waits.from == from).count();
+        used >= self.rows_max || from != Seat::NONE && used >= half && of_peer >= half / SEATS
+    }
+
+    fn insert(&mut self, offer: &Offer) -> Admit {
+        let Offer { entry, balance, from, sealed_here } = offer;
+        let account = entry.effect.from.get();
+        let waiting = self.waiting.iter().filter(|waits| waits.entry.effect.from.get() == account);
+        let waiting: u64 = waiting.map(|waits| u64::from(waits.entry.effect.fee.get())).sum();
+        let taken: u64 = self.taken.iter().filter(|((f, _), _)| *f == account).map(|(_, fee)| fee).sum();
         if self.waits(&entry.effect) || self.taken.contains_key(&Self::place(&entry.effect)) {
             Admit::Duplicate
-        } else if waiting + taken + u64::from(entry.effect.fee.get()) > balance {
+        } else if waiting + taken + u64::from(entry.effect.fee.get()) > *balance {
             Admit::NotCovered
-        } else if self.waiting.len() >= self.rows_max {
+        } else if self.full(*from) {
             Admit::Full
         } else {
-            let doublings = (0..32).rev().find(|bit| entry.effect.fee.get() >> bit != 0).unwrap_or(0);
-            self.add(doublings, *entry);
+            self.add(if *sealed_here { Self::class(entry) } else { Queue::Fresh }, *entry, *from);
             Admit::Admitted
         }
     }
 
     fn take(&mut self, rows_max: usize, keep: &dyn Fn(&Effect) -> bool) -> Vec<Entry> {
-        self.waiting.sort_by_key(|(priority, arrival, _)| (u32::MAX - priority, *arrival));
+        let priority = |waits: &Waits| match waits.queue {
+            Queue::Sealed(priority) => 32 - priority,
+            Queue::Fresh | Queue::Held(_) => 33,
+        };
+        self.waiting.sort_by_key(|waits| (priority(waits), waits.arrival));
         let mut kept = Vec::new();
-        while kept.len() < rows_max && !self.waiting.is_empty() {
-            let (.., entry) = self.waiting.remove(0);
+        while kept.len() < rows_max
+            && self.waiting.first().is_some_and(|waits| matches!(waits.queue, Queue::Sealed(_)))
+        {
+            let entry = self.waiting.remove(0).entry;
             if keep(&entry.effect) {
                 self.taken.insert(Self::place(&entry.effect), entry.effect.fee.get().into());
                 kept.push(entry);
@@ -92,31 +132,80 @@ impl Model {
     fn put_back(&mut self, entry: Entry) {
         self.taken.remove(&Self::place(&entry.effect));
         if !self.waits(&entry.effect) && self.waiting.len() < self.rows_max {
-            self.add(32, entry);
+            self.add(Queue::Sealed(32), entry, Seat::NONE);
         }
+    }
+
+    fn pass_on(&mut self, now: Time, decide: &mut dyn FnMut(&Entry, Held) -> Fate) {
+        self.waiting.sort_by_key(|waits| (waits.queue != Queue::Fresh, waits.arrival));
+        for waits in self.waiting.clone() {
+            let held = match waits.queue {
+                Queue::Fresh => Held::default(),
+                Queue::Held(held) if held.until <= now => held,
+                _ => continue,
+            };
+            let queue = match decide(&waits.entry, held) {
+                Fate::Hold(held) => Some(Queue::Held(held)),
+                Fate::Seal => Some(Self::class(&waits.entry)),
+                Fate::LetGo => None,
+            };
+            self.waiting.retain(|other| other.arrival != waits.arrival);
+            if let Some(queue) = queue {
+                self.add(queue, waits.entry, waits.from);
+            }
+        }
+    }
+
+    fn executed(&mut self, (from, nonce): (u32, u64)) {
+        let is = |effect: &Effect| effect.from.get() == from && effect.nonce.get() == nonce;
+        self.waiting.retain(|waits| !is(&waits.entry.effect));
+    }
+
+    /// How many wait to be sealed, and how many are held.
+    fn counts(&self) -> (usize, usize) {
+        let sealed = self.waiting.iter().filter(|waits| matches!(waits.queue, Queue::Sealed(_))).count();
+        (sealed, self.waiting.len() - sealed)
+    }
+}
+
+/// What a holder might say: anything, but the same of the same.
+fn fate(entry: &Entry, now: Time, held: Held) -> Fate {
+    match (entry.effect.nonce.get() + u64::from(held.waits)) % 5 {
+        0 => Fate::LetGo,
+        1 => Fate::Seal,
+        _ => Fate::Hold(Held { until: Time(now.0 + 10), rank: held.rank + 2, waits: held.waits + 1 }),
     }
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Rows (account, nonce, fee) and the balance that all of them meet.
-    Insert(Vec<(u32, u64, u32)>, u64),
+    /// Rows (account, nonce, fee), the balance that all of them meet, who hands them on, whether they are sealed here.
+    Insert(Vec<(u32, u64, u32)>, u64, Seat, bool),
     /// How many, and which remainder of the nonce is not kept.
     Take(usize, u64),
     /// The rows of an earlier take, executed.
     Release(usize),
     /// The rows of an earlier take, in a batch that died.
     PutBack(usize),
+    /// So much later somebody looks after what is held.
+    PassOn(u64),
+    /// Account and nonce of rows that somebody sealed.
+    Executed(Vec<(u32, u64)>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let fee = prop_oneof![4 => 0..20u32, 1 => any::<u32>()];
-    let row = (1..6u32, prop_oneof![3 => 1..20u64, 1 => 1..300u64], fee);
+    let nonce = || prop_oneof![3 => 1..20u64, 1 => 1..300u64];
+    let row = (1..6u32, nonce(), fee);
+    let from = prop_oneof![Just(Seat::NONE), (0..4u16).prop_map(Seat)];
     let step = prop_oneof![
-        4 => (prop::collection::vec(row, 0..20), 0..200u64).prop_map(|(rows, balance)| Step::Insert(rows, balance)),
+        4 => (prop::collection::vec(row, 0..20), 0..200u64, from, any::<bool>())
+            .prop_map(|(rows, balance, from, here)| Step::Insert(rows, balance, from, here)),
         3 => (0..25usize, 0..6u64).prop_map(|(count, odd)| Step::Take(count, odd)),
         2 => (0..8usize).prop_map(Step::Release),
         1 => (0..8usize).prop_map(Step::PutBack),
+        3 => (0..20u64).prop_map(Step::PassOn),
+        2 => prop::collection::vec((1..6u32, nonce()), 0..20).prop_map(Step::Executed),
     ];
     prop::collection::vec(step, 1..50)
 }
@@ -126,18 +215,24 @@ proptest! {
 
     #[test]
     fn any_steps_agree_with_the_plain_model(steps in steps(), rows_max in 0..60usize) {
-        let pool = Mempool::new(rows_max);
+        let pool = Mempool::new(rows_max, SEATS);
         let mut model = Model { rows_max, ..Model::default() };
-        let (mut batches, mut tag): (Vec<Taken>, u32) = (Vec::new(), 0);
+        let (mut batches, mut tag, mut now): (Vec<Taken>, u32, Time) = (Vec::new(), 0, Time(1));
         for step in steps {
             match step {
-                Step::Insert(rows, balance) => {
+                Step::Insert(rows, balance, from, sealed_here) => {
                     let numbered = rows.iter().zip(tag..);
-                    let entries: Vec<_> =
-                        numbered.map(|(&(from, nonce, fee), tag)| (entry(from, nonce, fee, tag), balance)).collect();
-                    tag += entries.len() as u32;
-                    let expected: Vec<_> = entries.iter().map(|(entry, _)| model.insert(entry, balance)).collect();
-                    prop_assert_eq!(pool.insert(&entries), expected);
+                    let offers: Vec<_> = numbered
+                        .map(|(&(account, nonce, fee), tag)| entry(account, nonce, fee, tag))
+                        .map(|entry| Offer { entry, balance, from, sealed_here })
+                        .collect();
+                    tag += offers.len() as u32;
+                    let known: Vec<bool> = offers.iter().map(|offer| model.waits(&offer.entry.effect)
+                        || model.taken.contains_key(&Model::place(&offer.entry.effect))).collect();
+                    prop_assert_eq!(pool.in_flight(offers.iter().map(|offer| &offer.entry.effect)), known);
+                    prop_assert_eq!(pool.room_for(from) == 0, model.full(from));
+                    let expected: Vec<_> = offers.iter().map(|offer| model.insert(offer)).collect();
+                    prop_assert_eq!(pool.insert(&offers), expected);
                 }
                 Step::Take(count, odd) => {
                     let keep = |effect: &Effect| effect.nonce.get() % 7 != odd;
@@ -165,80 +260,159 @@ proptest! {
                         }
                     }
                 }
+                Step::PassOn(later) => {
+                    now = Time(now.0 + later);
+                    let (mut seen, mut expected) = (Vec::new(), Vec::new());
+                    pool.pass_on(now, &mut |entry, held| {
+                        seen.push((entry.witness, held));
+                        fate(entry, now, held)
+                    });
+                    model.pass_on(now, &mut |entry, held| {
+                        expected.push((entry.witness, held));
+                        fate(entry, now, held)
+                    });
+                    prop_assert_eq!(seen, expected);
+                    prop_assert!(pool.due() > now);
+                }
+                Step::Executed(rows) => {
+                    let effect = |(from, nonce): &(u32, u64)| Effect::transfer(*from, 1, 1, *nonce, 1);
+                    pool.executed(&rows.iter().map(effect).collect::<Vec<_>>());
+                    rows.into_iter().for_each(|row| model.executed(row));
+                }
             }
-            prop_assert_eq!(pool.len(), model.waiting.len());
+            prop_assert_eq!((pool.len(), pool.held()), model.counts());
             prop_assert_eq!(pool.room(), rows_max - model.waiting.len());
+            let fresh = model.waiting.iter().any(|waits| waits.queue == Queue::Fresh);
+            prop_assert_eq!(pool.due() == Time(0), fresh);
         }
         // Whatever happened: once nothing is in flight, no nonce and no fee is left behind; to release twice is idle.
+        pool.pass_on(Time(u64::MAX - 1), &mut |entry, _| if entry.key.is_some() { Fate::Seal } else { Fate::LetGo });
         batches.push(drain(&pool));
         batches.iter().chain(&batches).for_each(|batch| pool.release(&batch.effects));
-        let clean = |account: &InFlight| account.waiting | account.taken == 0 && account.fees == 0;
-        prop_assert!(pool.pool.lock().accounts.iter().all(clean));
+        prop_assert!(pool.pool.lock().is_clean());
     }
 }
 
 #[test]
+fn a_held_row_reserves_its_fee_and_nonce_until_it_is_executed_by_whomever() {
+    let pool = Mempool::new(10, SEATS);
+    let held =
+        |tag, nonce, fee| Offer { sealed_here: false, ..offers(&[(entry(1, nonce, fee, tag), 10)])[0] };
+    assert_eq!(pool.insert(&[held(0, 1, 6), held(1, 2, 5)]), [Admit::Admitted, Admit::NotCovered]);
+    assert_eq!((pool.due(), pool.len(), pool.held()), (Time(0), 0, 1));
+    pool.pass_on(Time(5), &mut |_, _| Fate::Hold(Held { until: Time(25), rank: 1, waits: 1 }));
+    assert_eq!(pool.due(), Time(25));
+    pool.pass_on(Time(24), &mut |_, _| panic!("nothing is due"));
+    assert_eq!(pool.insert(&[held(2, 1, 1), held(3, 129, 1)]), [Admit::Duplicate; 2]);
+    assert!(drain(&pool).effects.is_empty(), "it is not to be sealed here");
+    pool.executed(&[Effect::transfer(1, 1, 1, 129, 1)]);
+    assert_eq!(pool.held(), 1, "another row with its place in the ring");
+    pool.executed(&[Effect::transfer(1, 1, 1, 1, 1)]);
+    assert_eq!((pool.due(), pool.held(), pool.room()), (Time(u64::MAX), 0, 10));
+    assert_eq!(pool.insert(&[held(4, 2, 10)]), [Admit::Admitted], "its fee came free with it");
+}
+
+#[test]
+fn what_another_sealed_does_not_free_what_is_sealed_here() {
+    let pool = Mempool::new(10, SEATS);
+    pool.insert(&offers(&[(entry(1, 1, 6, 0), 10)]));
+    let taken = drain(&pool);
+    pool.executed(&taken.effects);
+    assert_eq!(pool.insert(&offers(&[(entry(1, 2, 5, 1), 10)])), [Admit::NotCovered]);
+}
+
+#[test]
+fn one_validator_cannot_keep_out_what_others_hand_on() {
+    let pool = Mempool::new(80, SEATS);
+    let handed_on = |from: u16, account: u32| Offer {
+        from: Seat(from),
+        ..offers(&[(entry(account, 1, 1, account), 10)])[0]
+    };
+    let of = |from: u16, accounts: std::ops::Range<u32>| {
+        let offers: Vec<Offer> = accounts.map(|account| handed_on(from, account)).collect();
+        pool.insert(&offers).iter().filter(|answer| **answer == Admit::Admitted).count()
+    };
+    assert_eq!(of(1, 1..80), 40, "half is for whoever comes");
+    assert_eq!((pool.room_for(Seat(1)), pool.room_for(Seat(2)), pool.room()), (0, 10, 40));
+    assert_eq!(of(2, 100..180), 10, "and of the other half everybody has a share");
+    assert_eq!((of(1, 200..201), of(3, 300..380), of(2, 400..401)), (0, 10, 0));
+    let clients: Vec<_> = (500..540).map(|account| (entry(account, 1, 1, 0), 10)).collect();
+    let admitted = pool.insert(&offers(&clients)).iter().filter(|answer| **answer == Admit::Admitted).count();
+    assert_eq!(admitted, 20, "all the rest");
+    drain(&pool);
+    assert_eq!(pool.room_for(Seat(1)), 40);
+}
+
+#[test]
 fn higher_fee_classes_go_first_and_a_class_keeps_its_order() {
-    let pool = Mempool::new(10);
+    let pool = Mempool::new(10, SEATS);
     let fees = [1, 2, 3, 9, 8, 15, 1, 0];
     let entries: Vec<_> =
         fees.iter().zip(0..).map(|(&fee, tag)| (entry(tag + 1, 1, fee, tag), 100)).collect();
-    assert_eq!(pool.insert(&entries), [Admit::Admitted; 8]);
+    assert_eq!(pool.insert(&offers(&entries)), [Admit::Admitted; 8]);
     assert_eq!(tags(&pool.take(4, &|_| true)), [5, 3, 4, 1], "an open row first, then by class");
     assert_eq!(tags(&pool.take(9, &|_| true)), [2, 0, 6, 7]);
 }
 
 #[test]
 fn rows_of_a_dead_batch_go_out_first_and_count_once() {
-    let pool = Mempool::new(3);
-    pool.insert(&[(entry(1, 1, 1, 0), 9), (entry(2, 1, 1, 1), 9)]);
+    let pool = Mempool::new(3, SEATS);
+    pool.insert(&offers(&[(entry(1, 1, 1, 0), 9), (entry(2, 1, 1, 1), 9)]));
     let dead = drain(&pool);
-    assert_eq!(pool.insert(&[(entry(4, 1, 100, 2), 100), (entry(5, 1, 100, 3), 100)]), [Admit::Admitted; 2]);
+    assert_eq!(
+        pool.insert(&offers(&[(entry(4, 1, 100, 2), 100), (entry(5, 1, 100, 3), 100)])),
+        [Admit::Admitted; 2]
+    );
     pool.put_back(rows(&dead));
     assert_eq!(pool.len(), 3, "one of the two is let go beyond the bound");
     assert_eq!(
-        pool.insert(&[(entry(1, 1, 1, 4), 9), (entry(2, 1, 1, 5), 9)]),
+        pool.insert(&offers(&[(entry(1, 1, 1, 4), 9), (entry(2, 1, 1, 5), 9)])),
         [Admit::Duplicate, Admit::Full]
     );
     assert_eq!(tags(&drain(&pool)), [0, 2, 3]);
-    assert_eq!(pool.insert(&[(entry(2, 1, 1, 6), 1)]), [Admit::Admitted], "its fee came free with it");
+    assert_eq!(
+        pool.insert(&offers(&[(entry(2, 1, 1, 6), 1)])),
+        [Admit::Admitted],
+        "its fee came free with it"
+    );
 }
 
 #[test]
 fn fees_in_flight_are_reserved_until_release() {
-    let pool = Mempool::new(10);
-    let answers = pool.insert(&[(entry(1, 1, 6, 0), 10), (entry(1, 2, 5, 1), 10), (entry(1, 3, 4, 2), 10)]);
+    let pool = Mempool::new(10, SEATS);
+    let answers =
+        pool.insert(&offers(&[(entry(1, 1, 6, 0), 10), (entry(1, 2, 5, 1), 10), (entry(1, 3, 4, 2), 10)]));
     assert_eq!(answers, [Admit::Admitted, Admit::NotCovered, Admit::Admitted]);
     let taken = drain(&pool);
-    assert_eq!(pool.insert(&[(entry(1, 4, 1, 3), 10)]), [Admit::NotCovered]);
+    assert_eq!(pool.insert(&offers(&[(entry(1, 4, 1, 3), 10)])), [Admit::NotCovered]);
     pool.release(&taken.effects);
-    assert_eq!(pool.insert(&[(entry(1, 4, 1, 3), 1)]), [Admit::Admitted]);
+    assert_eq!(pool.insert(&offers(&[(entry(1, 4, 1, 3), 1)])), [Admit::Admitted]);
 }
 
 #[test]
 fn executed_rows_of_another_life_do_not_free_those_that_wait() {
-    let pool = Mempool::new(10);
-    pool.insert(&[(entry(1, 5, 6, 0), 10)]);
+    let pool = Mempool::new(10, SEATS);
+    pool.insert(&offers(&[(entry(1, 5, 6, 0), 10)]));
     pool.release(&[Effect::transfer(1, 1, 1, 5, 1), Effect::transfer(9_999_999, 1, 1, 5, 1)]);
     assert_eq!(
-        pool.insert(&[(entry(1, 5, 1, 1), 10), (entry(1, 6, 5, 1), 10)]),
+        pool.insert(&offers(&[(entry(1, 5, 1, 1), 10), (entry(1, 6, 5, 1), 10)])),
         [Admit::Duplicate, Admit::NotCovered]
     );
 }
 
 #[test]
 fn senders_that_cannot_exist_are_refused_without_space_for_them() {
-    let pool = Mempool::new(10);
-    assert_eq!(pool.insert(&[(entry(u32::MAX, 1, 1, 0), u64::MAX)]), [Admit::NotCovered]);
+    let pool = Mempool::new(10, SEATS);
+    assert_eq!(pool.insert(&offers(&[(entry(u32::MAX, 1, 1, 0), u64::MAX)])), [Admit::NotCovered]);
     pool.release(&[Effect::transfer(u32::MAX, 1, 1, 1, 1)]);
-    assert_eq!((pool.len(), pool.pool.lock().accounts.len()), (0, 0));
+    assert_eq!((pool.len(), pool.pool.lock().accounts_seen()), (0, 0));
 }
 
 #[test]
 fn every_row_of_many_threads_comes_out_once() {
     const THREADS: u32 = 4;
     const ROWS: u32 = 5_000;
-    let pool = Mempool::new(512);
+    let pool = Mempool::new(512, SEATS);
     let done = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
         let taker = scope.spawn(|| {
@@ -258,7 +432,7 @@ fn every_row_of_many_threads_comes_out_once() {
             while next < ROWS {
                 // Every nonce twice in one slice: the second is refused whoever else is at work.
                 let row = entry(1 + thread, u64::from(next), 1 + next % 40, thread * ROWS + next);
-                match pool.insert(&[(row, u64::MAX), (row, u64::MAX)])[..] {
+                match pool.insert(&offers(&[(row, u64::MAX), (row, u64::MAX)]))[..] {
                     [Admit::Admitted, Admit::Duplicate] => next += 1,
                     [Admit::Duplicate | Admit::Full, Admit::Duplicate | Admit::Full] => {
                         std::thread::yield_now();
@@ -277,6 +451,6 @@ fn every_row_of_many_threads_comes_out_once() {
     let mut seen = seen;
     seen.sort_unstable();
     assert!(seen.iter().copied().eq(0..THREADS * ROWS));
-    assert!(pool.pool.lock().accounts.iter().all(|account| account.fees == 0));
-    assert!(pool.pool.lock().slots.len() <= 512);
+    assert!(pool.pool.lock().is_clean());
+    assert!(pool.pool.lock().slots_made() <= 512);
 }

@@ -118,6 +118,12 @@ pub struct Metrics {
     pub rows_admitted: AtomicU64,
     /// Rows refused, for any reason.
     pub rows_refused: AtomicU64,
+    /// Rows that were handed on to the node whose turn it is to seal them; counted again for the next one.
+    pub rows_handed_on: AtomicU64,
+    /// Rows that others handed on, admitted to the mempool.
+    pub rows_taken_over: AtomicU64,
+    /// Rows that others handed on, passed over: mostly copies of what is in flight.
+    pub rows_passed_over: AtomicU64,
     /// Signatures of rows checked, in submissions and in batches of others.
     pub signatures_checked: AtomicU64,
     /// Frames or messages of peers refused as malformed or against a rule.
@@ -189,6 +195,9 @@ impl Metrics {
             rows_submitted,
             rows_admitted,
             rows_refused,
+            rows_handed_on,
+            rows_taken_over,
+            rows_passed_over,
             signatures_checked,
             peer_faults,
             dismissed,
@@ -202,6 +211,9 @@ impl Metrics {
             rows_submitted,
             rows_admitted,
             rows_refused,
+            rows_handed_on,
+            rows_taken_over,
+            rows_passed_over,
             signatures_checked,
             peer_faults,
             messages_dropped,
@@ -238,9 +250,9 @@ mod tests {
             Metrics::set(counter, value);
         }
         assert!(mirror.mirror(&real.values()));
-        assert_eq!(mirror.values(), (1..=26).collect::<Vec<_>>());
-        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 26));
-        assert!(!mirror.mirror(&[7; 25]) && !mirror.mirror(&[7; 27]));
+        assert_eq!(mirror.values(), (1..=29).collect::<Vec<_>>());
+        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 29));
+        assert!(!mirror.mirror(&[7; 28]) && !mirror.mirror(&[7; 30]));
         assert_eq!(mirror.values(), real.values());
     }
 }

@@ -11,14 +11,13 @@ use super::workers::{Executor, Mailbox, Report, Verifiers};
 use super::{State, Stopped};
 use crate::metrics::{Metrics, Stage, thread_cpu};
 use crate::net::clock::Clock;
-use crate::node::ingress::Admission;
-use crate::node::jobs::Job;
+use crate::node::jobs::{Done, Job};
 use crate::node::snapshots::fate;
 use crate::node::{Input, Node, Output, Shared};
 use crate::store::{Errand, Kept, Unwritten};
 use crate::types::{Content, Height, Seat, Time};
-use crate::wire::Blobs;
 use crate::wire::client::{Refusal, Reply, Request, Status};
+use crate::wire::{Blobs, Message};
 use crossbeam::channel::Receiver;
 use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
@@ -198,6 +197,12 @@ impl EventLoop {
             match report {
                 Report::Verified(done) => {
                     self.verifiers.finished();
+                    if let Done::TakenOver(taken) = &done {
+                        let passed_over = taken.rows as u64 - u64::from(taken.admitted);
+                        Metrics::add(&self.metrics.rows_taken_over, taken.admitted.into());
+                        Metrics::add(&self.metrics.rows_passed_over, passed_over);
+                        Metrics::add(&self.metrics.signatures_checked, taken.checked.into());
+                    }
                     self.inputs.push_back(Input::Done(done));
                 }
                 Report::Admitted(admitted) => {
@@ -209,7 +214,7 @@ impl EventLoop {
                     for (origin, admission) in admitted.answers {
                         Metrics::add(&self.metrics.rows_admitted, u64::from(admission.accepted));
                         Metrics::add(&self.metrics.rows_refused, admission.refused.len() as u64);
-                        Metrics::add(&self.metrics.signatures_checked, signatures_of(&admission));
+                        Metrics::add(&self.metrics.signatures_checked, admission.checked.into());
                         let (accepted, refused) = (admission.accepted, admission.refused);
                         let reply = Reply::Submitted { id: origin.id, accepted, refused };
                         self.sockets.reply(origin.client, &reply, origin.rows, now, &mut self.events);
@@ -318,7 +323,8 @@ impl EventLoop {
             Request::Subscribe => return self.sockets.subscribe(client),
             Request::Status => {
                 let (height, hash) = self.node.tip();
-                let pending = u32::try_from(self.shared.mempool.len()).unwrap_or(u32::MAX);
+                let pending = self.shared.mempool.len() + self.shared.mempool.held();
+                let pending = u32::try_from(pending).unwrap_or(u32::MAX);
                 let peers = self.sockets.peers() as u16;
                 Reply::Status(Status { height, hash, accounts: self.shared.ledger.len(), pending, peers })
             }
@@ -376,7 +382,12 @@ impl EventLoop {
 
     fn carry_out(&mut self, output: Output) -> Result<(), End> {
         match output {
-            Output::Send { to, message } => self.sockets.send(to, &message, self.now()),
+            Output::Send { to, message } => {
+                if let Message::Rows(rows) = &message {
+                    Metrics::add(&self.metrics.rows_handed_on, rows.rows().len() as u64);
+                }
+                self.sockets.send(to, &message, self.now());
+            }
             Output::Broadcast(message) => self.sockets.broadcast(&message, self.now()),
             Output::Job(job) if job.urgent() && job.stage() == Stage::Verify => self.checks.push(job),
             Output::Job(job) if job.urgent() => {
@@ -488,12 +499,4 @@ impl EventLoop {
         let (height, hash) = self.node.tip();
         Ok(Stopped { height, hash, last_full: self.last_full, root: self.shared.ledger.root() })
     }
-}
-
-/// The rows whose signatures were checked: those admitted, and those refused for what is looked at later. (A few
-/// that the mempool refused for their fees or for want of room are not told apart from those refused before.)
-fn signatures_of(admission: &Admission) -> u64 {
-    let later = |refusal: &Refusal| matches!(refusal, Refusal::BadSignature | Refusal::Duplicate);
-    u64::from(admission.accepted)
-        + admission.refused.iter().filter(|(_, refusal)| later(refusal)).count() as u64
 }

@@ -23,6 +23,7 @@
 //! - Upon a client's rows: they are read only if the mempool has room for them and for all that were read before;
 //!   otherwise they stay in the client's own send buffer. Who asks and does not read the answers is not read from
 //!   either; a subscriber that does not read is dropped.
+//! - Upon rows that a validator hands on (`node/home.rs`): they are verified in turn with clients' rows, both behind batches.
 //! - Upon a bad signature among a client's rows: what it brings is verified apart from everybody else's, in turns that
 //!   leave the others most of the time, until it has brought enough good ones (see `turns.rs`).
 //! - Upon a peer without a seat: it has a key and gets a number; who came by itself is served as a guest, few at a time. Who

@@ -118,6 +118,10 @@ pub struct Verifiers {
     free: usize,
     /// Bounded by what the protocol lets be unsettled: a window per author.
     jobs: VecDeque<Job>,
+    /// Rows that validators handed on: one job of each.
+    handed: VecDeque<Job>,
+    /// Whether clients' rows went first the last time: they and those take turns.
+    clients_first: bool,
     /// Bounded by the mempool's room, which is reserved before a row is read.
     submissions: Turns<(Origin, Submission)>,
 }
@@ -163,13 +167,16 @@ impl Verifiers {
             mailbox,
             free: threads,
             jobs: VecDeque::new(),
+            handed: VecDeque::new(),
+            clients_first: false,
             submissions: Turns::default(),
         })
     }
 
-    /// A batch of a validator to be verified.
+    /// A batch of a validator to be verified, or rows that it handed on.
     pub fn verify(&mut self, job: Job) {
-        self.jobs.push_back(job);
+        let queue = if matches!(job, Job::TakeOver { .. }) { &mut self.handed } else { &mut self.jobs };
+        queue.push_back(job);
     }
 
     /// A client's rows.
@@ -216,17 +223,36 @@ impl Verifiers {
                 let rows = if let Job::VerifyRows(batch) = &job { batch.rows().len() } else { 0 };
                 Metrics::add(&self.metrics.signatures_checked, rows as u64);
                 self.spawn(move |shared| Report::Verified(job.run(shared)));
-            } else if let Some(together) = self.submissions.next() {
-                self.spawn(move |shared| {
-                    let parts = together.parts.into_iter().map(|(_, part)| part);
-                    let (origins, rows): (Vec<_>, Vec<_>) = parts.unzip();
-                    let answers = origins.into_iter().zip(admit(shared, &rows)).collect();
-                    Report::Admitted(Admitted { standing: together.standing, answers })
-                });
             } else {
-                return;
+                self.clients_first = !self.clients_first;
+                let done = match self.clients_first {
+                    true => self.admit_next() || self.take_over_next(),
+                    false => self.take_over_next() || self.admit_next(),
+                };
+                if !done {
+                    return;
+                }
             }
         }
+    }
+
+    /// Hands out clients' rows, if some wait.
+    fn admit_next(&mut self) -> bool {
+        let Some(together) = self.submissions.next() else { return false };
+        self.spawn(move |shared| {
+            let parts = together.parts.into_iter().map(|(_, part)| part);
+            let (origins, rows): (Vec<_>, Vec<_>) = parts.unzip();
+            let answers = origins.into_iter().zip(admit(shared, &rows)).collect();
+            Report::Admitted(Admitted { standing: together.standing, answers })
+        });
+        true
+    }
+
+    /// Hands out what a validator handed on, if some waits.
+    fn take_over_next(&mut self) -> bool {
+        let Some(job) = self.handed.pop_front() else { return false };
+        self.spawn(move |shared| Report::Verified(job.run(shared)));
+        true
     }
 
     pub(super) fn spawn(&mut self, work: impl FnOnce(&Shared) -> Report + Send + 'static) {

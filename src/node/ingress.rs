@@ -1,8 +1,10 @@
-//! The way of a client's rows into the mempool: form, state, signature, admission. A pure function of the shared
-//! parts of a node, run by a driver on its verification pool with as many submissions at once as wait.
+//! The way of rows into the mempool: form, state, signature, admission. Pure functions of the shared parts of a node, run
+//! by a driver on its verification pool with as many submissions at once as wait: of clients ([`admit`]), or of one validator
+//! that hands rows on ([`take_over`]; see [`super::home`]).
 //!
 //! Every row is judged by itself, so that one bad row does not cost the client the others of its submission. The
-//! checks go from cheap to dear: what form, state or room already refuse costs no signature check.
+//! checks go from cheap to dear: what form, state, a copy that is in flight, or room already refuse costs no signature check.
+//! So a row that comes `n` times is checked once, or once for each of the few tasks that it happens to come in at one time.
 
 #[cfg(test)]
 #[path = "ingress_tests.rs"]
@@ -10,8 +12,8 @@ mod tests;
 
 use super::Shared;
 use super::jobs::verify_rows;
-use crate::mempool::{Admit, Entry};
-use crate::types::{Account, Effect};
+use crate::mempool::{Admit, Entry, Offer};
+use crate::types::{Account, Effect, Kind, Seat};
 use crate::wire::Row;
 use crate::wire::client::{Refusal, Submission};
 
@@ -22,6 +24,23 @@ pub struct Admission {
     pub accepted: u32,
     /// Rows refused, ascending.
     pub refused: Vec<(u32, Refusal)>,
+    /// Signatures checked.
+    pub checked: u32,
+}
+
+/// What became of rows that a validator handed on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TakenOver {
+    /// The validator.
+    pub from: Seat,
+    /// Rows in all.
+    pub rows: usize,
+    /// Rows admitted; the others are passed over.
+    pub admitted: u32,
+    /// Signatures checked.
+    pub checked: u32,
+    /// What no honest validator hands on, if it was among them.
+    pub fault: Option<&'static str>,
 }
 
 /// A row that nothing has refused so far.
@@ -36,12 +55,48 @@ struct Candidate<'a> {
 /// The answers as they come about.
 struct Answers(Vec<Admission>);
 
-/// Verifies the rows of several submissions as one batch and inserts what is good. One answer per submission.
-/// Refusals are looked for in the order form, accounts, nonce, balance, room, signature, duplicate and fees in the
-/// mempool. A key that no open row takes is passed over.
+/// Verifies the rows of several submissions of clients as one batch and inserts what is good: what has its home here waits to
+/// be sealed, the rest to be handed on. One answer per submission. Refusals are looked for in the order form, accounts,
+/// nonce, balance, duplicate, room, signature, and once more duplicate, fees and room in the mempool. A key that no open row
+/// takes is passed over.
 pub fn admit(shared: &Shared, submissions: &[Submission]) -> Vec<Admission> {
+    enter(shared, Seat::NONE, submissions)
+}
+
+/// Verifies the rows that a validator handed on, and inserts what is good and what this seat seals: to be sealed here. The
+/// sender verified every row, so form and signature are its fault; what the state or the mempool refuses is nobody's.
+pub fn take_over(shared: &Shared, from: Seat, submissions: &[Submission]) -> TakenOver {
+    let answers = enter(shared, from, submissions);
+    let opens = |rows: &Submission| {
+        rows.rows().effects.iter().filter(|effect| effect.kind == Kind::Open as u8).count()
+    };
+    let has =
+        |reason: Refusal| answers.iter().flat_map(|a| &a.refused).any(|(_, refusal)| *refusal == reason);
+    let fault = if has(Refusal::BadSignature) {
+        Some("handed on a row whose signature is bad")
+    } else if has(Refusal::Malformed) || submissions.iter().any(|rows| rows.rows().keys.len() != opens(rows))
+    {
+        Some("handed on a malformed row")
+    } else {
+        None
+    };
+    TakenOver {
+        from,
+        rows: submissions.iter().map(|rows| rows.rows().len()).sum(),
+        admitted: answers.iter().map(|answer| answer.accepted).sum(),
+        checked: answers.iter().map(|answer| answer.checked).sum(),
+        fault,
+    }
+}
+
+fn enter(shared: &Shared, from: Seat, submissions: &[Submission]) -> Vec<Admission> {
     let mut answers = Answers(vec![Admission::default(); submissions.len()]);
     let mut candidates = well_formed(shared, submissions, &mut answers);
+    if from != Seat::NONE {
+        let most = shared.committee.faulty_max();
+        let sealed_here = |candidate: &Candidate<'_>| shared.home_rank(candidate.row.effect.sender()) <= most;
+        candidates.retain(|candidate| sealed_here(candidate) || answers.refuse(candidate, Refusal::NoSeat));
+    }
     shared.ledger.read(|accounts| {
         candidates.retain_mut(|candidate| match payable(accounts, candidate.row.effect) {
             Ok(balance) => {
@@ -51,12 +106,16 @@ pub fn admit(shared: &Shared, submissions: &[Submission]) -> Vec<Admission> {
             Err(refusal) => answers.refuse(candidate, refusal),
         });
     });
-    let room = shared.mempool.room().min(candidates.len());
-    for candidate in candidates.drain(room..) {
+    let mut candidates = no_copies(shared, from, candidates, &mut answers);
+    let room = match from {
+        Seat::NONE => shared.mempool.room(),
+        peer => shared.mempool.room_for(peer),
+    };
+    for candidate in candidates.drain(room.min(candidates.len())..) {
         answers.refuse(&candidate, Refusal::Full);
     }
     let candidates = well_signed(shared, candidates, &mut answers);
-    insert(shared, &candidates, &mut answers);
+    insert(shared, from, &candidates, &mut answers);
     for answer in &mut answers.0 {
         answer.refused.sort_unstable();
     }
@@ -102,6 +161,30 @@ fn payable(accounts: &[Account], effect: &Effect) -> Result<u64, Refusal> {
     if cost.is_some_and(|cost| cost <= balance) { Ok(balance) } else { Err(Refusal::NotCovered) }
 }
 
+/// The rows that are not in flight here, the first of each account and nonce from one source. Not from all sources: else
+/// whoever is quick with a forged row would keep out the good one.
+fn no_copies<'a>(
+    shared: &Shared,
+    from: Seat,
+    mut candidates: Vec<Candidate<'a>>,
+    answers: &mut Answers,
+) -> Vec<Candidate<'a>> {
+    let mut is_copy = shared.mempool.in_flight(candidates.iter().map(|candidate| candidate.row.effect));
+    let name = |(place, candidate): (usize, &Candidate<'_>)| {
+        let (source, effect) =
+            (if from == Seat::NONE { candidate.submission } else { 0 }, candidate.row.effect);
+        ((source, effect.from.get(), effect.nonce.get()), place)
+    };
+    let mut names: Vec<_> = candidates.iter().enumerate().map(name).collect();
+    names.sort_unstable();
+    names.windows(2).filter(|pair| pair[0].0 == pair[1].0).for_each(|pair| is_copy[pair[1].1] = true);
+    let mut is_copy = is_copy.into_iter();
+    candidates.retain(|candidate| {
+        !is_copy.next().unwrap_or_default() || answers.refuse(candidate, Refusal::Duplicate)
+    });
+    candidates
+}
+
 /// The rows whose signatures hold, checked as one batch.
 fn well_signed<'a>(
     shared: &Shared,
@@ -112,6 +195,7 @@ fn well_signed<'a>(
         verify_rows(&shared.chain, shared.ledger.keys(), candidates.iter().map(|candidate| candidate.row));
     let (mut place, mut bad) = (0, bad.into_iter().peekable());
     candidates.retain(|candidate| {
+        answers.0[candidate.submission].checked += 1;
         let is_bad = bad.next_if_eq(&place).is_some();
         place += 1;
         !is_bad || answers.refuse(candidate, Refusal::BadSignature)
@@ -120,12 +204,15 @@ fn well_signed<'a>(
 }
 
 /// Offers the rows to the mempool.
-fn insert(shared: &Shared, candidates: &[Candidate<'_>], answers: &mut Answers) {
-    let entry = |Candidate { row, balance, .. }: &Candidate<'_>| {
-        (Entry { effect: *row.effect, key: row.key.copied(), witness: *row.witness }, *balance)
+fn insert(shared: &Shared, from: Seat, candidates: &[Candidate<'_>], answers: &mut Answers) {
+    let offer = |&Candidate { row, balance, .. }: &Candidate<'_>| Offer {
+        entry: Entry { effect: *row.effect, key: row.key.copied(), witness: *row.witness },
+        balance,
+        from,
+        sealed_here: from != Seat::NONE || shared.home_rank(row.effect.sender()) == 0,
     };
-    let entries: Vec<_> = candidates.iter().map(entry).collect();
-    for (candidate, admit) in candidates.iter().zip(shared.mempool.insert(&entries)) {
+    let offers: Vec<_> = candidates.iter().map(offer).collect();
+    for (candidate, admit) in candidates.iter().zip(shared.mempool.insert(&offers)) {
         match admit {
             Admit::Admitted => answers.0[candidate.submission].accepted += 1,
             Admit::Duplicate => _ = answers.refuse(candidate, Refusal::Duplicate),

@@ -69,6 +69,8 @@ pub struct Holdings {
     pub wanted_batches: usize,
     /// Vertices and batches whose check the driver has not answered: at most what it lets in.
     pub checking: usize,
+    /// Rows that validators handed on and that are not checked: at most 4,096 of each.
+    pub handed_rows: usize,
     /// Slots with a batch that is here and not settled: at most three windows for each author.
     pub unsettled_batches: usize,
     /// All batches that are here and not executed: with those of open slots their twins, which were asked for, and what

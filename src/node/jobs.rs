@@ -2,12 +2,14 @@
 
 use super::Shared;
 use super::evidence::{self, Charge, EvidenceError};
+use super::ingress::{self, TakenOver};
 use crate::consensus::verify_certificate;
 use crate::crypto::{self, Claim, KeyTable, ProofError};
 use crate::ledger::LaterTableError;
 use crate::mempool::Taken;
 use crate::metrics::Stage;
 use crate::types::{Account, BatchRef, Certificate, ChainId, Content, Height, Kind, Root, Seat, Sequence};
+use crate::wire::client::Submission;
 use crate::wire::{self, Batch, Gathered, Row, Rows, SignedVertex};
 use bytes::Bytes;
 use std::iter::once;
@@ -63,6 +65,13 @@ pub enum Job {
     },
     /// Check every signature of a checked batch.
     VerifyRows(Batch),
+    /// Check and admit rows that a validator handed on.
+    TakeOver {
+        /// Who.
+        from: Seat,
+        /// The rows.
+        submissions: Vec<Submission>,
+    },
     /// Seal rows of the mempool into a batch.
     Seal {
         /// The number of the batch.
@@ -143,6 +152,8 @@ pub enum Done {
         /// The first bad row.
         bad_row: Option<usize>,
     },
+    /// Rows that a validator handed on were admitted, or passed over.
+    TakenOver(TakenOver),
     /// A batch was sealed.
     Sealed(Batch),
     /// A block was executed.
@@ -184,7 +195,10 @@ pub struct Executed {
 impl Job {
     /// Short work that agreement waits for, as against work by the thousand signatures.
     pub fn urgent(&self) -> bool {
-        !matches!(self, Job::VerifyRows(_) | Job::TakeTable { .. } | Job::CheckPiece { .. })
+        !matches!(
+            self,
+            Job::VerifyRows(_) | Job::TakeOver { .. } | Job::TakeTable { .. } | Job::CheckPiece { .. }
+        )
     }
 
     /// Where its CPU time belongs.
@@ -249,6 +263,9 @@ impl Job {
                     .first()
                     .copied(),
             },
+            Job::TakeOver { from, submissions } => {
+                Done::TakenOver(ingress::take_over(shared, from, &submissions))
+            }
             Job::Seal { sequence, accounts, rows } => {
                 let columns = Rows { effects: &rows.effects, keys: &rows.keys, witnesses: &rows.witnesses };
                 let slot = (shared.committee.epoch, shared.seat, sequence);
@@ -276,8 +293,12 @@ impl ExecuteJob {
             .map(|batch| (batch.rows(), shared.committee.seats[batch.header.author.index()].fee_account))
             .collect();
         let (codes, ok) = ledger.execute(&parts);
-        for batch in self.batches.iter().filter(|batch| batch.header.author == shared.seat) {
-            shared.mempool.release(batch.rows().effects);
+        for batch in &self.batches {
+            let effects = batch.rows().effects;
+            if batch.header.author == shared.seat {
+                shared.mempool.release(effects);
+            }
+            shared.mempool.executed(effects);
         }
         let opaque = self.batches.iter().filter(|batch| batch.header.content == Content::Opaque);
         let blobs = opaque.map(|batch| batch.header.rows).fold(0, u32::saturating_add);

@@ -7,7 +7,7 @@
 //! [`Input::Persisted`]. The same inputs give the same outputs, so that a simulator can play any world to it.
 //!
 //! - **Upon rows in the mempool**: seal them once a batch is full or the oldest is old enough. A batch is synced, then
-//!   pushed to all, and pushed again until a quorum acked it.
+//!   pushed to all, and pushed again until a quorum acked it. Rows whose turn is another's are handed on ([`home`]).
 //! - **Upon a batch** of another author: check header, roots and rows; sync; say `Held`. If the policy draws this seat,
 //!   check every signature and say `Valid` or `Invalid`. Acks ride in the next vertex.
 //! - **Upon a vertex**: check its signature, hand it to agreement, ask for parents that are missing.
@@ -38,6 +38,7 @@ mod config;
 pub mod evidence;
 mod fetch;
 mod full;
+pub mod home;
 pub mod ingress;
 mod io;
 pub mod jobs;
@@ -80,6 +81,7 @@ use chain::{Built, Chain};
 use checkpoints::Signing;
 use evidence::Court;
 use fetch::{Dice, Fetcher};
+use home::Handed;
 use jobs::Done;
 use recover::Passing;
 use snapshots::Keeping;
@@ -134,6 +136,8 @@ pub struct Node {
     next_sequence: Sequence,
     outstanding: BTreeMap<Sequence, BatchId>,
     sealing: bool,
+    /// Rows that peers handed on.
+    handed: BTreeMap<Seat, Handed>,
     /// Since when rows wait to be sealed.
     rows_since: Option<Time>,
     /// An own vertex is on its way to disk.
@@ -296,6 +300,7 @@ impl Node {
             next_sequence: Sequence(1),
             outstanding: BTreeMap::new(),
             sealing: false,
+            handed: BTreeMap::new(),
             rows_since: None,
             voting: false,
             own_acks: BTreeMap::new(),
@@ -367,6 +372,7 @@ impl Node {
             }
             Done::TableTaken { height, result } => self.on_table_taken(height, result),
             Done::Evidence { charge, verdict } => self.on_charge_checked(charge, verdict),
+            Done::TakenOver(taken) => self.on_taken_over(&taken),
             Done::Sealed(batch) => self.on_sealed(batch),
             Done::Executed(executed) => self.on_executed(&executed),
         }
@@ -382,7 +388,7 @@ impl Node {
         if self.is_over() || self.full {
             return None;
         }
-        let times = [Some(self.next_sweep), self.vote_due(), self.seal_due()];
+        let times = [Some(self.next_sweep), self.vote_due(), self.seal_due(), self.hand_on_due()];
         times.into_iter().flatten().min()
     }
 
@@ -420,6 +426,7 @@ impl Node {
             wanted_vertices: self.want_vertices.len(),
             wanted_batches: self.want_batches.len(),
             checking: self.checking.len() + self.checking_batches.len(),
+            handed_rows: self.handed_rows(),
             unsettled_batches: self.batches.unsettled().count(),
             batches: batches.held,
             named_batches: batches.named,
@@ -437,6 +444,8 @@ impl Node {
         self.sweep();
         self.go_on_starting();
         self.go_on_catching_up();
+        self.shared.tell_executed(self.chain.executed_height());
+        self.hand_on_if_due();
         self.seal_if_due();
         self.vote_if_due();
         self.execute_ready();

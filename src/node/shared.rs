@@ -4,9 +4,10 @@ use super::Setup;
 use crate::crypto::{KeySet, PreparedKey, SigningKey};
 use crate::ledger::Ledger;
 use crate::mempool::{BlobQueue, Mempool};
-use crate::types::{ChainId, Committee, Rules, Seat};
+use crate::types::{AccountNumber, ChainId, Committee, Height, Rules, Seat};
 use crate::wire::chain_id;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The parts of a node that its jobs read on other threads.
 pub struct Shared {
@@ -24,6 +25,8 @@ pub struct Shared {
     pub ledger: Ledger,
     /// The mempool.
     pub mempool: Mempool,
+    /// The last height executed, as the machine last told: from it follows whose turn it is to seal a row.
+    executed: AtomicU64,
     /// What waits instead of rows where the chain carries blobs.
     pub blobs: BlobQueue,
     /// The keys of the seats, in their order.
@@ -46,10 +49,21 @@ impl Shared {
             seat: setup.seat,
             key: setup.key.clone(),
             ledger,
-            mempool: Mempool::new(setup.config.mempool_rows_max),
+            mempool: Mempool::new(setup.config.mempool_rows_max, genesis.seats.len()),
+            executed: AtomicU64::new(0),
             blobs: BlobQueue::default(),
             seat_keys: Arc::new(KeySet::new(genesis.seats.iter().map(|seat| &seat.key.0))),
         }
+    }
+
+    /// The place of the own seat among those that seal an account's rows now; see [`Committee::home_rank`].
+    pub fn home_rank(&self, account: AccountNumber) -> usize {
+        self.committee.home_rank(account, Height(self.executed.load(Ordering::Relaxed)), self.seat)
+    }
+
+    /// The last height executed is this one now.
+    pub(super) fn tell_executed(&self, height: Height) {
+        self.executed.store(height.0, Ordering::Relaxed);
     }
 
     /// The prepared key of a seat; `None` if there is no such seat or its key is not a point.

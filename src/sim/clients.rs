@@ -1,12 +1,13 @@
 //! The clients of a world: accounts that sign transfers at a fixed rate, whatever the nodes do (an open loop), send
 //! each row to its account's home, or to another node that runs when that one does not, and send again what does
-//! not settle.
+//! not settle. Some rows they send to every node that runs, at once, as who wants to be sure would, or who wants to make
+//! everybody work for one fee.
 
 use super::config::SimConfig;
 use super::queue::{MS, Nanos, SECOND};
 use super::random::{below, bytes, draw};
 use crate::crypto::{ExposedKey, sign_exposed};
-use crate::types::{ChainId, Effect, GenesisAccount, Rules, Witness};
+use crate::types::{AccountNumber, ChainId, Committee, Effect, Genesis, GenesisAccount, Height, Witness};
 use crate::wire::client::{SUBMIT_ROWS_MAX, Submission};
 use crate::wire::{Rows, transaction_digest};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,9 @@ const BALANCE: u64 = 1_000_000_000;
 const ACCOUNT: u64 = 21;
 const RECEIVER: u64 = 22;
 const DETOUR: u64 = 23;
+const TO_ALL: u64 = 24;
+/// One row in so many goes to all nodes.
+const TO_ALL_ONE_IN: u64 = 8;
 
 /// A row that was signed and has not settled.
 struct Pending {
@@ -49,6 +53,7 @@ pub struct Clients {
     seed: u64,
     load: u64,
     nodes: u64,
+    committee: Committee,
     chain: ChainId,
     fee: u32,
     keys: Vec<ExposedKey>,
@@ -82,7 +87,7 @@ impl Clients {
     pub fn new(
         config: &SimConfig,
         chain: ChainId,
-        rules: &Rules,
+        genesis: &Genesis,
         keys: Vec<ExposedKey>,
         wary: bool,
     ) -> Clients {
@@ -92,8 +97,9 @@ impl Clients {
             seed: config.seed,
             load: config.load,
             nodes: config.nodes.into(),
+            committee: genesis.committee(),
             chain,
-            fee: rules.fee_min,
+            fee: genesis.rules.fee_min,
             keys,
             accounts,
             turns: vec![0; config.nodes.into()],
@@ -119,9 +125,12 @@ impl Clients {
             if self.due(self.sent) > now {
                 break;
             }
-            let Some((home, account)) = self.next_account() else { break };
+            let Some(account) = self.next_account() else { break };
             let nonce = self.sign(account, now);
-            rows.entry(self.towards(home, running, account, nonce)).or_default().push((account, nonce));
+            let drawn = draw(self.seed, &[TO_ALL, account.into(), nonce]);
+            let one = [self.towards(self.home(account), running, account, nonce)];
+            let to = if below(drawn, TO_ALL_ONE_IN) == 0 { running } else { &one };
+            to.iter().for_each(|node| rows.entry(*node).or_default().push((account, nonce)));
         }
         for _ in 0..ROWS_PER_TICK {
             let Some(&(due, account, nonce)) = self.again.front() else { break };
@@ -131,13 +140,17 @@ impl Clients {
             self.again.pop_front();
             if self.accounts[account as usize].pending.contains_key(&nonce) {
                 self.repeated += 1;
-                let home = (u64::from(account) % self.nodes) as u16;
-                let home = if self.wary { u16::MAX } else { home };
+                let home = if self.wary { u16::MAX } else { self.home(account) };
                 rows.entry(self.towards(home, running, account, nonce)).or_default().push((account, nonce));
                 self.again.push_back((now + AGAIN, account, nonce));
             }
         }
         rows.into_iter().map(|(node, rows)| (node, self.pack(&rows))).collect()
+    }
+
+    /// Who seals an account's rows. No run is so long that it changes.
+    fn home(&self, account: u32) -> u16 {
+        self.committee.home_at(AccountNumber(account + 1), Height(0), 0).0
     }
 
     /// The home if it runs, else another.
@@ -149,8 +162,8 @@ impl Clients {
         running[below(drawn, running.len() as u64) as usize]
     }
 
-    /// The node whose turn it is, and an account of it that may send; other nodes when it has none.
-    fn next_account(&mut self) -> Option<(u16, u32)> {
+    /// An account that may send: of every n-th ones in turn, so that all nodes have as much to seal.
+    fn next_account(&mut self) -> Option<u32> {
         for home in (0..self.nodes).map(|step| (self.sent + step) % self.nodes) {
             let count = (self.accounts.len() as u64 - home).div_ceil(self.nodes);
             for _ in 0..count {
@@ -158,7 +171,7 @@ impl Clients {
                 let account = home + self.nodes * (*turn % count);
                 *turn += 1;
                 if self.may_send(account as u32) {
-                    return Some((home as u16, account as u32));
+                    return Some(account as u32);
                 }
             }
         }

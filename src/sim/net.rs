@@ -61,7 +61,7 @@ impl Parcel {
     }
 
     fn lane(&self) -> usize {
-        usize::from([2, 11, 13].contains(&self.kind))
+        usize::from([2, 11, 13, 20].contains(&self.kind))
     }
 }
 

@@ -115,6 +115,8 @@ pub struct RunReport {
     pub admitted: u64,
     /// Rows refused.
     pub refused: u64,
+    /// How often an honest node sealed a row that another honest one had sealed: none, where nothing goes wrong.
+    pub sealed_again: u64,
     /// Rows settled and durable on a quorum.
     pub settled: u64,
     /// Rows sent and not settled.
@@ -164,6 +166,7 @@ impl World {
             repeated: self.clients.repeated,
             admitted: self.stats.admitted,
             refused: self.stats.refused,
+            sealed_again: self.checks.sealed_again(),
             settled: self.stats.settled,
             unsettled: self.clients.unsettled() as u64,
             tps: self.stats.settled as f64 / seconds(sending),

@@ -26,10 +26,41 @@ fn a_calm_world_agrees_and_settles_what_clients_send() {
         assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "n={nodes}");
         assert!(report.settled >= 120, "n={nodes}: {} of {} rows", report.settled, report.sent);
         assert_eq!(report.refused, 0, "n={nodes}");
+        assert!(report.admitted > report.sent || nodes == 1, "some rows went to all");
+        assert_eq!(report.sealed_again, 0, "n={nodes}: and were sealed once");
         let late = report.height - report.certified.min(report.height);
         assert!(report.certified >= 16 && late < 32, "n={nodes}: {} of {}", report.certified, report.height);
         assert!(report.latency_ms.is_some_and(|latency| latency.p50 < 500.0), "n={nodes}");
     }
+}
+
+/// A world of seven in which these faults last to its end; it settles all but what was sent in the last seconds.
+fn settles_beside(whats: &[What]) -> RunReport {
+    let config = SimConfig { duration_ms: 14_000, crypto: Crypto::Cached, ..config(7, 17) };
+    let faults = whats.iter().map(|what| fault(0, 14_000, what.clone())).collect();
+    let report = play(&calm(config).with(faults));
+    assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "{whats:?}");
+    // A hundred a second: two waits of two seconds, the client's own two, and what settling takes.
+    assert!(report.unsettled < 100 * 8, "{whats:?}: {} of {} rows", report.unsettled, report.sent);
+    report
+}
+
+#[test]
+fn rows_of_homes_that_are_down_settle_through_the_next_in_rank() {
+    let report = settles_beside(&[What::Silent { node: 5 }, What::Silent { node: 6 }]);
+    let latency = report.latency_ms.unwrap();
+    // Two rows of seven have such a home. The longest wait for batches that both were drawn to verify.
+    assert!(latency.p90 < 1_000.0, "nobody waits for whom nobody is connected to: {latency:?}");
+}
+
+#[test]
+fn rows_that_their_homes_swallow_settle_through_the_next_in_rank_after_the_waits() {
+    let swallow = |node| What::Liar { node, lie: Lie::Swallow };
+    let report = settles_beside(&[swallow(5), swallow(6)]);
+    assert!(report.repeated > 100, "{} rows sent again", report.repeated);
+    let latency = report.latency_ms.unwrap();
+    // Two seconds until the client asks another node, and one wait, or two, of two seconds each.
+    assert!(latency.p50 < 1_000.0 && (4_000.0..7_000.0).contains(&latency.p90), "{latency:?}");
 }
 
 #[test]

@@ -425,6 +425,9 @@ impl World {
                 self.stats.refused += submissions.iter().map(|s| s.rows().len() as u64).sum::<u64>();
                 continue;
             }
+            if self.liars.get(&seat).is_some_and(|liar| liar.swallows_rows()) {
+                continue;
+            }
             let rows = submissions.iter().map(|submission| submission.rows().len()).sum();
             let cost = work::rows_cost(rows, &self.plan.config.calibration);
             self.plan_work(seat, Work::Admit(submissions), cost, self.now);
@@ -477,6 +480,7 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantAddresses => 0,
         Message::Addresses(records) => 4 + records.len() * ADDRESS_BYTES,
         Message::Piece { proof, .. } => 16 + proof.len(),
+        Message::Rows(rows) => rows.encoded_bytes(),
         Message::Evidence(_) | Message::Blocks { .. } | Message::Record { .. } => message.payload().len(),
     }
 }

@@ -36,6 +36,9 @@ pub fn job_cost(job: &Job, calibration: &Calibration) -> u64 {
         Job::CheckPiece { proof, .. } => calibration.hash(proof.len()),
         Job::TakeTable { table, .. } => calibration.execute_row_ns * table.len() as u64,
         Job::VerifyRows(batch) => rows_cost(batch.rows().len(), calibration),
+        Job::TakeOver { submissions, .. } => {
+            rows_cost(submissions.iter().map(|rows| rows.rows().len()).sum(), calibration)
+        }
         Job::Seal { rows, .. } => calibration.sign_ns + calibration.hash(rows.effects.len() * 96),
         Job::SealBlobs { blobs, .. } => calibration.sign_ns + calibration.hash(blobs.column().len()),
     }
@@ -107,6 +110,7 @@ impl Verdicts {
             | Job::CheckEvidence(_)
             | Job::CheckPiece { .. }
             | Job::TakeTable { .. }
+            | Job::TakeOver { .. }
             | Job::Seal { .. }
             | Job::SealBlobs { .. } => None,
         }

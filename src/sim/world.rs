@@ -97,7 +97,7 @@ impl World {
             liars.contains(&seat).then(|| (place, Liar::new(hand)))
         };
         let mut world = World {
-            clients: Clients::new(config, chain, &genesis.rules, account_keys, !liars.is_empty()),
+            clients: Clients::new(config, chain, &genesis, account_keys, !liars.is_empty()),
             checks: Checks::new(&genesis, &liars),
             liars: (0..).zip(&seats).filter_map(layer).collect(),
             verdicts: Verdicts::new(config.crypto),
@@ -278,7 +278,7 @@ impl World {
         let place = &mut self.places[usize::from(seat)];
         let Some((node, shared)) = place.machine.as_ref().filter(|_| !place.lies) else { return Ok(()) };
         place.progress = node.progress();
-        let waiting = shared.mempool.len();
+        let waiting = shared.mempool.len() + shared.mempool.held();
         let holds = super::check::memory::Holds {
             node: node.holdings(),
             mempool: (waiting, waiting + shared.mempool.room()),

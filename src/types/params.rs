@@ -74,6 +74,12 @@ pub const SEAL_AGE_MAX: Duration = Duration::from_millis(50);
 /// The same for blobs. Rows are dear to check one by one, so they wait longer for company; a batch of blobs costs
 /// hardly more than its bytes.
 pub const SEAL_AGE_BLOBS_MAX: Duration = Duration::from_millis(20);
+/// Blocks after which every account's home moves on to the next seat, so that no account stays with a bad one: about a
+/// quarter of an hour in a busy committee of four, nine hours in an idle one. Each change costs some rows a detour.
+pub const HOME_TURN: u64 = 1 << 16;
+/// How many message delays a seat has to get a row executed before the next in rank has its turn: 2 s with the default
+/// of 100 ms. Settling takes some six of them, and a slow leader two more each.
+pub const HOME_WAIT_DELAYS: u32 = 20;
 /// Bytes of accepted vertices not yet output above which vertices carry no new acks, 64 MiB.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 /// Rounds of vertices kept below the floor for peers that are behind, at least, as a multiple of the collection depth.

@@ -1,5 +1,6 @@
 //! The transaction: an effects row and a witness row.
 
+use super::ids::AccountNumber;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -61,6 +62,11 @@ impl Effect {
     /// An open row; its key stands in the key column.
     pub fn open(from: u32, amount: u64, nonce: u64, fee: u32) -> Effect {
         Effect { kind: Kind::Open as u8, ..Effect::transfer(from, 0, amount, nonce, fee) }
+    }
+
+    /// The account that pays.
+    pub fn sender(&self) -> AccountNumber {
+        AccountNumber(self.from.get())
     }
 }
 

@@ -59,7 +59,7 @@ impl Refusal {
     }
 }
 
-/// Rows as a client submitted them: columns E, K, W in shared bytes.
+/// Rows as a client submitted them, or as a validator hands them on: columns E, K, W in shared bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Submission {
     rows: u32,
@@ -79,6 +79,33 @@ impl Submission {
             keys: rows.keys.len() as u32,
             columns: columns.into(),
         })
+    }
+
+    /// Appends the canonical bytes: how many rows u32, how many keys u32, the columns.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.reserve(8 + self.columns.len());
+        out.put_u32(self.rows).put_u32(self.keys).put(&self.columns);
+    }
+
+    /// Bytes of what [`Submission::put`] appends.
+    pub fn encoded_bytes(&self) -> usize {
+        8 + self.columns.len()
+    }
+
+    /// Reads what [`Submission::put`] appends, to the end of the payload; the columns stay where they are.
+    pub(super) fn read(payload: &Bytes) -> Result<Submission, WireError> {
+        let mut reader = Reader::new("submitted rows", payload);
+        let (rows, keys) = (reader.u32()?, reader.u32()?);
+        if rows as usize > SUBMIT_ROWS_MAX {
+            let (found, most) = (rows.into(), SUBMIT_ROWS_MAX as u64);
+            return Err(WireError::Limit { what: "submitted rows", found, most });
+        }
+        if rows == 0 || keys > rows {
+            return Err(WireError::Value("submitted rows"));
+        }
+        let columns = payload.slice(8..);
+        Rows::view(&columns, rows as usize, keys as usize).ok_or(WireError::Short("submitted rows"))?;
+        Ok(Submission { rows, keys, columns })
     }
 
     /// The columns.
@@ -221,7 +248,8 @@ impl Request {
                 1
             }
             Request::Submit { id, rows } => {
-                out.put_u64(*id).put_u32(rows.rows).put_u32(rows.keys).put(&rows.columns);
+                out.put_u64(*id);
+                rows.put(out);
                 2
             }
             Request::Subscribe => 3,
@@ -252,18 +280,8 @@ impl Request {
             }
             2 => {
                 let id = reader.u64()?;
-                let (rows, keys) = (reader.u32()?, reader.u32()?);
-                if rows as usize > SUBMIT_ROWS_MAX {
-                    let (found, most) = (rows.into(), SUBMIT_ROWS_MAX as u64);
-                    return Err(WireError::Limit { what: "submitted rows", found, most });
-                }
-                if rows == 0 || keys > rows {
-                    return Err(WireError::Value("submitted rows"));
-                }
-                let columns = frame.payload.slice(16..);
-                Rows::view(&columns, rows as usize, keys as usize)
-                    .ok_or(WireError::Short("submitted rows"))?;
-                return Ok(Request::Submit { id, rows: Submission { rows, keys, columns } });
+                let rows = Submission::read(&frame.payload.slice(8..))?;
+                return Ok(Request::Submit { id, rows });
             }
             3 => Request::Subscribe,
             4 => Request::Status,

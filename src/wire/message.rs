@@ -2,6 +2,7 @@
 
 use super::address::{AddressRecord, put_addresses, read_addresses};
 use super::checkpoint::{decode_certificate, encode_certificate};
+use super::client::Submission;
 use super::cursor::{Put, Reader};
 use super::joining::{
     ANSWER_BYTES_MAX, put_blocks, put_piece, put_record, put_snapshots, read_blocks, read_piece, read_record,
@@ -104,6 +105,8 @@ pub enum Message {
     WantAddresses,
     /// Where peers are reached: the sender itself, or others that it was asked for; at most [`super::ADDRESSES_MAX`].
     Addresses(Vec<AddressRecord>),
+    /// Rows of clients, verified, for the seat that is to seal them.
+    Rows(Submission),
 }
 
 impl Message {
@@ -129,6 +132,7 @@ impl Message {
             Message::Piece { .. } => 17,
             Message::WantAddresses => 18,
             Message::Addresses(_) => 19,
+            Message::Rows(_) => 20,
         }
     }
 
@@ -173,6 +177,7 @@ impl Message {
             }
             Message::WantAddresses => {}
             Message::Addresses(records) => put_addresses(records, &mut out),
+            Message::Rows(rows) => rows.put(&mut out),
         }
         Bytes::from(out)
     }
@@ -181,7 +186,11 @@ impl Message {
     pub fn is_bulk(&self) -> bool {
         matches!(
             self,
-            Message::Batch(_) | Message::Blocks { .. } | Message::Record { .. } | Message::Piece { .. }
+            Message::Batch(_)
+                | Message::Blocks { .. }
+                | Message::Record { .. }
+                | Message::Piece { .. }
+                | Message::Rows(_)
         )
     }
 
@@ -257,6 +266,7 @@ impl Message {
             }
             18 => Message::WantAddresses,
             19 => Message::Addresses(read_addresses(&mut reader)?),
+            20 => return Submission::read(&frame.payload).map(Message::Rows),
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;

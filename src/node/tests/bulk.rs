@@ -182,7 +182,7 @@ fn an_author_that_lost_its_records_goes_on_above_the_window_and_gets_its_batch_b
     world.rounds(8);
     assert_eq!(world.settled_ok(), 6, "both settle, and the chain does not wait for the bytes");
     assert_eq!(world.node.progress().outstanding, 0);
-    assert_eq!(world.seal(3, 1..2).sequence, Sequence(window + 2));
+    assert_eq!(world.seal(mine(3), 1..2).sequence, Sequence(window + 2));
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn play(dies_at: Option<(usize, Left)>) -> World {
     world.disk.dies_at = dies_at;
     for step in 0..8_u64 {
         if step % 2 == 0 {
-            let rows = rows(&world.genesis, step as u32 + 1, 1..3, None);
+            let rows = rows(&world.genesis, mine(step as u32 + 1), 1..3, None);
             let submission = Submission::pack(columns(&rows)).unwrap();
             ingress::admit(&world.shared, std::slice::from_ref(&submission));
             world.handle(Input::Rows);
@@ -73,7 +73,7 @@ fn a_log_that_forgot_what_the_guard_remembers_is_not_signed_again() {
         world.disk.dead = true;
         world.revive();
         let before = world.own.len();
-        world.seal(7, 1..4);
+        world.seal(mine(7), 1..4);
         world.rounds(3);
         let story = format!("{forgotten} records forgotten");
         assert_one_each(&world, &story);

@@ -9,6 +9,7 @@ mod disk;
 mod evidence;
 mod full;
 mod guard;
+mod home;
 mod observe;
 mod spread;
 mod start;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use disk::Disk;
 
 pub(super) const DELAY: Duration = Duration::from_millis(100);
-const ACCOUNTS: u32 = 8;
+const ACCOUNTS: u32 = 32;
 
 pub(super) fn seat_key(seat: u16) -> SigningKey {
     signing_key_from_seed([seat as u8 + 100; 32])
@@ -52,6 +53,11 @@ fn genesis(policy: Policy) -> Genesis {
     };
     genesis.check().unwrap();
     genesis
+}
+
+/// The `k`-th account, from 1, that has its home at seat 0.
+pub(super) const fn mine(k: u32) -> u32 {
+    4 * k - 3
 }
 
 /// Transfers of one account to the next; `bad` names a row whose signature is forged.
@@ -364,7 +370,7 @@ impl World {
         self.durable.iter().map(|notice| notice.ok).sum()
     }
 
-    /// Gives the node rows of its own clients and waits until they are sealed.
+    /// Gives the node rows of its own clients, of an account that has its home here, and waits until they are sealed.
     pub fn seal(&mut self, from: u32, nonces: std::ops::Range<u64>) -> BatchRef {
         let rows = rows(&self.genesis, from, nonces, None);
         let submission = Submission::pack(columns(&rows)).unwrap();

@@ -23,7 +23,7 @@ fn knows_from(began: u64, own: u64, others: u64) -> Message {
 fn lived() -> World {
     let mut world = World::new(Policy::Quorum);
     for step in 1..5 {
-        world.seal(step, 1..3);
+        world.seal(mine(step), 1..3);
         world.rounds(3);
     }
     assert!(signed(&world).0 >= 12 && world.node.guard().sequence.0 == 4);
@@ -52,7 +52,7 @@ fn assert_returns(world: &mut World, least: Round, before: usize) {
     world.rounds(12);
     let first = world.own.get(before).expect("it comes back").vertex.round;
     assert!(first >= least, "in round {first} instead of {least} or later");
-    let sealed = world.seal(8, 1..3);
+    let sealed = world.seal(mine(8), 1..3);
     assert!(sealed.sequence.0 > 16, "{sealed:?}");
     assert!(!world.node.guard().lost);
     let rounds: std::collections::BTreeSet<Round> = world.own.iter().map(|v| v.vertex.round).collect();
@@ -96,7 +96,7 @@ fn a_guard_of_yesterday_is_noticed_by_what_the_others_show() {
     world.rounds(3);
     let (records, guard) = (world.disk.log.len(), world.disk.guard.clone());
     for step in 2..5 {
-        world.seal(step, 1..3);
+        world.seal(mine(step), 1..3);
         world.rounds(3);
     }
     for with_log in [false, true] {
@@ -202,7 +202,7 @@ fn who_began_above_the_guard_knows_of_no_forgotten_vertex_but_cannot_vouch_below
     let first = world.own.get(before).expect("the order has passed it").vertex.round.0;
     assert!(first > last + 9, "signed in round {first}, of which one of two cannot know");
     assert!(!world.node.guard().lost);
-    let sealed = world.seal(8, 1..3);
+    let sealed = world.seal(mine(8), 1..3);
     assert!(sealed.sequence.0 > 16, "{sealed:?}");
 }
 
@@ -240,7 +240,7 @@ fn however_often_the_directory_goes_no_number_that_others_saw_is_used_twice() {
     let mut world = loses_all(lived());
     let mut seen: Vec<Batch> = Vec::new();
     for (life, seat) in [(5, 1), (6, 2), (7, 3)] {
-        let batch = seals(&mut world, life);
+        let batch = seals(&mut world, mine(life));
         // It reaches one peer; who acks it.
         world.pass(DELAY * 2);
         for _ in 0..6 {
@@ -253,7 +253,7 @@ fn however_often_the_directory_goes_no_number_that_others_saw_is_used_twice() {
         seen.push(batch);
         world = loses_all(world);
     }
-    seen.push(seals(&mut world, 8));
+    seen.push(seals(&mut world, mine(8)));
     let numbers: Vec<u64> = seen.iter().map(|batch| batch.header.sequence.0).collect();
     assert_eq!(numbers, [17, 18, 19, 20], "each loss costs one");
     let mut judge = World::new(Policy::Quorum);
@@ -283,7 +283,7 @@ fn after_a_loss_nobody_sees_a_batch_whose_number_the_order_does_not_name() {
     world.handle(Input::Connected(Seat(3)));
     assert!(world.pushes(batch.id).is_empty());
     assert!(!world.said(batch.id).is_empty(), "its own vertices ack it");
-    let another = rows(&world.genesis, 6, 1..3, None);
+    let another = rows(&world.genesis, mine(6), 1..3, None);
     ingress::admit(&world.shared, &[Submission::pack(columns(&another)).unwrap()]);
     world.handle(Input::Rows);
     // A restart changes nothing about it.
@@ -308,5 +308,5 @@ fn after_a_loss_nobody_sees_a_batch_whose_number_the_order_does_not_name() {
         world.round_together(&[]);
     }
     assert_eq!(world.node.progress().outstanding, 0, "it settles");
-    assert_eq!(world.seal(7, 1..3).sequence.0, 18);
+    assert_eq!(world.seal(mine(7), 1..3).sequence.0, 18);
 }

@@ -27,7 +27,7 @@ fn the_rows_of_an_own_batch_that_died_are_sealed_again_and_executed_once() {
     let first = world.seal(1, 1..3);
     for sequence in 2..=window + 1 {
         assert!(world.node.batches.get(&first.id).is_some(), "it may still settle");
-        let batch = world.seal(2, sequence..sequence + 1);
+        let batch = world.seal(mine(2), sequence..sequence + 1);
         assert_eq!(batch.sequence.0, sequence);
         world.round(&[1, 2, 3].map(|by| (by, ack(batch, Valid))));
     }
@@ -49,8 +49,8 @@ fn the_rows_of_an_own_batch_that_died_are_sealed_again_and_executed_once() {
     world.rounds(9);
     assert_eq!(u64::from(world.settled_ok()), window + 2);
     assert_eq!((sealed(&world).len() as u64, world.shared.mempool.len()), (window + 2, 0));
-    let balance = world.shared.ledger.read(|accounts| accounts[2].balance.get());
-    assert_eq!(balance, 1_000 + 2 * 5 - window * 6, "each once");
+    let balance = |number: u32| world.shared.ledger.read(|accounts| accounts[number as usize].balance.get());
+    assert_eq!((balance(2), balance(mine(2))), (1_000 + 2 * 5, 1_000 - window * 6), "each once");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn at_most_a_window_of_own_batches_is_outstanding() {
     let window = world.shared.rules.window;
     let first = world.seal(1, 1..2);
     (2..=window).for_each(|nonce| _ = world.seal(1, nonce..nonce + 1));
-    submit(&mut world, 2, 1..2);
+    submit(&mut world, mine(2), 1..2);
     world.pass(DELAY * 9);
     assert_eq!(sealed(&world), (1..=window).collect::<Vec<_>>());
     assert_eq!((world.node.progress().outstanding as u64, world.shared.mempool.len()), (window, 1));
@@ -79,7 +79,7 @@ fn nothing_is_sealed_that_others_would_not_count() {
         let lost = seal(&seat_key(0), &world.shared.chain, slot, ACCOUNTS + 1, columns(&taken));
         world.round(&[1, 2].map(|by| (by, ack(lost.reference(), Held))));
         submit(&mut world, 1, 1..2);
-        submit(&mut world, 2, 1..2);
+        submit(&mut world, mine(2), 1..2);
         assert_eq!(sealed(&world), next.into_iter().collect::<Vec<_>>(), "after {used}");
         world.receive(2, Message::Batch(lost.clone()));
         world.round(&[1, 2, 3].map(|by| (by, ack(lost.reference(), Valid))));

@@ -8,6 +8,8 @@ use crate::wire::PIECES_MAX;
 const BLOCKS_MAX: usize = 1024;
 /// Vertices, and batches, asked for in the name of each seat at most.
 const WANTED_MAX: usize = 256;
+/// Rows that each validator has handed on and that are not checked, at most.
+const HANDED_MAX: usize = 4096;
 /// Blocks of a leg of catching up at least.
 const LEG_MIN: usize = 512;
 
@@ -41,6 +43,7 @@ pub fn check(seat: u16, nodes: usize, rules: &Rules, holds: &Holds) -> Result<()
         ("vertices that wait for parents", node.waiting_vertices, each(4 * rules.depth)),
         ("vertices asked for", node.wanted_vertices, WANTED_MAX * nodes),
         ("batches asked for", node.wanted_batches, WANTED_MAX * nodes),
+        ("rows handed on and not checked", node.handed_rows, HANDED_MAX * nodes),
         ("batches not settled", node.unsettled_batches, each(3 * rules.window)),
         ("acks of absent batches", node.named_batches, each(3 * rules.window).saturating_mul(nodes)),
         ("executed batches", node.executed_batches, batches_kept),

@@ -7,6 +7,7 @@
 //! | [`certified`] | votes and certificates name that hash, for blocks that are durable, and hold under the keys |
 //! | [`rows`] | every block's rows replayed on a plain model: each nonce once, the outcome codes, the root of the table at checkpoints, constant supply |
 //! | [`held`] | a settled batch is durable on at least `Q - f` nodes and has the acks that the policy wants; nobody acks what its disk may lose |
+//! | [`home`] | a row is sealed by `f + 1` honest nodes at most |
 //! | [`slots`] | never two vertices of one author and round, or two batches of one author and number |
 //! | [`faces`] | evidence names liars only; whoever showed two faces is named; who is proven to lie is not helped any more |
 //! | [`records`] | a settlement record is the one that its checkpoint names, the same on all nodes |
@@ -21,6 +22,7 @@ pub mod certified;
 pub mod chain;
 pub mod faces;
 pub mod held;
+pub mod home;
 pub mod memory;
 pub mod records;
 pub mod rows;
@@ -49,6 +51,7 @@ pub struct Checks {
     certified: certified::CertifiedCheck,
     rows: rows::RowsCheck,
     held: held::HeldCheck,
+    home: home::HomeCheck,
     slots: slots::SlotsCheck,
     nodes: usize,
     faces: faces::FacesCheck,
@@ -73,6 +76,7 @@ impl Checks {
             certified: certified::CertifiedCheck::new(genesis),
             rows: rows::RowsCheck::new(genesis, liars),
             held: held::HeldCheck::new(genesis),
+            home: home::HomeCheck::new(genesis.committee().faulty_max()),
             slots: slots::SlotsCheck::default(),
             nodes: genesis.seats.len(),
             faces: faces::FacesCheck::new(genesis, liars),
@@ -117,10 +121,11 @@ impl Checks {
         }
         match kind {
             RecordKind::Batch => {
-                if let Some(batch) = self.rows.batch(bytes)
-                    && self.faces.lies(batch.header.author)
-                {
+                let Some(batch) = self.rows.batch(bytes) else { return Ok(None) };
+                if self.faces.lies(batch.header.author) {
                     self.faces.batch(node, &batch).map_err(as_violation("faces"))?;
+                } else if batch.header.author.0 == node {
+                    self.home.batch(node, &batch).map_err(as_violation("home"))?;
                 }
                 Ok(None)
             }
@@ -211,6 +216,11 @@ impl Checks {
             RecordKind::Certificate | RecordKind::Evidence | RecordKind::Settlement => {}
         }
         Ok(())
+    }
+
+    /// How often an honest node sealed a row that another honest one had sealed.
+    pub fn sealed_again(&self) -> u64 {
+        self.home.sealed_again
     }
 
     /// The highest height of which any node wrote a certificate.

@@ -43,7 +43,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The lies by name, as the command line takes them.
-pub const LIES: [&str; 14] = [
+pub const LIES: [&str; 15] = [
     "twins",
     "two-vertices",
     "two-batches",
@@ -58,6 +58,7 @@ pub const LIES: [&str; 14] = [
     "replay",
     "false-source",
     "false-evidence",
+    "swallow",
 ];
 /// Own vertices and batches of which it is remembered how they were shown, the oldest go first.
 const SHOWN_MAX: usize = 4096;
@@ -130,6 +131,8 @@ pub enum Lie {
     },
     /// With each own vertex evidence that proves nothing, or a certificate that does not hold.
     FalseEvidence,
+    /// Rows that clients and others give it are never sealed.
+    Swallow,
 }
 
 impl Lie {
@@ -215,6 +218,11 @@ trait Tells {
         None
     }
 
+    /// Whether rows do not come to the own machine.
+    fn swallows_rows(&self) -> bool {
+        false
+    }
+
     /// A message came in.
     fn hear(&mut self, _hand: &Hand, _message: &Message) {}
 }
@@ -293,6 +301,7 @@ impl Liar {
             Lie::Replay { each } => Box::new(replay::Replay::new(each)),
             Lie::FalseSource { about } => Box::new(sources::FalseSource::new(about)),
             Lie::FalseEvidence => Box::new(evidence::FalseEvidence::default()),
+            Lie::Swallow => Box::new(withhold::Swallow),
         };
         self.lies.insert(number, tells);
     }
@@ -403,7 +412,8 @@ impl Liar {
     pub fn hear(&mut self, from: Seat, message: &Message) -> Heard {
         let hand = &self.hand;
         self.lies.values_mut().for_each(|lie| lie.hear(hand, message));
-        let mut heard = Heard::default();
+        let kept_back = matches!(message, Message::Rows(_)) && self.swallows_rows();
+        let mut heard = Heard { kept_back, ..Heard::default() };
         match message {
             Message::Vertex(vertex) if vertex.vertex.author == self.hand.seat => {
                 heard.kept_back = self.has_twin && vertex.vertex.round.0 > self.signed;
@@ -436,6 +446,11 @@ impl Liar {
             _ => {}
         }
         heard
+    }
+
+    /// Whether rows do not come to the machine.
+    pub fn swallows_rows(&self) -> bool {
+        self.lies.values().any(|lie| lie.swallows_rows())
     }
 
     /// The own vertices as they were shown that a vertex names.

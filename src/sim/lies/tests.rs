@@ -146,7 +146,7 @@ fn bad_vertices_of_every_kind_are_refused_and_do_not_keep_the_good_ones_out() {
     }
     let world = stop(vec![lying(Lie::BadVertices { instead: false })]);
     let refused: u64 = world.places[..3].iter().map(|place| place.tally.accusations).sum();
-    assert!(refused > 10, "{refused} refused");
+    assert!(refused > 5, "{refused} refused");
 }
 
 #[test]

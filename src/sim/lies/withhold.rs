@@ -1,8 +1,10 @@
-//! Keeping back: batches from some, the vertex of a round that the seat leads from some or for a while.
+//! Keeping back: batches from some, the vertex of a round that the seat leads from some or for a while, rows
+//! from the chain.
 //!
 //! What stands against it: what `f + 1` ack is fetched from them; a batch that lacks a quorum dies below its author's window,
 //! and its rows travel through others; a leader that is not heard is skipped after a bounded wait, and gives way; who is
-//! shown less than others is relayed to, and fetches what an accepted vertex names.
+//! shown less than others is relayed to, and fetches what an accepted vertex names; a row that its home swallows is sealed by
+//! the next in rank.
 
 use super::{Hand, Letter, Tells};
 use crate::types::Seat;
@@ -33,5 +35,13 @@ impl Tells for SilentLeader {
             let late = (after > 0).then(|| Letter { after, ..Letter::new(to, message) });
             late.into_iter().collect()
         })
+    }
+}
+
+pub(super) struct Swallow;
+
+impl Tells for Swallow {
+    fn swallows_rows(&self) -> bool {
+        true
     }
 }

@@ -169,7 +169,7 @@ fn address(text: &str) -> AddressRecord {
     AddressRecord::sign(&signer(), &CHAIN, text.parse().unwrap(), Time(5))
 }
 
-fn messages() -> [Message; 21] {
+fn messages() -> [Message; 22] {
     let blocks = |heights: std::ops::Range<u64>| {
         let first = Height(heights.start);
         Message::Blocks { first, blocks: Arc::new(heights.map(hashed).collect()) }
@@ -196,6 +196,7 @@ fn messages() -> [Message; 21] {
         Message::Piece { height: Height(64), piece: 2, proof: Bytes::new() },
         Message::WantAddresses,
         Message::Addresses(vec![address("10.1.2.3:4000"), address("[2001:db8::7]:65535")]),
+        Message::Rows(rows(Submission::pack).expect("two rows")),
     ]
 }
 

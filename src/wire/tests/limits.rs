@@ -276,7 +276,7 @@ fn counts_are_refused_before_anything_is_allocated() {
         assert!(limit(counted(most + 1)).is_some());
         assert!(limit(counted(u32::MAX as usize)).is_some());
     }
-    assert_eq!(Message::decode(frame(20, vec![0; 4])), Err(WireError::Kind(20)));
+    assert_eq!(Message::decode(frame(21, vec![0; 4])), Err(WireError::Kind(21)));
     let addresses = |count: usize| Message::decode(frame(19, (count as u32).to_le_bytes().to_vec()));
     assert_eq!(limit(addresses(ADDRESSES_MAX + 1)), Some("addresses"));
     assert!(matches!(addresses(ADDRESSES_MAX), Err(WireError::Short(_))) && addresses(0).is_ok());
@@ -362,6 +362,9 @@ fn the_largest_block_fits_an_answer_and_blocks_that_are_given_follow_one_another
 #[test]
 fn the_largest_submission_fits_its_frame_and_one_more_row_is_refused() {
     let rows = with_rows(SUBMIT_ROWS_MAX, Submission::pack).expect("the largest");
+    let handed_on = Message::Rows(rows.clone());
+    assert_eq!(handed_on.payload().len(), rows.encoded_bytes());
+    assert!(rows.encoded_bytes() <= PEER_FRAME_BYTES_MAX && handed_on.is_bulk());
     let (kind, payload) = Request::Submit { id: 1, rows }.encode();
     assert_eq!(payload.len(), CLIENT_FRAME_BYTES_MAX);
     assert!(Request::decode(frame(kind, payload)).is_ok());
@@ -370,7 +373,10 @@ fn the_largest_submission_fits_its_frame_and_one_more_row_is_refused() {
             && with_rows(0, Submission::pack).is_none()
     );
     let head = [&1u64.to_le_bytes()[..], &(SUBMIT_ROWS_MAX as u32 + 1).to_le_bytes(), &[0; 4]].concat();
-    assert_eq!(limit(Request::decode(frame(2, head))), Some("submitted rows"));
+    assert_eq!(limit(Request::decode(frame(2, head.clone()))), Some("submitted rows"));
+    assert_eq!(limit(Message::decode(frame(20, head[8..].to_vec()))), Some("submitted rows"));
+    let none = Message::decode(frame(20, vec![0; 8]));
+    assert_eq!(none, Err(WireError::Value("submitted rows")), "nobody hands on nothing");
 }
 
 #[test]

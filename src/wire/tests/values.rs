@@ -311,14 +311,19 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         }),
         Just(Message::WantAddresses),
         vec(address_record(), 0..4).prop_map(Message::Addresses),
+        submission().prop_map(Message::Rows),
     ]
 }
 
-pub(super) fn request() -> impl Strategy<Value = Request> {
-    let submit = (any::<u64>(), columns(9)).prop_map(|(id, (effects, keys, witnesses))| {
+fn submission() -> impl Strategy<Value = Submission> {
+    columns(9).prop_map(|(effects, keys, witnesses)| {
         let rows = Submission::pack(Rows { effects: &effects, keys: &keys, witnesses: &witnesses });
-        Request::Submit { id, rows: rows.expect("columns that fit") }
-    });
+        rows.expect("columns that fit")
+    })
+}
+
+pub(super) fn request() -> impl Strategy<Value = Request> {
+    let submit = (any::<u64>(), submission()).prop_map(|(id, rows)| Request::Submit { id, rows });
     prop_oneof![
         Just(Request::Hello),
         submit,

@@ -1,0 +1,159 @@
+//! Home: who seals whose rows, so that a row which is sent to `n` nodes is not sealed `n` times for one fee.
+//!
+//! The *rank* of a seat for an account is its place after the account's home ([`Committee::home_rank`]). A row is sealed by its
+//! home, and by those of rank 1 to `f` only if it does not settle.
+//!
+//! - **Upon a client's row that was admitted**: at rank 0 it waits to be sealed. Else it is handed on at once to the home and
+//!   held, not to be sealed, for [`HOME_WAIT_DELAYS`].
+//! - **Upon the end of that wait**: the next in rank has its turn, likewise; whoever is not connected is passed over. When it is
+//!   this seat's own, the row waits to be sealed here, behind what waits already. After the `f`-th it is let go, and so is a
+//!   row for which nobody was connected all the time: its client sends it again.
+//! - **Upon an executed row**, whoever sealed it: it is held no longer, and its fee and nonce are free
+//!   ([`super::jobs::ExecuteJob`]).
+//! - **Upon rows that a validator hands on**: they are admitted like a client's, to be sealed here, as far as this seat's rank is
+//!   `f` or lower, the row is not in flight here, and there is room. They are never handed on again.
+//! - **Upon a row that no honest validator hands on**, malformed or with a bad signature: its sender has misbehaved, and is not
+//!   taken from any more for [`DEAF_FOR`]. It proves nothing to others, for a row carries no signature of who hands it on.
+//! - **Upon an observer or a guest**: neither hands on, nor is taken from.
+//! - **Upon a restart**: rows that wait or are held are lost, here as there: their clients send again.
+//!
+//! Why that is enough: of a home and the next `f` one is honest, so a row that a client gave to one honest node comes to an honest
+//! seat that seals it after `f` waits at the latest; and honest seats of other ranks never seal it, so there are `f + 1`
+//! copies at most, and one where nothing is wrong. The wait is several times what settling takes. Should all be so slow that
+//! it passes, a second copy queues behind a backlog, and is let go there if the first is executed meanwhile: so more waiting
+//! does not make more work without bound. A copy that settles late has no effect, and no fee: the nonce is used.
+//!
+//! It is a rule of mempools, not of validity: who breaks it seals what it could have invented.
+//!
+//! Bounds: each validator may have [`HANDED_ROWS_MAX`] rows here unchecked, which are checked as one batch, one at a time, so
+//! that a bad one costs its own sender; what is more is passed over, since the sender keeps its copy. In the mempool each has a
+//! share that others cannot take ([`crate::mempool`]).
+//!
+//! [`Committee::home_rank`]: crate::types::Committee::home_rank
+
+use super::ingress::TakenOver;
+use super::jobs::Job;
+use super::{Node, Output};
+use crate::mempool::{Entry, Fate, Held, Taken};
+use crate::types::params::HOME_WAIT_DELAYS;
+use crate::types::{Content, Seat, Time};
+use crate::wire::Message;
+use crate::wire::Rows;
+use crate::wire::client::{SUBMIT_ROWS_MAX, Submission};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Rows that one validator handed on and that are not checked, at most: 512 KiB. More are passed over.
+pub(super) const HANDED_ROWS_MAX: usize = 4 * SUBMIT_ROWS_MAX;
+/// For how long nothing is taken over from a validator that handed on what no honest one does: it cost a batch of checks.
+pub(super) const DEAF_FOR: Duration = Duration::from_secs(600);
+
+/// What one validator has handed on.
+#[derive(Default)]
+pub(super) struct Handed {
+    waiting: Vec<Submission>,
+    /// Rows that wait to be checked or are being checked.
+    rows: usize,
+    checking: bool,
+    deaf_until: Time,
+}
+
+impl Node {
+    /// Rows that validators handed on and that are not checked.
+    pub(super) fn handed_rows(&self) -> usize {
+        self.handed.values().map(|handed| handed.rows).sum()
+    }
+
+    /// When the next row that is first for others wants to be looked at.
+    pub(super) fn hand_on_due(&self) -> Option<Time> {
+        Some(self.shared.mempool.due()).filter(|due| *due < Time(u64::MAX))
+    }
+
+    /// Hands on what clients brought for others, and what others did not settle in time.
+    pub(super) fn hand_on_if_due(&mut self) {
+        if self.shared.mempool.due() > self.now {
+            return;
+        }
+        let (me, committee) = (self.shared.seat, &self.shared.committee);
+        let executed = self.chain.executed_height();
+        let last = committee.faulty_max();
+        let until = self.now + self.shared.rules.delay() * HOME_WAIT_DELAYS;
+        let mut parcels: BTreeMap<Seat, Vec<Taken>> = BTreeMap::new();
+        self.shared.mempool.pass_on(self.now, &mut |entry, held| {
+            let first = usize::from(held.rank);
+            // One wait more than there are turns, should nobody be connected at first.
+            if first > last || usize::from(held.waits) > last + 1 {
+                return Fate::LetGo;
+            }
+            let account = entry.effect.sender();
+            let mut turns = (first..=last).map(|rank| (rank, committee.home_at(account, executed, rank)));
+            let turn = turns.find(|(_, seat)| *seat == me || self.connected.contains(*seat));
+            let rank = match turn {
+                Some((_, seat)) if seat == me => return Fate::Seal,
+                Some((rank, seat)) => {
+                    add(parcels.entry(seat).or_default(), entry);
+                    rank as u16 + 1
+                }
+                None => held.rank,
+            };
+            Fate::Hold(Held { until, rank, waits: held.waits + 1 })
+        });
+        for (to, parcels) in parcels {
+            for Taken { effects, keys, witnesses } in parcels {
+                let rows = Rows { effects: &effects, keys: &keys, witnesses: &witnesses };
+                Submission::pack(rows).into_iter().for_each(|rows| self.send(to, Message::Rows(rows)));
+            }
+        }
+    }
+
+    /// A peer hands rows on.
+    pub(super) fn on_rows(&mut self, from: Seat, rows: Submission) {
+        if self.observes() || !self.shared.committee.has(from) {
+            return;
+        }
+        if self.shared.rules.content != Content::Rows {
+            return self.misbehaved(from, "handed on rows in a chain of blobs");
+        }
+        let (count, now) = (rows.rows().len(), self.now);
+        let handed = self.handed.entry(from).or_default();
+        if now < handed.deaf_until || handed.rows + count > HANDED_ROWS_MAX {
+            return;
+        }
+        handed.rows += count;
+        handed.waiting.push(rows);
+        self.take_over(from);
+    }
+
+    /// Has a peer's rows checked, unless some are.
+    fn take_over(&mut self, from: Seat) {
+        let Some(handed) = self.handed.get_mut(&from) else { return };
+        if !handed.checking && !handed.waiting.is_empty() {
+            handed.checking = true;
+            let submissions = std::mem::take(&mut handed.waiting);
+            self.outputs.push_back(Output::Job(Job::TakeOver { from, submissions }));
+        }
+    }
+
+    pub(super) fn on_taken_over(&mut self, taken: &TakenOver) {
+        let Some(handed) = self.handed.get_mut(&taken.from) else { return };
+        handed.checking = false;
+        handed.rows -= taken.rows;
+        if let Some(fault) = taken.fault {
+            *handed = Handed { deaf_until: self.now + DEAF_FOR, ..Handed::default() };
+            self.misbehaved(taken.from, fault);
+        }
+        self.take_over(taken.from);
+    }
+}
+
+/// Adds a row to the last parcel, or to a new one.
+fn add(parcels: &mut Vec<Taken>, entry: &Entry) {
+    match parcels.last_mut() {
+        Some(last) if last.effects.len() < SUBMIT_ROWS_MAX => last.push(entry),
+        _ => {
+            let mut parcel = Taken::default();
+            parcel.push(entry);
+            parcels.push(parcel);
+        }
+    }
+}
