@@ -16,7 +16,7 @@
 //!   again. Upon any executed batch ([`Mempool::executed`]): so are those of the same rows that wait or are held here.
 //! - Upon a dead batch ([`Mempool::put_back`]): its rows wait again, before all others.
 //! - When full: refuse. A row that waits is not displaced by a higher fee. Rows that other validators hand on fill one half
-//!   at most, but for a share of each: so no validator keeps out what the others hand on.
+//!   at most of what clients leave, but for a share of each: so no validator keeps out what the others hand on.
 //! - Where the chain carries blobs instead ([`BlobQueue`]): they wait in order of arrival, bounded by bytes.
 //!
 //! Why that is safe: acceptable nonces span 128 (63 below the highest used one to 64 above), so two that are
@@ -38,6 +38,7 @@ use crate::types::{Effect, Kind, Seat, Time, Witness};
 use crate::wire::{Row, Rows};
 use parking_lot::Mutex;
 use pool::{Pool, ROWS_LIMIT};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A verified row with what it needs to be sealed.
@@ -60,7 +61,7 @@ pub struct Offer {
     pub balance: u64,
     /// The validator that handed it on; [`Seat::NONE`] of a client's.
     pub from: Seat,
-    /// Whether it is to be sealed here; else it is first for another.
+    /// Whether it is to be sealed here at once; else it is first for another.
     pub sealed_here: bool,
 }
 
@@ -69,8 +70,12 @@ pub struct Offer {
 pub struct Held {
     /// Until when it is held.
     pub until: Time,
-    /// The place in the order of seats whose turn is next.
+    /// In which turn of homes the row came: by it its seats are ranked.
+    pub turn: u32,
+    /// The place in the order of seats whose turn it is.
     pub rank: u16,
+    /// How often the row was offered to that seat.
+    pub offers: u16,
     /// How often it was held.
     pub waits: u16,
 }
@@ -174,9 +179,25 @@ impl Mempool {
         Time(self.due.load(Ordering::Acquire))
     }
 
+    /// Of each row whether its fee would be refused as not covered now, by this executed balance of its sender, beside the
+    /// fees of those before it.
+    pub fn uncovered<'a>(&self, rows: impl Iterator<Item = (&'a Effect, u64)>) -> Vec<bool> {
+        let pool = self.pool.lock();
+        let mut asked: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut uncovered = |(effect, balance): (&Effect, u64)| {
+            let asked = asked.entry(effect.from.get()).or_default();
+            let fees = pool.fees(effect).saturating_add(*asked).saturating_add(u64::from(effect.fee.get()));
+            if fees <= balance {
+                *asked += u64::from(effect.fee.get());
+            }
+            fees > balance
+        };
+        rows.map(&mut uncovered).collect()
+    }
+
     /// Lets `decide` say what becomes of the rows that are first for others: of those that are new, in order of arrival, and
-    /// of those that were held until `now` or earlier. It is called under the lock, so it may not wait.
-    pub fn pass_on(&self, now: Time, decide: &mut dyn FnMut(&Entry, Held) -> Fate) {
+    /// of those that were held until `now` or earlier; it hears which validator handed a row on. It is called under the lock, so it may not wait.
+    pub fn pass_on(&self, now: Time, decide: &mut dyn FnMut(&Entry, Seat, Held) -> Fate) {
         self.change(|pool| pool.pass_on(now, decide));
     }
 

@@ -24,7 +24,7 @@ pub(super) const ROWS_LIMIT: usize = NIL as usize;
 #[derive(Debug)]
 pub(super) struct Pool {
     rows_max: usize,
-    /// Grows to the bound and stays; 160 bytes each.
+    /// Grows to the bound and stays; 176 bytes each.
     slots: Vec<Slot>,
     /// A stack of free slots.
     free: u32,
@@ -49,8 +49,9 @@ struct Slot {
     held: Held,
     next: u32,
     previous: u32,
-    /// The account's next row in a slot.
+    /// The account's next row in a slot, and the one before.
     sibling: u32,
+    elder: u32,
 }
 
 /// A queue of slots, first in, first out.
@@ -73,7 +74,7 @@ struct InFlight {
     first: u32,
 }
 
-const _: () = assert!(size_of::<Slot>() == 160 && size_of::<InFlight>() == 48);
+const _: () = assert!(size_of::<Slot>() == 176 && size_of::<InFlight>() == 48);
 
 impl Pool {
     pub fn new(rows_max: usize, seats: usize) -> Pool {
@@ -107,8 +108,8 @@ impl Pool {
         Admit::Admitted
     }
 
-    /// Rows of a validator, or of clients, that still find room. Half of the mempool is for whoever comes; of the other
-    /// half each validator has its share, which nobody else's rows that were handed on can take.
+    /// Rows of a validator, or of clients, that still find room. Clients may fill all of it. Of what they leave, half is
+    /// for whatever validators hand on, and a share of the other half for each, which no other validator's can take.
     pub fn room(&self, from: Seat) -> usize {
         let free = self.rows_max - self.waiting - self.held;
         let Some(&of_peer) = self.of_peer.get(from.index()) else { return free };
@@ -123,6 +124,11 @@ impl Pool {
         account.is_some_and(|account| (account.waiting | account.taken) & bit(effect) != 0)
     }
 
+    /// The fees of what a row's sender has in flight.
+    pub fn fees(&self, effect: &Effect) -> u64 {
+        self.accounts.get(effect.from.get() as usize).map_or(0, |account| account.fees)
+    }
+
     /// When the next row wants to be looked at; the highest time if none does.
     pub fn due(&self) -> Time {
         let head = |queue: usize| self.slots.get(self.queues[queue].head as usize);
@@ -134,7 +140,7 @@ impl Pool {
     }
 
     /// Lets `decide` say what becomes of every row that is fresh, or held until `now` or earlier.
-    pub fn pass_on(&mut self, now: Time, decide: &mut dyn FnMut(&Entry, Held) -> Fate) {
+    pub fn pass_on(&mut self, now: Time, decide: &mut dyn FnMut(&Entry, Seat, Held) -> Fate) {
         // What is held anew goes behind these.
         let last = (self.queues[FRESH].tail, self.queues[HELD].tail);
         for (queue, last) in [(FRESH, last.0), (HELD, last.1)] {
@@ -142,7 +148,7 @@ impl Pool {
             while let Some(slot) = self.slots.get_mut(next as usize)
                 && (queue == FRESH || slot.held.until <= now)
             {
-                let (number, fate) = (next, decide(&slot.entry, slot.held));
+                let (number, fate) = (next, decide(&slot.entry, slot.from, slot.held));
                 next = if number == last { NIL } else { slot.next };
                 match fate {
                     Fate::Hold(held) => {
@@ -245,7 +251,10 @@ impl Pool {
         account.fees += fee(&entry.effect);
         let sibling = std::mem::replace(&mut account.first, number);
         let (held, next, previous) = (Held::default(), NIL, NIL);
-        let slot = Slot { entry: *entry, from, queue: 0, held, next, previous, sibling };
+        let slot = Slot { entry: *entry, from, queue: 0, held, next, previous, sibling, elder: NIL };
+        if let Some(sibling) = self.slots.get_mut(sibling as usize) {
+            sibling.elder = number;
+        }
         match self.slots.get_mut(number as usize) {
             Some(free) => *free = slot,
             None => self.slots.push(slot),
@@ -259,7 +268,7 @@ impl Pool {
     /// Takes a row out of its queue, and out of flight unless it counts as taken.
     fn leave(&mut self, number: u32, taken: bool) -> Entry {
         self.unlink(number);
-        let Slot { entry, from, sibling, .. } = self.slots[number as usize];
+        let Slot { entry, from, sibling, elder, .. } = self.slots[number as usize];
         if let Some(count) = self.of_peer.get_mut(from.index()) {
             *count -= 1;
         }
@@ -270,14 +279,12 @@ impl Pool {
         } else {
             account.forget_fee(&entry.effect);
         }
-        if account.first == number {
-            account.first = sibling;
-        } else {
-            let mut before = account.first;
-            while self.slots[before as usize].sibling != number {
-                before = self.slots[before as usize].sibling;
-            }
-            self.slots[before as usize].sibling = sibling;
+        match elder {
+            NIL => account.first = sibling,
+            elder => self.slots[elder as usize].sibling = sibling,
+        }
+        if let Some(sibling) = self.slots.get_mut(sibling as usize) {
+            sibling.elder = elder;
         }
         self.slots[number as usize].next = std::mem::replace(&mut self.free, number);
         entry

@@ -136,7 +136,7 @@ impl Model {
         }
     }
 
-    fn pass_on(&mut self, now: Time, decide: &mut dyn FnMut(&Entry, Held) -> Fate) {
+    fn pass_on(&mut self, now: Time, decide: &mut dyn FnMut(&Entry, Seat, Held) -> Fate) {
         self.waiting.sort_by_key(|waits| (waits.queue != Queue::Fresh, waits.arrival));
         for waits in self.waiting.clone() {
             let held = match waits.queue {
@@ -144,7 +144,7 @@ impl Model {
                 Queue::Held(held) if held.until <= now => held,
                 _ => continue,
             };
-            let queue = match decide(&waits.entry, held) {
+            let queue = match decide(&waits.entry, waits.from, held) {
                 Fate::Hold(held) => Some(Queue::Held(held)),
                 Fate::Seal => Some(Self::class(&waits.entry)),
                 Fate::LetGo => None,
@@ -173,7 +173,7 @@ fn fate(entry: &Entry, now: Time, held: Held) -> Fate {
     match (entry.effect.nonce.get() + u64::from(held.waits)) % 5 {
         0 => Fate::LetGo,
         1 => Fate::Seal,
-        _ => Fate::Hold(Held { until: Time(now.0 + 10), rank: held.rank + 2, waits: held.waits + 1 }),
+        _ => Fate::Hold(Held { until: Time(now.0 + 10), rank: held.rank + 2, waits: held.waits + 1, ..held }),
     }
 }
 
@@ -263,11 +263,11 @@ proptest! {
                 Step::PassOn(later) => {
                     now = Time(now.0 + later);
                     let (mut seen, mut expected) = (Vec::new(), Vec::new());
-                    pool.pass_on(now, &mut |entry, held| {
+                    pool.pass_on(now, &mut |entry, _, held| {
                         seen.push((entry.witness, held));
                         fate(entry, now, held)
                     });
-                    model.pass_on(now, &mut |entry, held| {
+                    model.pass_on(now, &mut |entry, _, held| {
                         expected.push((entry.witness, held));
                         fate(entry, now, held)
                     });
@@ -286,7 +286,7 @@ proptest! {
             prop_assert_eq!(pool.due() == Time(0), fresh);
         }
         // Whatever happened: once nothing is in flight, no nonce and no fee is left behind; to release twice is idle.
-        pool.pass_on(Time(u64::MAX - 1), &mut |entry, _| if entry.key.is_some() { Fate::Seal } else { Fate::LetGo });
+        pool.pass_on(Time(u64::MAX - 1), &mut |entry, _, _| if entry.key.is_some() { Fate::Seal } else { Fate::LetGo });
         batches.push(drain(&pool));
         batches.iter().chain(&batches).for_each(|batch| pool.release(&batch.effects));
         prop_assert!(pool.pool.lock().is_clean());
@@ -300,9 +300,11 @@ fn a_held_row_reserves_its_fee_and_nonce_until_it_is_executed_by_whomever() {
         |tag, nonce, fee| Offer { sealed_here: false, ..offers(&[(entry(1, nonce, fee, tag), 10)])[0] };
     assert_eq!(pool.insert(&[held(0, 1, 6), held(1, 2, 5)]), [Admit::Admitted, Admit::NotCovered]);
     assert_eq!((pool.due(), pool.len(), pool.held()), (Time(0), 0, 1));
-    pool.pass_on(Time(5), &mut |_, _| Fate::Hold(Held { until: Time(25), rank: 1, waits: 1 }));
+    pool.pass_on(Time(5), &mut |_, _, _| {
+        Fate::Hold(Held { until: Time(25), rank: 1, waits: 1, ..Held::default() })
+    });
     assert_eq!(pool.due(), Time(25));
-    pool.pass_on(Time(24), &mut |_, _| panic!("nothing is due"));
+    pool.pass_on(Time(24), &mut |_, _, _| panic!("nothing is due"));
     assert_eq!(pool.insert(&[held(2, 1, 1), held(3, 129, 1)]), [Admit::Duplicate; 2]);
     assert!(drain(&pool).effects.is_empty(), "it is not to be sealed here");
     pool.executed(&[Effect::transfer(1, 1, 1, 129, 1)]);

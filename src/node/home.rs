@@ -4,30 +4,37 @@
 //! home, and by those of rank 1 to `f` only if it does not settle.
 //!
 //! - **Upon a client's row that was admitted**: at rank 0 it waits to be sealed. Else it is handed on at once to the home and
-//!   held, not to be sealed, for [`HOME_WAIT_DELAYS`].
+//!   held, not to be sealed, for [`HOME_WAIT_DELAYS`]. Within that time it is offered [`HOME_OFFERS`] times: a home that is a
+//!   block behind may not know the account or its nonce yet, and one that is full has room later.
 //! - **Upon the end of that wait**: the next in rank has its turn, likewise; whoever is not connected is passed over. When it is
 //!   this seat's own, the row waits to be sealed here, behind what waits already. After the `f`-th it is let go, and so is a
 //!   row for which nobody was connected all the time: its client sends it again.
 //! - **Upon an executed row**, whoever sealed it: it is held no longer, and its fee and nonce are free
 //!   ([`super::jobs::ExecuteJob`]).
-//! - **Upon rows that a validator hands on**: they are admitted like a client's, to be sealed here, as far as this seat's rank is
-//!   `f` or lower, the row is not in flight here, and there is room. They are never handed on again.
+//! - **Upon rows that a validator hands on**: they are admitted like a client's, as far as this seat's rank is `f` or lower, the
+//!   row is not in flight here, its fee is covered, and there is room. At rank 0 they are sealed; above it they are held for
+//!   [`HOME_GRACE_STEPS`] first: else one validator would have all that the others seal sealed `f` times more, by handing on the
+//!   rows of their batches. They are never handed on again.
+//! - **Upon the turn of homes**: what is under way goes on by the order in which it began; the seats of the turn before still
+//!   take it for a while.
 //! - **Upon a row that no honest validator hands on**, malformed or with a bad signature: its sender has misbehaved, and is not
 //!   taken from any more for [`DEAF_FOR`]. It proves nothing to others, for a row carries no signature of who hands it on.
 //! - **Upon an observer or a guest**: neither hands on, nor is taken from.
 //! - **Upon a restart**: rows that wait or are held are lost, here as there: their clients send again.
 //!
 //! Why that is enough: of a home and the next `f` one is honest, so a row that a client gave to one honest node comes to an honest
-//! seat that seals it after `f` waits at the latest; and honest seats of other ranks never seal it, so there are `f + 1`
-//! copies at most, and one where nothing is wrong. The wait is several times what settling takes. Should all be so slow that
+//! seat that may seal it after `f` waits at the latest; and honest seats of other ranks never seal it, so there are `f + 1`
+//! copies at most (one more if its seats change meanwhile), and one where nothing is wrong. It is no promise: where all of them
+//! are full or far behind, or a home that takes clients' rows cannot sign, the row waits or is let go, and its client sends it
+//! again. The wait is several times what settling takes. Should all be so slow that
 //! it passes, a second copy queues behind a backlog, and is let go there if the first is executed meanwhile: so more waiting
 //! does not make more work without bound. A copy that settles late has no effect, and no fee: the nonce is used.
 //!
 //! It is a rule of mempools, not of validity: who breaks it seals what it could have invented.
 //!
 //! Bounds: each validator may have [`HANDED_ROWS_MAX`] rows here unchecked, which are checked as one batch, one at a time, so
-//! that a bad one costs its own sender; what is more is passed over, since the sender keeps its copy. In the mempool each has a
-//! share that others cannot take ([`crate::mempool`]).
+//! that a bad one costs its own sender; what is more is passed over, since the sender keeps its copy and offers it again. In the
+//! mempool each has a share that other validators cannot take ([`crate::mempool`]).
 //!
 //! [`Committee::home_rank`]: crate::types::Committee::home_rank
 
@@ -35,8 +42,8 @@ use super::ingress::TakenOver;
 use super::jobs::Job;
 use super::{Node, Output};
 use crate::mempool::{Entry, Fate, Held, Taken};
-use crate::types::params::HOME_WAIT_DELAYS;
-use crate::types::{Content, Seat, Time};
+use crate::types::params::{HOME_GRACE_STEPS, HOME_OFFERS, HOME_TURN, HOME_WAIT_DELAYS};
+use crate::types::{Content, Height, Seat, Time};
 use crate::wire::Message;
 use crate::wire::Rows;
 use crate::wire::client::{SUBMIT_ROWS_MAX, Submission};
@@ -77,26 +84,30 @@ impl Node {
         let (me, committee) = (self.shared.seat, &self.shared.committee);
         let executed = self.chain.executed_height();
         let last = committee.faulty_max();
-        let until = self.now + self.shared.rules.delay() * HOME_WAIT_DELAYS;
+        let until = self.now + self.shared.rules.delay() * (HOME_WAIT_DELAYS / u32::from(HOME_OFFERS));
         let mut parcels: BTreeMap<Seat, Vec<Taken>> = BTreeMap::new();
-        self.shared.mempool.pass_on(self.now, &mut |entry, held| {
-            let first = usize::from(held.rank);
+        self.shared.mempool.pass_on(self.now, &mut |entry, from, held| {
+            let held = Held { until, waits: held.waits + 1, ..held };
+            if from != Seat::NONE {
+                return if held.waits <= HOME_GRACE_STEPS { Fate::Hold(held) } else { Fate::Seal };
+            }
+            let turn = if held.waits == 1 { (executed.0 / HOME_TURN) as u32 } else { held.turn };
+            let first = usize::from(held.rank) + usize::from(held.offers >= HOME_OFFERS);
             // One wait more than there are turns, should nobody be connected at first.
-            if first > last || usize::from(held.waits) > last + 1 {
+            if first > last || usize::from(held.waits) > usize::from(HOME_OFFERS) * (last + 2) {
                 return Fate::LetGo;
             }
-            let account = entry.effect.sender();
-            let mut turns = (first..=last).map(|rank| (rank, committee.home_at(account, executed, rank)));
-            let turn = turns.find(|(_, seat)| *seat == me || self.connected.contains(*seat));
-            let rank = match turn {
-                Some((_, seat)) if seat == me => return Fate::Seal,
+            let (account, height) = (entry.effect.sender(), Height(u64::from(turn) * HOME_TURN));
+            let mut turns = (first..=last).map(|rank| (rank, committee.home_at(account, height, rank)));
+            match turns.find(|(_, seat)| *seat == me || self.connected.contains(*seat)) {
+                Some((_, seat)) if seat == me => Fate::Seal,
                 Some((rank, seat)) => {
                     add(parcels.entry(seat).or_default(), entry);
-                    rank as u16 + 1
+                    let offers = if rank == usize::from(held.rank) { held.offers + 1 } else { 1 };
+                    Fate::Hold(Held { turn, rank: rank as u16, offers, ..held })
                 }
-                None => held.rank,
-            };
-            Fate::Hold(Held { until, rank, waits: held.waits + 1 })
+                None => Fate::Hold(Held { turn, ..held }),
+            }
         });
         for (to, parcels) in parcels {
             for Taken { effects, keys, witnesses } in parcels {
@@ -108,7 +119,9 @@ impl Node {
 
     /// A peer hands rows on.
     pub(super) fn on_rows(&mut self, from: Seat, rows: Submission) {
-        if self.observes() || !self.shared.committee.has(from) {
+        // Who cannot seal leaves the row to the next in rank.
+        let seals = !self.observes() && self.start.signs() && !self.catch_up.is_behind();
+        if !seals || !self.shared.committee.has(from) {
             return;
         }
         if self.shared.rules.content != Content::Rows {

@@ -63,7 +63,8 @@ pub fn admit(shared: &Shared, submissions: &[Submission]) -> Vec<Admission> {
     enter(shared, Seat::NONE, submissions)
 }
 
-/// Verifies the rows that a validator handed on, and inserts what is good and what this seat seals: to be sealed here. The
+/// Verifies the rows that a validator handed on, and inserts what is good and what this seat seals: to be sealed here, at once
+/// if it is their home. The
 /// sender verified every row, so form and signature are its fault; what the state or the mempool refuses is nobody's.
 pub fn take_over(shared: &Shared, from: Seat, submissions: &[Submission]) -> TakenOver {
     let answers = enter(shared, from, submissions);
@@ -93,8 +94,7 @@ fn enter(shared: &Shared, from: Seat, submissions: &[Submission]) -> Vec<Admissi
     let mut answers = Answers(vec![Admission::default(); submissions.len()]);
     let mut candidates = well_formed(shared, submissions, &mut answers);
     if from != Seat::NONE {
-        let most = shared.committee.faulty_max();
-        let sealed_here = |candidate: &Candidate<'_>| shared.home_rank(candidate.row.effect.sender()) <= most;
+        let sealed_here = |candidate: &Candidate<'_>| shared.seals(candidate.row.effect.sender());
         candidates.retain(|candidate| sealed_here(candidate) || answers.refuse(candidate, Refusal::NoSeat));
     }
     shared.ledger.read(|accounts| {
@@ -107,6 +107,14 @@ fn enter(shared: &Shared, from: Seat, submissions: &[Submission]) -> Vec<Admissi
         });
     });
     let mut candidates = no_copies(shared, from, candidates, &mut answers);
+    if from != Seat::NONE {
+        // Not for clients together: else whoever is quick with forged rows would use up another's balance.
+        let rows = candidates.iter().map(|candidate| (candidate.row.effect, candidate.balance));
+        let mut uncovered = shared.mempool.uncovered(rows).into_iter();
+        candidates.retain(|candidate| {
+            !uncovered.next().unwrap_or_default() || answers.refuse(candidate, Refusal::NotCovered)
+        });
+    }
     let room = match from {
         Seat::NONE => shared.mempool.room(),
         peer => shared.mempool.room_for(peer),
@@ -209,7 +217,7 @@ fn insert(shared: &Shared, from: Seat, candidates: &[Candidate<'_>], answers: &m
         entry: Entry { effect: *row.effect, key: row.key.copied(), witness: *row.witness },
         balance,
         from,
-        sealed_here: from != Seat::NONE || shared.home_rank(row.effect.sender()) == 0,
+        sealed_here: shared.home_rank(row.effect.sender()) == 0,
     };
     let offers: Vec<_> = candidates.iter().map(offer).collect();
     for (candidate, admit) in candidates.iter().zip(shared.mempool.insert(&offers)) {

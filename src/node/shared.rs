@@ -4,6 +4,7 @@ use super::Setup;
 use crate::crypto::{KeySet, PreparedKey, SigningKey};
 use crate::ledger::Ledger;
 use crate::mempool::{BlobQueue, Mempool};
+use crate::types::params::HOME_TURN_GRACE;
 use crate::types::{AccountNumber, ChainId, Committee, Height, Rules, Seat};
 use crate::wire::chain_id;
 use std::sync::Arc;
@@ -59,6 +60,14 @@ impl Shared {
     /// The place of the own seat among those that seal an account's rows now; see [`Committee::home_rank`].
     pub fn home_rank(&self, account: AccountNumber) -> usize {
         self.committee.home_rank(account, Height(self.executed.load(Ordering::Relaxed)), self.seat)
+    }
+
+    /// Whether the own seat is among those that seal an account's rows: now, or shortly ago, before homes moved on.
+    pub fn seals(&self, account: AccountNumber) -> bool {
+        let now = self.executed.load(Ordering::Relaxed);
+        let ago = now.saturating_sub(HOME_TURN_GRACE);
+        let rank = |height| self.committee.home_rank(account, Height(height), self.seat);
+        rank(now).min(rank(ago)) <= self.committee.faulty_max()
     }
 
     /// The last height executed is this one now.

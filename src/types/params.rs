@@ -80,6 +80,14 @@ pub const HOME_TURN: u64 = 1 << 16;
 /// How many message delays a seat has to get a row executed before the next in rank has its turn: 2 s with the default
 /// of 100 ms. Settling takes some six of them, and a slow leader two more each.
 pub const HOME_WAIT_DELAYS: u32 = 20;
+/// How often a row is offered to a seat within that time: who is a block behind, or full, may take it a little later.
+pub const HOME_OFFERS: u16 = 4;
+const _: () = assert!(HOME_WAIT_DELAYS.is_multiple_of(HOME_OFFERS as u32));
+/// Of those parts of the wait, how many a seat that is not the home leaves to whoever may have sealed the row already, before
+/// it seals what it was handed: ten message delays with the others' figures.
+pub const HOME_GRACE_STEPS: u16 = 2;
+/// For so many blocks after a turn the homes of the turn before still seal what is under way to them.
+pub const HOME_TURN_GRACE: u64 = 256;
 /// Bytes of accepted vertices not yet output above which vertices carry no new acks, 64 MiB.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 /// Rounds of vertices kept below the floor for peers that are behind, at least, as a multiple of the collection depth.

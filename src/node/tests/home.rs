@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::node::home::{DEAF_FOR, HANDED_ROWS_MAX};
-use crate::types::params::HOME_WAIT_DELAYS;
+use crate::types::params::{HOME_GRACE_STEPS, HOME_OFFERS, HOME_TURN, HOME_TURN_GRACE, HOME_WAIT_DELAYS};
 use crate::wire::client::{Refusal, SUBMIT_ROWS_MAX};
 
 /// How long a seat has for its turn.
@@ -55,7 +55,8 @@ fn rows_go_to_their_homes_in_one_message_each_and_are_held() {
     assert_eq!(handed_on(&mut world), [(1, 32), (2, 1)]);
     assert_eq!(counts(&world), (0, 33));
     world.pass(WAIT - Duration::from_millis(1));
-    assert!(handed_on(&mut world).is_empty(), "the homes have their time");
+    // Offered again within that time, should the home have been a block behind.
+    assert_eq!(handed_on(&mut world), [(1, 32), (2, 1)].repeat(usize::from(HOME_OFFERS) - 1));
     assert!(!world.disk.log.iter().any(|(kind, _)| *kind == RecordKind::Batch));
 }
 
@@ -98,6 +99,7 @@ fn what_a_home_swallows_is_sealed_by_the_next_in_rank_after_the_wait() {
     assert_eq!((handed_on(&mut world), counts(&world)), (vec![(3, 2)], (0, 2)));
     world.pass(WAIT - Duration::from_millis(1));
     assert_eq!(counts(&world), (0, 2));
+    handed_on(&mut world);
     world.pass(Duration::from_millis(61));
     assert_eq!(counts(&world), (0, 0));
     let batches = world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);
@@ -113,9 +115,10 @@ fn seats_of_later_ranks_have_their_turn_one_after_the_other_and_then_a_row_is_le
     let rows = [submission(&world, 3, 1..2)];
     bring(&mut world, &rows);
     for (turn, seat) in [2, 3, 4].into_iter().enumerate() {
-        assert_eq!(handed_on(&mut world), [(seat, 1)], "turn {turn}");
+        world.pass(WAIT - Duration::from_millis(1));
+        assert_eq!(handed_on(&mut world), [(seat, 1)].repeat(usize::from(HOME_OFFERS)), "turn {turn}");
         assert_eq!(counts(&world), (0, 1));
-        world.pass(WAIT);
+        world.pass(Duration::from_millis(1));
     }
     assert!(handed_on(&mut world).is_empty());
     assert_eq!(counts(&world), (0, 0));
@@ -133,7 +136,7 @@ fn who_is_not_connected_is_passed_over_at_once() {
     bring(&mut world, &rows);
     assert_eq!((handed_on(&mut world), counts(&world)), (vec![], (0, 1)));
     world.handle(Input::Connected(Seat(2)));
-    world.pass(WAIT);
+    world.pass(WAIT / u32::from(HOME_OFFERS));
     assert_eq!(handed_on(&mut world), [(2, 1)], "the first who came back");
     // Home at seat 5, then 6, then this one.
     let mut world = of_seven(&[1, 2]);
@@ -164,6 +167,7 @@ fn a_held_row_is_left_off_as_soon_as_it_is_executed() {
     world.round(&[1, 2, 3].map(|by| (by, ack(batch.reference(), Verdict::Valid))));
     world.rounds(8);
     assert_eq!((world.settled_ok(), counts(&world)), (3, (0, 0)));
+    handed_on(&mut world);
     world.pass(WAIT * 2);
     assert!(handed_on(&mut world).is_empty());
 }
@@ -177,9 +181,10 @@ fn what_is_handed_on_is_sealed_here_and_never_handed_on_again() {
         world.receive(2, Message::Rows(rows.clone()));
         world.receive(1, Message::Rows(rows));
     }
-    assert_eq!(counts(&world), (2, 0));
+    assert_eq!(counts(&world), (1, 1), "the row of rank 1 may be sealed already by its home");
     assert!(handed_on(&mut world).is_empty() && world.misbehaved.is_empty());
-    world.pass(Duration::from_millis(60));
+    world.pass(WAIT / u32::from(HOME_OFFERS) * u32::from(HOME_GRACE_STEPS) + Duration::from_millis(60));
+    assert_eq!(counts(&world), (0, 0));
     let batches = world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);
     let sealed: Vec<_> = batches.map(|(_, bytes)| Batch::decode(bytes.clone()).unwrap()).collect();
     assert_eq!(sealed.iter().map(|batch| batch.rows().len()).sum::<usize>(), 2, "each once");
@@ -258,4 +263,50 @@ fn a_client_that_repeats_itself_costs_one_check_and_hears_why() {
     bring(&mut world, &rows);
     let again = ingress::admit(&world.shared, &rows);
     assert_eq!((again[0].checked, again[0].refused[0].1), (0, Refusal::Duplicate));
+}
+
+#[test]
+fn rows_of_anothers_batch_that_are_handed_on_are_not_sealed_once_more() {
+    // Account 4 has its home at seat 3; seat 2 hands the rows of its batch on to the next in rank.
+    let mut world = World::new(Policy::Quorum);
+    let rows = rows(&world.genesis, 4, 1..4, None);
+    let batch = world.batch(3, 1, &rows);
+    world.receive(3, Message::Batch(batch.clone()));
+    world.receive(2, Message::Rows(Submission::pack(columns(&rows)).unwrap()));
+    assert_eq!(counts(&world), (0, 3));
+    world.round(&[1, 2, 3].map(|by| (by, ack(batch.reference(), Verdict::Valid))));
+    world.rounds(8);
+    assert_eq!((world.settled_ok(), counts(&world)), (3, (0, 0)));
+    world.pass(WAIT);
+    let own = world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);
+    let own = own.filter(|(_, bytes)| Batch::decode(bytes.clone()).unwrap().header.author == Seat(0));
+    assert_eq!(own.count(), 0);
+}
+
+#[test]
+fn what_no_balance_covers_costs_no_check_however_much_of_it_is_handed_on() {
+    let mut world = World::with(|genesis| genesis.accounts[0].balance = 7);
+    // Each by itself is paid for, two are not: 5 and a fee of 1.
+    let rows = submission(&world, 1, 1..31);
+    let taken = ingress::take_over(&world.shared, Seat(2), std::slice::from_ref(&rows));
+    assert_eq!((taken.checked, taken.admitted, taken.fault), (7, 7, None), "as far as fees are covered");
+    let again = ingress::take_over(&world.shared, Seat(2), &[rows]);
+    assert_eq!((again.checked, again.admitted), (0, 0));
+    world.handle(Input::Rows);
+}
+
+#[test]
+fn seats_of_the_turn_before_still_take_what_is_under_way_to_them_and_no_longer() {
+    let world = World::new(Policy::Quorum);
+    // Account 1 has its home at seat 0, then at 1, 2 and 3: of seat 0 the ranks are 0, 3, 2 and 1.
+    let account = AccountNumber(1);
+    for (height, seals) in [
+        (HOME_TURN - 1, true),
+        (HOME_TURN, true),
+        (HOME_TURN + HOME_TURN_GRACE, false),
+        (3 * HOME_TURN, true),
+    ] {
+        world.shared.tell_executed(Height(height));
+        assert_eq!(world.shared.seals(account), seals, "{height}");
+    }
 }
