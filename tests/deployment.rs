@@ -84,7 +84,8 @@ fn the_services_of_the_compose_file_make_a_chain_that_settles_and_ends_cleanly()
             let arg = names.iter().fold(arg, |arg, (name, port)| {
                 arg.replace(&format!("{name}:27100"), &format!("127.0.0.1:{port}"))
             });
-            let own = [27100, 27101, 27102].into_iter().zip([0, 1, 2].map(|kind| free[kind * nodes.len() + seat]));
+            let own =
+                [27100, 27101, 27102].into_iter().zip([0, 1, 2].map(|kind| free[kind * nodes.len() + seat]));
             own.fold(arg, |arg, (inside, here)| {
                 arg.replace(&format!("0.0.0.0:{inside}"), &format!("127.0.0.1:{here}"))
             })
@@ -195,9 +196,10 @@ fn ports_labels_and_probes_of_the_manifests_fit_what_the_node_listens_on() {
     let set = &of_kind(&all, "StatefulSet")[0]["spec"];
     let container = &set["template"]["spec"]["containers"][0];
     let args = words(&container["args"]);
-    let listens: BTreeMap<&str, u16> = [("peers", "listen-peers"), ("clients", "listen-clients"), ("http", "http")]
-        .map(|(name, of)| (name, port(flag(&args, of))))
-        .into();
+    let listens: BTreeMap<&str, u16> =
+        [("peers", "listen-peers"), ("clients", "listen-clients"), ("http", "http")]
+            .map(|(name, of)| (name, port(flag(&args, of))))
+            .into();
     let named = |ports: &Value, number: &str| -> BTreeMap<String, u16> {
         let ports = ports.as_array().expect("ports").iter();
         ports.map(|p| (p["name"].as_str().unwrap().to_owned(), p[number].as_u64().unwrap() as u16)).collect()
@@ -213,11 +215,13 @@ fn ports_labels_and_probes_of_the_manifests_fit_what_the_node_listens_on() {
             assert_eq!(own.get(&name), Some(&port), "{name}");
         }
     }
-    let headless = services.iter().find(|service| service["spec"]["clusterIP"] == "None").expect("names for pods");
+    let headless =
+        services.iter().find(|service| service["spec"]["clusterIP"] == "None").expect("names for pods");
     assert_eq!(headless["metadata"]["name"], set["serviceName"]);
     assert_eq!(headless["spec"]["publishNotReadyAddresses"], true, "else no quorum would ever be ready");
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-        let port = ["httpGet", "tcpSocket"].map(|way| container[probe][way]["port"].as_str()).into_iter().flatten();
+        let port =
+            ["httpGet", "tcpSocket"].map(|way| container[probe][way]["port"].as_str()).into_iter().flatten();
         assert!(port.clone().count() == 1 && port.clone().all(|port| own.contains_key(port)), "{probe}");
     }
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/health");
@@ -228,8 +232,10 @@ fn ports_labels_and_probes_of_the_manifests_fit_what_the_node_listens_on() {
 #[test]
 fn the_image_is_built_with_the_oldest_compiler_that_the_manifest_allows_and_shows_the_ports() {
     let image = file("Dockerfile");
-    let manifest: toml::Table =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml::Table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
     let rust = manifest["package"]["rust-version"].as_str().expect("a version");
     assert!(image.contains(&format!("FROM rust:{rust}-slim")), "{rust}");
     assert!(image.contains("EXPOSE 27100 27101 27102"));
