@@ -123,6 +123,8 @@ pub struct Mempool {
     /// Rows that wait to be sealed, and rows that are held, as of the last change: read without the lock.
     waiting: AtomicUsize,
     held: AtomicUsize,
+    /// Rows that others may seal as well, likewise.
+    shared: AtomicUsize,
     /// When the next held row is due, likewise.
     due: AtomicU64,
     pool: Mutex<Pool>,
@@ -134,8 +136,8 @@ impl Mempool {
         let rows_max = rows_max.min(ROWS_LIMIT);
         let pool = Pool::new(rows_max, seats);
         let due = AtomicU64::new(pool.due().0);
-        let (waiting, held) = Default::default();
-        Mempool { rows_max, waiting, held, due, pool: Mutex::new(pool) }
+        let (waiting, held, shared) = Default::default();
+        Mempool { rows_max, waiting, held, shared, due, pool: Mutex::new(pool) }
     }
 
     /// Admits rows. One answer for each. Refusals are looked for in the order duplicate, fees, room.
@@ -236,9 +238,10 @@ impl Mempool {
         self.change(|pool| effects.iter().for_each(|effect| pool.release(effect)));
     }
 
-    /// Rows have been executed, whoever sealed them: those of them that wait or are held here are let go.
+    /// Rows have been executed, whoever sealed them: those of them that are held here, or wait to be sealed, are let go. Where
+    /// nothing is for others to seal, which is the rule, it is not looked for: an odd row is found when it is taken.
     pub fn executed(&self, effects: &[Effect]) {
-        if self.len() + self.held() > 0 {
+        if self.shared.load(Ordering::Acquire) > 0 {
             self.change(|pool| effects.iter().for_each(|effect| pool.executed(effect)));
         }
     }
@@ -262,6 +265,7 @@ impl Mempool {
         let result = change(&mut pool);
         self.waiting.store(pool.waiting, Ordering::Release);
         self.held.store(pool.held, Ordering::Release);
+        self.shared.store(pool.shared, Ordering::Release);
         self.due.store(pool.due().0, Ordering::Release);
         result
     }

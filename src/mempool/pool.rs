@@ -33,6 +33,8 @@ pub(super) struct Pool {
     pub waiting: usize,
     /// Rows that are fresh or held.
     pub held: usize,
+    /// Rows in slots that others may seal as well: fresh ones at first, or handed on.
+    pub shared: usize,
     /// By seat: how many of the rows in slots that validator handed on.
     of_peer: Vec<usize>,
     /// By account number; grows to the highest sender seen (48 bytes each, 768 MiB for a full account table).
@@ -45,6 +47,8 @@ struct Slot {
     entry: Entry,
     /// The validator that handed it on; [`Seat::NONE`] of a client's.
     from: Seat,
+    /// Others may seal it as well.
+    shared: bool,
     queue: u8,
     held: Held,
     next: u32,
@@ -85,6 +89,7 @@ impl Pool {
             queues: [Queue::EMPTY; QUEUES],
             waiting: 0,
             held: 0,
+            shared: 0,
             of_peer: vec![0; seats],
             accounts: Vec::new(),
         }
@@ -214,7 +219,7 @@ impl Pool {
     #[cfg(test)]
     pub fn is_clean(&self) -> bool {
         let clean = |a: &InFlight| a.waiting | a.taken == 0 && a.fees == 0 && a.first == NIL;
-        self.accounts.iter().all(clean) && self.of_peer.iter().all(|count| *count == 0)
+        self.accounts.iter().all(clean) && self.of_peer.iter().all(|count| *count == 0) && self.shared == 0
     }
 
     #[cfg(test)]
@@ -251,7 +256,9 @@ impl Pool {
         account.fees += fee(&entry.effect);
         let sibling = std::mem::replace(&mut account.first, number);
         let (held, next, previous) = (Held::default(), NIL, NIL);
-        let slot = Slot { entry: *entry, from, queue: 0, held, next, previous, sibling, elder: NIL };
+        let shared = queue == FRESH || from != Seat::NONE;
+        let slot = Slot { entry: *entry, from, shared, queue: 0, held, next, previous, sibling, elder: NIL };
+        self.shared += usize::from(shared);
         if let Some(sibling) = self.slots.get_mut(sibling as usize) {
             sibling.elder = number;
         }
@@ -268,7 +275,8 @@ impl Pool {
     /// Takes a row out of its queue, and out of flight unless it counts as taken.
     fn leave(&mut self, number: u32, taken: bool) -> Entry {
         self.unlink(number);
-        let Slot { entry, from, sibling, elder, .. } = self.slots[number as usize];
+        let Slot { entry, from, shared, sibling, elder, .. } = self.slots[number as usize];
+        self.shared -= usize::from(shared);
         if let Some(count) = self.of_peer.get_mut(from.index()) {
             *count -= 1;
         }

@@ -65,6 +65,8 @@ struct Waits {
     arrival: usize,
     entry: Entry,
     from: Seat,
+    /// Others may seal it as well.
+    shared: bool,
 }
 
 impl Model {
@@ -77,7 +79,8 @@ impl Model {
     }
 
     fn add(&mut self, queue: Queue, entry: Entry, from: Seat) {
-        self.waiting.push(Waits { queue, arrival: self.arrivals, entry, from });
+        let shared = queue == Queue::Fresh || from != Seat::NONE;
+        self.waiting.push(Waits { queue, arrival: self.arrivals, entry, from, shared });
         self.arrivals += 1;
     }
 
@@ -151,13 +154,17 @@ impl Model {
             };
             self.waiting.retain(|other| other.arrival != waits.arrival);
             if let Some(queue) = queue {
-                self.add(queue, waits.entry, waits.from);
+                self.waiting.push(Waits { queue, arrival: self.arrivals, ..waits });
+                self.arrivals += 1;
             }
         }
     }
 
-    fn executed(&mut self, (from, nonce): (u32, u64)) {
-        let is = |effect: &Effect| effect.from.get() == from && effect.nonce.get() == nonce;
+    fn executed(&mut self, rows: &[(u32, u64)]) {
+        if !self.waiting.iter().any(|waits| waits.shared) {
+            return;
+        }
+        let is = |effect: &Effect| rows.contains(&(effect.from.get(), effect.nonce.get()));
         self.waiting.retain(|waits| !is(&waits.entry.effect));
     }
 
@@ -277,7 +284,7 @@ proptest! {
                 Step::Executed(rows) => {
                     let effect = |(from, nonce): &(u32, u64)| Effect::transfer(*from, 1, 1, *nonce, 1);
                     pool.executed(&rows.iter().map(effect).collect::<Vec<_>>());
-                    rows.into_iter().for_each(|row| model.executed(row));
+                    model.executed(&rows);
                 }
             }
             prop_assert_eq!((pool.len(), pool.held()), model.counts());

@@ -9,7 +9,7 @@
 //! - **Upon the end of that wait**: the next in rank has its turn, likewise; whoever is not connected is passed over. When it is
 //!   this seat's own, the row waits to be sealed here, behind what waits already. After the `f`-th it is let go, and so is a
 //!   row for which nobody was connected all the time: its client sends it again.
-//! - **Upon an executed row**, whoever sealed it: it is held no longer, and its fee and nonce are free
+//! - **Upon an executed row**, whoever sealed it: a copy is held no longer, and its fee and nonce are free
 //!   ([`super::jobs::ExecuteJob`]).
 //! - **Upon rows that a validator hands on**: they are admitted like a client's, as far as this seat's rank is `f` or lower, the
 //!   row is not in flight here, its fee is covered, and there is room. At rank 0 they are sealed; above it they are held for
