@@ -31,6 +31,9 @@ pub struct ConfigFile {
     /// Where it listens for clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_clients: Option<SocketAddr>,
+    /// Where it serves HTTP to people; without it, it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
     /// Where each validator is reached, in the order of seats, its own address among them. An observer has none, and a
     /// validator may leave it out where `bootstrap` leads to the others.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +72,8 @@ pub struct Config {
     pub listen_peers: SocketAddr,
     /// Where it listens for clients.
     pub listen_clients: SocketAddr,
+    /// Where it serves HTTP to people, if it does.
+    pub http: Option<SocketAddr>,
     /// Where each validator is reached, if that is known.
     pub peers: Vec<SocketAddr>,
     /// Any nodes of the chain.
@@ -219,6 +224,7 @@ impl ConfigFile {
             dir,
             listen_peers,
             listen_clients,
+            http: self.http,
             peers,
             bootstrap,
             announce,

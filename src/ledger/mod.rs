@@ -202,6 +202,11 @@ impl Ledger {
         self.state.read().accounts.get(number.0 as usize).copied()
     }
 
+    /// The number of the account with a key, after the last executed block.
+    pub fn number_of(&self, key: &[u8; 32]) -> Option<AccountNumber> {
+        self.state.read().numbers.get(key).copied().map(AccountNumber)
+    }
+
     /// Calls `read` with a reader of several accounts under one short lock.
     pub fn read<R>(&self, read: impl FnOnce(&[Account]) -> R) -> R {
         read(&self.state.read().accounts)

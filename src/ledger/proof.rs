@@ -38,6 +38,23 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// The proof of an account's record, if the state after the last executed block is still the one with this root, which a
+    /// checkpoint names: without hashing anything anew, so that whoever asks holds up nobody. `None` also if there is no such
+    /// account.
+    pub fn prove_at(&self, root: &Root, number: AccountNumber) -> Option<AccountProof> {
+        let state = self.state.read();
+        let accounts = u32::try_from(state.accounts.len()).expect("the table's limit lies far below 2^32");
+        let mut tree = self.tree.lock();
+        let fresh = tree.root_if_fresh(state.accounts.as_bytes())?;
+        if fresh != root.0 || number.0 >= accounts {
+            return None;
+        }
+        let proof = tree.prove(state.accounts.as_bytes(), record(number)).ok()?;
+        Some(AccountProof { root: *root, accounts, proof })
+    }
+}
+
 /// The record of account `number` in the table of `accounts` accounts with this root, if `proof` proves it. Root and
 /// count come from a block that the caller trusts, the proof from anybody.
 pub fn verify_account(
