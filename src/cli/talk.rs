@@ -2,10 +2,9 @@
 
 use super::files::refused;
 use super::table::grouped;
-use super::{AGAINST, AGREED, BAD_INPUT, value};
+use super::{AGAINST, AGREED, BAD_INPUT, prove, value};
 use crate::api::{
-    AccountEvidence, Client, ClientError, Proven, account_document, http, notice_document, status_document,
-    transfers_document,
+    Client, ClientError, Proven, account_document, notice_document, status_document, transfers_document,
 };
 use crate::crypto;
 use crate::home::{self, HomeError};
@@ -13,14 +12,12 @@ use crate::lab::Interrupt;
 use crate::types::{Account, AccountNumber, Effect, Height, Witness};
 use crate::wire::client::{BlockNotice, Submission};
 use crate::wire::{Rows, chain_id, transaction_digest};
-use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use serde_json::json;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long one look for blocks lasts, so that Ctrl-C is heard.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long it takes until a proof is asked for again.
-const AGAIN: Duration = Duration::from_secs(1);
 /// The nonces of an account that may be under way at once.
 const SENT_MAX: u64 = crate::types::NONCE_WINDOW;
 
@@ -32,10 +29,10 @@ pub struct NodeArgs {
     node: String,
     /// How long an answer may take
     #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true, default_value = "10s")]
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// The genesis of the chain: a node of another chain is refused
     #[arg(long, value_name = "FILE")]
-    genesis: Option<PathBuf>,
+    pub(super) genesis: Option<PathBuf>,
 }
 
 impl NodeArgs {
@@ -66,16 +63,16 @@ pub struct StatusArgs {
 pub struct AccountArgs {
     /// The account's number
     #[arg(value_name = "N", value_parser = value::number, allow_negative_numbers = true)]
-    account: u32,
+    pub(super) account: u32,
     #[command(flatten)]
-    node: NodeArgs,
+    pub(super) node: NodeArgs,
     /// Ask for a proof over HTTP, and check it with --genesis: what is printed then is the record at a checkpoint that a
     /// quorum signed, and no node's word. Waits for one up to --timeout
     #[arg(long, requires = "genesis")]
     prove: bool,
     /// A node's address for HTTP, for --prove
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:28100")]
-    http: String,
+    pub(super) http: String,
     /// One JSON document on standard output
     #[arg(long)]
     json: bool,
@@ -176,7 +173,7 @@ pub fn status(args: &StatusArgs) -> u8 {
 /// Runs `throng account`; the exit status.
 pub fn account(args: &AccountArgs) -> u8 {
     if args.prove {
-        return end(proven(args));
+        return end(prove::account(args));
     }
     end(args.node.connect().and_then(|mut client| {
         let account = known(&mut client, args.account)?;
@@ -184,45 +181,7 @@ pub fn account(args: &AccountArgs) -> u8 {
     }))
 }
 
-/// Asks for a proof until there is one, and checks it.
-#[allow(clippy::disallowed_methods, reason = "a person waits so long")]
-fn proven(args: &AccountArgs) -> Result<(), u8> {
-    let path = args.node.genesis.as_deref().unwrap_or(Path::new("genesis"));
-    let genesis = home::read_genesis(path).map_err(|error| refused(&error))?;
-    let (until, number) = (Instant::now() + args.node.timeout, AccountNumber(args.account));
-    let fail = |status: u8, line: &str| {
-        eprintln!("throng: {line}");
-        status
-    };
-    loop {
-        let question = format!("/v1/account/{number}");
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-        let (status, body) =
-            http::get(&args.http, &question, left).map_err(|error| fail(BAD_INPUT, &error.to_string()))?;
-        let strange =
-            || fail(BAD_INPUT, &format!("what listens at {} is no HTTP server of a node", args.http));
-        let answer: Value = serde_json::from_slice(&body).map_err(|_| strange())?;
-        if status != 200 {
-            let words = answer["error"].as_str().ok_or_else(strange)?;
-            return Err(fail(if status == 503 { AGAINST } else { BAD_INPUT }, words));
-        }
-        if let Some(evidence) = answer.get("proof") {
-            let evidence: AccountEvidence =
-                serde_json::from_value(evidence.clone()).map_err(|_| strange())?;
-            let proven = evidence.check(&genesis, number);
-            let proven =
-                proven.map_err(|error| fail(AGAINST, &format!("the proof does not hold: {error}")))?;
-            return show_account(args, &proven.account, Some(&proven));
-        }
-        let why = answer["no_proof"].as_str().ok_or_else(strange)?;
-        if Instant::now() + AGAIN > until {
-            return Err(fail(AGAINST, &format!("no proof within {:?}: {why}", args.node.timeout)));
-        }
-        std::thread::sleep(AGAIN);
-    }
-}
-
-fn show_account(args: &AccountArgs, account: &Account, proven: Option<&Proven>) -> Result<(), u8> {
+pub(super) fn show_account(args: &AccountArgs, account: &Account, proven: Option<&Proven>) -> Result<(), u8> {
     if args.json {
         let mut document = account_document(AccountNumber(args.account), account);
         if let Some(Proven { height, votes, .. }) = proven {

@@ -88,6 +88,14 @@ pub struct Config {
     pub net: NetConfig,
 }
 
+/// Parses the text of a configuration file.
+///
+/// # Errors
+/// It does not parse, or has a key that nobody knows: the line and the key are named.
+pub fn parse_config(path: &Path, text: &str) -> Result<ConfigFile, HomeError> {
+    parse(path, text)
+}
+
 /// Reads a configuration file, if there is one, and lays a table of the same shape over it, in which relative paths count
 /// from the working directory.
 ///
@@ -97,9 +105,8 @@ pub fn read_config(path: Option<&Path>, over: toml::Table) -> Result<ConfigFile,
     let mut table = match path {
         None => toml::Table::new(),
         Some(path) => {
-            let text = read_text(path)?;
             // Once for the shape: only here lines are known.
-            let mut file: ConfigFile = parse(path, &text)?;
+            let mut file = parse_config(path, &read_text(path)?)?;
             file.count_from(path.parent().unwrap_or(Path::new(".")));
             toml::Table::try_from(file).map_err(|error| value(path, error.to_string()))?
         }

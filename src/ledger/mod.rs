@@ -31,7 +31,7 @@ mod proof;
 #[cfg(test)]
 mod tests;
 
-pub use proof::{AccountProof, verify_account};
+pub use proof::verify_account;
 
 use crate::crypto::{KeyTable, Threads, Tree};
 use crate::types::params::ACCOUNTS_MAX;

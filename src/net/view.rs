@@ -88,7 +88,7 @@ impl NodeView {
 
     /// The proof of an account's record, if the table is still the one with this root. May wait as [`NodeView::account`].
     pub fn prove_at(&self, root: &Root, number: AccountNumber) -> Option<Vec<u8>> {
-        self.shared.ledger.prove_at(root, number).map(|proof| proof.proof)
+        self.shared.ledger.prove_at(root, number)
     }
 
     /// The proof of an account's record in the snapshot of a height. May wait for the disk.
