@@ -71,9 +71,9 @@ impl NodeView {
         self.shared.ledger.len()
     }
 
-    /// Rows in the mempool.
-    pub fn pending(&self) -> usize {
-        self.shared.mempool.len()
+    /// Rows in the mempool: those to be sealed here, and those held for others to seal.
+    pub fn pending(&self) -> (usize, usize) {
+        (self.shared.mempool.len(), self.shared.mempool.held())
     }
 
     /// An account's record after the last executed block. May wait for a block that executes: milliseconds.

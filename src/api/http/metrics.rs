@@ -79,7 +79,9 @@ fn chain(page: &mut Page, site: &Site) {
     page.gauge("committee_seats", "Seats of the committee.", view.seats() as u64);
     page.gauge("peers", "Validators connected, the node itself not counted.", progress.peers as u64);
     page.gauge("accounts", "Accounts of the chain.", view.accounts().saturating_sub(1).into());
-    page.gauge("mempool_rows", "Rows in the mempool.", view.pending() as u64);
+    let (own, held) = view.pending();
+    page.gauge("mempool_rows", "Rows in the mempool that this node is to seal.", own as u64);
+    page.gauge("mempool_held_rows", "Rows in the mempool that were handed on and wait here.", held as u64);
     page.gauge(
         "outstanding_batches",
         "Own batches that are sealed and not settled.",
@@ -114,6 +116,12 @@ fn work(page: &mut Page, metrics: &Metrics) {
     page.counter("rows_submitted_total", "Rows that clients submitted.", read(&metrics.rows_submitted));
     page.counter("rows_admitted_total", "Rows admitted to the mempool.", read(&metrics.rows_admitted));
     page.counter("rows_refused_total", "Rows refused, for any reason.", read(&metrics.rows_refused));
+    let handed_on = read(&metrics.rows_handed_on);
+    page.counter("rows_handed_on_total", "Rows handed on to whose turn it is to seal them.", handed_on);
+    let taken_over = read(&metrics.rows_taken_over);
+    page.counter("rows_taken_over_total", "Rows that others handed on, admitted.", taken_over);
+    let passed_over = read(&metrics.rows_passed_over);
+    page.counter("rows_passed_over_total", "Rows that others handed on, passed over.", passed_over);
     page.counter(
         "rows_settled_total",
         "Rows settled by blocks that became durable here.",

@@ -16,8 +16,10 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,6 +32,8 @@ use tokio_io_timeout::TimeoutStream;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long answers that are under way may take when the server stops.
 const STOP_DEADLINE: Duration = Duration::from_millis(500);
+/// How often it is looked whether they have come to their end.
+const STOP_LOOK: Duration = Duration::from_millis(5);
 
 /// The HTTP server of a node. Dropping it stops it.
 pub struct HttpServer {
@@ -96,12 +100,13 @@ async fn serve(
     let _ = stopped.await;
     accepting.abort();
     site.hub.close();
-    let quiet = async {
-        while site.answering() > 0 {
-            sleep(Duration::from_millis(5)).await;
+    site.stopping.send_replace(true);
+    let empty = async {
+        while site.door.inside() > 0 {
+            sleep(STOP_LOOK).await;
         }
     };
-    let _ = timeout(STOP_DEADLINE, quiet).await;
+    let _ = timeout(STOP_DEADLINE, empty).await;
 }
 
 async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>) {
@@ -136,7 +141,18 @@ async fn talk(stream: TcpStream, address: IpAddr, pass: Pass, site: Arc<Site>, r
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(Box::pin(stream)), answers);
-    if let Err(error) = connection.await {
+    let mut connection = pin!(connection);
+    let mut stopping = site.stopping.subscribe();
+    let mut stopping = pin!(async move { _ = stopping.wait_for(|stopping| *stopping).await });
+    let mut told = false;
+    let ended = poll_fn(|cx| {
+        if !told && stopping.as_mut().poll(cx).is_ready() {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = ended.await {
         tracing::debug!(%address, %error, "an HTTP connection ended");
     }
     drop(pass);
@@ -149,7 +165,6 @@ async fn answer(
     served: bool,
     mut request: Request<Incoming>,
 ) -> Response {
-    let _under_way = site.begin();
     let answer = if !served {
         let mut answer = refusal(&Refused::busy("there are too many connections: try again"));
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -11,9 +11,9 @@ use crate::wire::client::{Reply, Request};
 use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 /// The most bytes of a request's line and headers.
@@ -91,9 +91,10 @@ pub(super) struct Site {
     pub hub: Hub,
     pub counts: Counts,
     pub pulse: Mutex<Pulse>,
+    /// Becomes true when the server stops: connections end after what they are at.
+    pub stopping: watch::Sender<bool>,
     rates: Mutex<Rates>,
     disk: Arc<Semaphore>,
-    under_way: AtomicUsize,
     submitting: Semaphore,
     /// A connection to the node's client port for short questions; away while one is asked.
     questions: tokio::sync::Mutex<Option<Link>>,
@@ -108,9 +109,9 @@ impl Site {
             hub: Hub::new(limits.listeners_max),
             counts: Counts::default(),
             pulse: Mutex::new(pulse),
+            stopping: watch::Sender::new(false),
             rates: Mutex::new(Rates::new(limits.requests_per_second)),
             disk: Arc::new(Semaphore::new(DISK_WAITING_MAX)),
-            under_way: AtomicUsize::new(0),
             submitting: Semaphore::new(SUBMITTING_MAX),
             questions: tokio::sync::Mutex::new(None),
             began: Instant::now(),
@@ -122,17 +123,6 @@ impl Site {
     /// How long the server has run.
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
-    }
-
-    /// An answer is under way until what is returned here is dropped.
-    pub fn begin(&self) -> UnderWay<'_> {
-        self.under_way.fetch_add(1, Relaxed);
-        UnderWay(&self.under_way)
-    }
-
-    /// Answers under way.
-    pub fn answering(&self) -> usize {
-        self.under_way.load(Relaxed)
     }
 
     /// Takes from the allowance of an address what a request costs.
@@ -186,15 +176,6 @@ impl Site {
             _ => {}
         }
         address
-    }
-}
-
-/// Counts as an answer that is under way.
-pub(super) struct UnderWay<'a>(&'a AtomicUsize);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 
