@@ -343,6 +343,7 @@ fn quick_chain(out: &Path) -> [String; 3] {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a block is waited for")]
 fn a_node_serves_http_and_what_it_says_is_proven() {
     let dir = tempfile::tempdir().expect("a directory");
     let out = dir.path().join("chain");

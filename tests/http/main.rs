@@ -1,5 +1,6 @@
 //! The HTTP server of a node that runs: every route as it is described, hostile and slow clients, proofs, metrics, blocks as
 //! they come.
+#![allow(clippy::disallowed_methods, reason = "a server on real sockets is waited for by the real clock")]
 
 #[path = "../common/sockets.rs"]
 mod sockets;
