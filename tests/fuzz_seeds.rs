@@ -19,12 +19,15 @@ use throng::wire::{
 /// What a target does with bytes: whether they decoded.
 type Check = fn(&[u8]) -> bool;
 
-const TARGETS: [(&str, Check); 11] = [
+const TARGETS: [(&str, Check); 14] = [
     ("batch", checks::batch),
     ("block", checks::block),
+    ("client_protocol", checks::client_protocol::client_protocol),
+    ("config", checks::config::config),
     ("consensus_dag", checks::consensus_dag::consensus_dag),
     ("frame", checks::frame),
     ("handshake", checks::handshake::handshake),
+    ("http", checks::http::http),
     ("node_input", checks::node_input::node_input),
     ("record", checks::record),
     ("signatures", checks::signatures::signatures),
@@ -138,6 +141,82 @@ fn record(open: u8) -> Vec<u8> {
     })
 }
 
+/// What a client says to a node, and what it is answered.
+fn talks() -> ([Request; 7], [Reply; 10]) {
+    let rows = rows(2, 1, Submission::pack).expect("three rows");
+    let requests = [
+        Request::Hello,
+        Request::Submit { id: 1, rows },
+        Request::SubmitBlobs { id: 2, blobs: Blobs::pack(3, vec![5; 6]).expect("two blobs") },
+        Request::Subscribe,
+        Request::Status,
+        Request::Account(AccountNumber(2)),
+        Request::Certificate(Height(0)),
+    ];
+    let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
+    let replies = [
+        Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
+        Reply::Submitted { id: 1, accepted: 2, refused: vec![(1, Refusal::BadNonce)] },
+        Reply::Block(BlockNotice { height, hash, durable, batches: 1, rows: 2, ok: 1 }),
+        Reply::Status(Status { height, hash, accounts: 4, pending: 5, peers: 3 }),
+        Reply::Taken { id: 2, accepted: NonZeroU32::new(2).ok_or(Refusal::Full) },
+        Reply::Taken { id: 2, accepted: Err(Refusal::DiskFull) },
+        Reply::Account(AccountNumber(2), None),
+        Reply::Account(AccountNumber(2), Some(Account::new([5; 32], 70))),
+        Reply::Certificate(Height(7), None),
+        Reply::Certificate(Height(0), Some(certificate())),
+    ];
+    (requests, replies)
+}
+
+/// Conversations for the target `client_protocol`.
+fn conversations() -> [(&'static str, Vec<u8>); 3] {
+    let (requests, replies) = talks();
+    let requests = requests.each_ref().map(Request::encode);
+    [
+        ("client", stream(14, &requests)),
+        ("client_no_hello", stream(254, &[&requests[..1], &requests[4..5], &requests[..1]].concat())),
+        ("node", stream(255, &replies.each_ref().map(Reply::encode))),
+    ]
+}
+
+/// Texts and bodies for the target `http`.
+fn questions() -> [(&'static str, Vec<u8>); 4] {
+    let document = rows(2, 1, checks::http::document);
+    let of = |kind: u8, text: &str| [&[kind], text.as_bytes()].concat();
+    [
+        ("number", of(0, "0070")),
+        ("key", of(1, &"0aF9".repeat(16))),
+        ("rows", of(2, &document)),
+        ("rows_spaced", of(2, &document.replace(',', " ,\n"))),
+    ]
+}
+
+/// Files for the target `config`.
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let of = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
+    let config = "genesis = \"../genesis\"\nlisten_peers = \"127.0.0.1:4000\"\nhttp = \"127.0.0.1:5000\"\n\
+                  peers = [\"a:1\", \"b:2\"]\n[node]\nkeep_blocks = 9\n[net.shape]\nregions = [\"frankfurt\"]\n";
+    let key = signing_key_from_seed([5; 32]);
+    let digits = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let (public, secret) = (digits(throng::crypto::public_key(&key)), digits([5; 32]));
+    let seat = SeatInfo { key: Key([3; 32]), fee_account: AccountNumber(1) };
+    let genesis = Genesis {
+        name: "seed".into(),
+        time: Time(1),
+        rules: Rules::default(),
+        seats: vec![seat],
+        accounts: vec![GenesisAccount { key: [4; 32], balance: 5 }],
+    };
+    vec![
+        ("configuration", of(0, config.as_bytes())),
+        ("validators", of(1, format!("[[validator]]\nkey = \"{public}\"\naddress = \"a:1\"\n").as_bytes())),
+        ("key", of(2, format!("public = \"{public}\"\nsecret = \"{secret}\"\n").as_bytes())),
+        ("keyring", of(2, format!("accounts = 7\nsecret = \"{secret}\"\n").as_bytes())),
+        ("genesis", of(3, &throng::wire::encode_genesis(&genesis))),
+    ]
+}
+
 /// A stream for the target `frame`: how it is cut, then whole frames.
 fn stream(cut: u8, frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let framed =
@@ -167,29 +246,7 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::Piece { height: Height(64), piece: 1, proof: vec![6; 80].into() },
         Message::Rows(rows(3, 1, Submission::pack).expect("four rows")),
     ];
-    let rows = rows(2, 1, Submission::pack).expect("three rows");
-    let requests = [
-        Request::Hello,
-        Request::Submit { id: 1, rows },
-        Request::SubmitBlobs { id: 2, blobs: Blobs::pack(3, vec![5; 6]).expect("two blobs") },
-        Request::Subscribe,
-        Request::Status,
-        Request::Account(AccountNumber(2)),
-        Request::Certificate(Height(0)),
-    ];
-    let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
-    let replies = [
-        Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
-        Reply::Submitted { id: 1, accepted: 2, refused: vec![(1, Refusal::BadNonce)] },
-        Reply::Block(BlockNotice { height, hash, durable, batches: 1, rows: 2, ok: 1 }),
-        Reply::Status(Status { height, hash, accounts: 4, pending: 5, peers: 3 }),
-        Reply::Taken { id: 2, accepted: NonZeroU32::new(2).ok_or(Refusal::Full) },
-        Reply::Taken { id: 2, accepted: Err(Refusal::DiskFull) },
-        Reply::Account(AccountNumber(2), None),
-        Reply::Account(AccountNumber(2), Some(Account::new([5; 32], 70))),
-        Reply::Certificate(Height(7), None),
-        Reply::Certificate(Height(0), Some(certificate())),
-    ];
+    let (requests, replies) = talks();
     vec![
         ("peers", stream(0, &peers.each_ref().map(of))),
         ("peers_cut", stream(7, &peers.each_ref().map(of))),
@@ -378,6 +435,9 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]);
     seeds.extend(lives().into_iter().map(|(name, bytes)| ("node_input", name, bytes)));
     seeds.extend(streams().into_iter().map(|(name, bytes)| ("frame", name, bytes)));
+    seeds.extend(conversations().into_iter().map(|(name, bytes)| ("client_protocol", name, bytes)));
+    seeds.extend(questions().into_iter().map(|(name, bytes)| ("http", name, bytes)));
+    seeds.extend(files().into_iter().map(|(name, bytes)| ("config", name, bytes)));
     seeds.extend(attacks().into_iter().map(|(name, bytes)| ("handshake", name, bytes)));
     seeds.extend(recipes().into_iter().map(|(name, bytes)| ("signatures", name, bytes)));
     seeds.extend(store_steps().into_iter().map(|(name, bytes)| ("store", name, bytes)));

@@ -1,5 +1,8 @@
 //! A chain of processes, run the way a person runs it: keys, genesis, nodes, transfers, stops and restarts.
 
+#[path = "http/wire.rs"]
+mod wire;
+
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -7,6 +10,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use throng::home::{Layout, write_chain};
+use throng::types::{Rules, Time};
 
 fn throng(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_throng"))
@@ -46,6 +51,8 @@ fn ports(count: usize) -> Vec<u16> {
 struct Running {
     child: Child,
     out: BufReader<std::process::ChildStdout>,
+    /// What it has said.
+    said: String,
 }
 
 impl Running {
@@ -58,12 +65,13 @@ impl Running {
             .spawn()
             .expect("the binary was built for this test");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
+        let (mut line, mut said) = (String::new(), String::new());
         while !line.starts_with(until) {
             line.clear();
             assert!(out.read_line(&mut line).expect("text") > 0, "{args:?} ended");
+            said.push_str(&line);
         }
-        Running { child, out }
+        Running { child, out, said }
     }
 
     /// Asks it to end; the exit status, and what else it said.
@@ -252,7 +260,7 @@ fn transfers_that_cannot_be_are_refused_with_the_reason() {
     bad(2, "cannot reach a node at", &["status", "--node", &free]);
     bad(2, "cannot reach a node at", &["status", "--node", "nowhere"]);
     let peers = format!("127.0.0.1:{}", chain.ports[0]);
-    bad(1, "the node at", &["status", "--node", &peers, "--timeout", "2s"]);
+    bad(2, "does not answer as a node does its clients", &["status", "--node", &peers, "--timeout", "2s"]);
 }
 
 #[test]
@@ -264,11 +272,15 @@ fn a_chain_that_is_up_stays_and_goes_on_where_it_was() {
         free = ports(1)[0];
     }
     let (port, node) = (free.to_string(), format!("127.0.0.1:{}", free + 1));
-    let flags = ["up", "--nodes", "2", "--accounts", "4", "--dir", text(&chain), "--port", &port];
+    let flags =
+        ["up", "--nodes", "2", "--accounts", "4", "--dir", text(&chain), "--port", &port, "--http-port", "0"];
     let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
     let keys = chain.join("accounts.toml");
     for turn in 1..3u64 {
         let up = Running::start(&flags, "Ctrl-C stops all");
+        let line = up.said.lines().find(|line| line.starts_with("node 1: ")).expect("a line for each node");
+        let http = line.split("http://").nth(1).expect("its HTTP address").parse().expect("an address");
+        assert_eq!(wire::get(http, "/status").json()["seat"], 1);
         good(&["send", "--node", &node, "--keys", text(&keys), "--from", "1", "--to", "2", "--amount", "10"]);
         let account = json(&["account", "1", "--node", &node, "--json"]);
         // Fees of node 0 go to account 1.
@@ -313,4 +325,110 @@ fn files_that_are_wrong_are_named() {
     let again = chain.path("again.toml");
     fs::write(&again, &printed).expect("written");
     assert_eq!(good(&["node", "--config", text(&again), "--print-config"]), printed);
+}
+
+/// A chain of one validator with a checkpoint every four blocks, in a folder; its ports for peers, clients and HTTP.
+fn quick_chain(out: &Path) -> [String; 3] {
+    let layout = Layout {
+        name: "quick".into(),
+        time: Time(1),
+        rules: Rules { checkpoint_blocks: 4, ..Rules::default() },
+        accounts: 3,
+        balance: 1_000,
+        port: 4_000,
+    };
+    write_chain(out, &layout, Err(1)).expect("written");
+    let ports = ports(3);
+    std::array::from_fn(|place| format!("127.0.0.1:{}", ports[place]))
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a block is waited for")]
+fn a_node_serves_http_and_what_it_says_is_proven() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let out = dir.path().join("chain");
+    let [peers, clients, http] = quick_chain(&out);
+    let (config, genesis, keys) =
+        (out.join("node-0/config.toml"), out.join("genesis"), out.join("accounts.toml"));
+    let flags = ["node", "--config", text(&config), "--listen-peers", &peers, "--listen-clients", &clients];
+    let flags = [&flags[..], &["--peers", &peers, "--http", &http]].concat();
+    let owned: Vec<String> = flags.iter().map(ToString::to_string).collect();
+    let node = Running::start(&owned, "clients");
+    assert!(node.said.contains(&format!("http       http://{http}\n")), "{}", node.said);
+    let server = http.parse().expect("an address");
+
+    // Signed by one command, submitted by another, proven by a third.
+    let rows = good(&[
+        "send",
+        "--node",
+        &clients,
+        "--keys",
+        text(&keys),
+        "--from",
+        "1",
+        "--to",
+        "2",
+        "--amount",
+        "5",
+        "--print",
+    ]);
+    let answer = wire::post(server, rows.as_bytes());
+    assert_eq!((answer.status, &answer.json()["accepted"]), (200, &1.into()));
+    while json(&["account", "1", "--node", &clients, "--json"])["nonce"] == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(wire::post(server, rows.as_bytes()).json()["refused"][0]["reason"], "bad_nonce");
+    let prove = ["account", "2", "--prove", "--http", &http, "--genesis", text(&genesis), "--timeout", "60s"];
+    let before = wire::get(server, "/status").json()["height"].as_u64().expect("a number");
+    let proven = loop {
+        let proven = json(&[&prove[..], &["--json"]].concat());
+        if proven["proven"]["height"].as_u64().expect("a number") >= before {
+            break proven;
+        }
+    };
+    assert_eq!((&proven["balance"], &proven["proven"]["votes"]), (&1_005.into(), &1.into()));
+    let said = good(&prove);
+    assert!(said.contains("balance  1,005") && said.contains("signed by 1 validators"), "{said}");
+    assert_eq!(
+        json(&["status", "--node", &clients, "--genesis", text(&genesis), "--json"])["chain"],
+        wire::get(server, "/status").json()["chain"]
+    );
+
+    // Another chain, another address, and a port in use.
+    let other = dir.path().join("other");
+    quick_chain(&other);
+    let other = other.join("genesis");
+    for command in [&["status"][..], &["account", "1"], &["watch", "--blocks", "1"]] {
+        bad(
+            2,
+            "but the genesis is of chain",
+            &[command, &["--node", &clients, "--genesis", text(&other)]].concat(),
+        );
+    }
+    bad(
+        2,
+        "but the genesis is of chain",
+        &["account", "1", "--prove", "--http", &http, "--genesis", text(&other)],
+    );
+    bad(
+        2,
+        "there is no account 77",
+        &["account", "77", "--prove", "--http", &http, "--genesis", text(&genesis)],
+    );
+    bad(2, "--genesis", &["account", "1", "--prove", "--http", &http]);
+    bad(
+        2,
+        "is it the node's HTTP address",
+        &["account", "1", "--prove", "--http", "nowhere", "--genesis", text(&genesis)],
+    );
+    bad(
+        2,
+        "is no HTTP server of a node",
+        &["account", "1", "--prove", "--http", &clients, "--genesis", text(&genesis), "--timeout", "8s"],
+    );
+    bad(2, "cannot listen for HTTP on", &[&flags[..9], &["--http", &clients]].concat());
+    bad(2, "invalid socket address", &[&flags[..3], &["--http", "here"]].concat());
+
+    let (status, rest) = node.end(rustix::process::Signal::TERM);
+    assert!(status == Some(0) && rest.starts_with("stopped at height "), "{status:?}: {rest}");
 }

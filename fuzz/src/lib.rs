@@ -4,8 +4,11 @@
 //! Each takes bytes as a peer, a client or a disk could bring them, and says whether they decoded. What decodes must
 //! encode to the same bytes, and must respect every limit that the formats name.
 
+pub mod client_protocol;
+pub mod config;
 pub mod consensus_dag;
 pub mod handshake;
+pub mod http;
 pub mod node_input;
 pub mod paper_disk;
 pub mod signatures;
@@ -225,6 +228,20 @@ fn pushed(stream: &[u8], piece: usize) -> (Vec<Frame>, Option<WireError>) {
     (frames, None)
 }
 
+/// A request that decoded from a frame.
+fn request(request: &Request, frame: &Frame) {
+    assert_eq!(request.encode(), (frame.kind, frame.payload.to_vec()));
+    match request {
+        Request::Submit { rows, .. } => assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len())),
+        Request::SubmitBlobs { blobs, .. } => {
+            let bytes = blobs.column().len();
+            assert!((1..=SUBMIT_BLOB_BYTES_MAX).contains(&bytes));
+            assert_eq!(blobs.len() * blobs.blob_bytes() as usize, bytes);
+        }
+        _ => {}
+    }
+}
+
 /// One frame as whatever it may be.
 fn messages(frame: Frame) -> bool {
     let mut decoded = false;
@@ -253,18 +270,9 @@ fn messages(frame: Frame) -> bool {
             _ => {}
         }
     }
-    if let Ok(request) = Request::decode(frame.clone()) {
-        assert_eq!(request.encode(), (frame.kind, frame.payload.to_vec()));
+    if let Ok(said) = Request::decode(frame.clone()) {
+        request(&said, &frame);
         decoded = true;
-        match request {
-            Request::Submit { rows, .. } => assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len())),
-            Request::SubmitBlobs { blobs, .. } => {
-                let bytes = blobs.column().len();
-                assert!((1..=SUBMIT_BLOB_BYTES_MAX).contains(&bytes));
-                assert_eq!(blobs.len() * blobs.blob_bytes() as usize, bytes);
-            }
-            _ => {}
-        }
     }
     if let Ok(reply) = Reply::decode(&frame) {
         assert_eq!(reply.encode(), (frame.kind, frame.payload.to_vec()));

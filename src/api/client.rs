@@ -42,6 +42,28 @@ pub enum ClientError {
         /// What it said.
         source: WireError,
     },
+    /// Who listens there did not answer the hello.
+    #[error(
+        "what listens at {node} does not answer as a node does its clients: {what}; is it the client address?"
+    )]
+    Stranger {
+        /// Who was asked.
+        node: String,
+        /// How it ended.
+        what: String,
+    },
+    /// The node is of another chain than it should be.
+    #[error(
+        "the node at {node} is of chain {found}, but the genesis is of chain {wanted}: use the address or the genesis of the other"
+    )]
+    Chain {
+        /// Who was asked.
+        node: String,
+        /// Its chain.
+        found: ChainId,
+        /// The chain of the genesis.
+        wanted: ChainId,
+    },
     /// An answer to another question.
     #[error("the node at {node} gave an answer to another question")]
     Answer {
@@ -99,7 +121,11 @@ impl Client {
             seats: 0,
             submitted: 0,
         };
-        match client.ask(&Request::Hello)? {
+        let welcome = client.ask(&Request::Hello).map_err(|error| match error {
+            ClientError::Lost { node, what } => ClientError::Stranger { node, what },
+            error => error,
+        });
+        match welcome? {
             Reply::Welcome { chain, seat, seats } => {
                 (client.chain, client.seat, client.seats) = (chain, seat, seats);
                 Ok(client)
@@ -111,6 +137,15 @@ impl Client {
     /// The chain that the node says it is of.
     pub fn chain(&self) -> ChainId {
         self.chain
+    }
+
+    /// Refuses a node of another chain.
+    ///
+    /// # Errors
+    /// [`ClientError::Chain`].
+    pub fn must_be_of(&self, wanted: ChainId) -> Result<(), ClientError> {
+        let (node, found) = (self.node.clone(), self.chain);
+        if found == wanted { Ok(()) } else { Err(ClientError::Chain { node, found, wanted }) }
     }
 
     /// The node's seat, and how many there are.

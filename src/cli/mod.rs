@@ -16,6 +16,7 @@ mod files;
 mod inspect;
 mod live;
 mod node;
+mod prove;
 mod sim;
 mod sim_table;
 mod stress;

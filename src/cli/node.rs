@@ -1,6 +1,7 @@
 //! `throng node`: one node of a chain over many machines.
 
 use super::{AGAINST, AGREED, BAD_INPUT, files::refused, value};
+use crate::api::http::{HttpLimits, HttpServer};
 use crate::home::{self, Config, ConfigFile, HomeError};
 use crate::lab::attached::Line;
 use crate::lab::{Interrupt, machine};
@@ -47,6 +48,10 @@ pub struct Args {
     #[arg(long, value_name = "IP:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen_clients: Option<SocketAddr>,
+    /// Where it serves HTTP to people: health, status, metrics, accounts, blocks; without it, it does not
+    #[arg(long, value_name = "IP:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
     /// Where each validator is reached, in the order of seats, its own address among them
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,8 +231,8 @@ pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
     machine::raise_descriptor_limit();
     let (seats, name, dir) = (config.genesis.seats.len(), config.genesis.name.clone(), config.dir.clone());
     let (seat, chain) = (config.seat, crate::wire::chain_id(&config.genesis));
-    let node = match start(config) {
-        Ok(node) => node,
+    let (node, http) = match start_all(config) {
+        Ok(started) => started,
         Err((status, line)) => {
             eprintln!("throng: {line}");
             return status;
@@ -237,8 +242,10 @@ pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
         Some(seat) => format!("{seat} of {seats}"),
         None => format!("observer of {seats} validators"),
     };
+    let http_line =
+        http.as_ref().map_or(String::new(), |http| format!("\nhttp       http://{}", http.address()));
     let lines = format!(
-        "chain      {chain} ({name})\nnode       {who}, data in {}\npeers      {}\nclients    {}",
+        "chain      {chain} ({name})\nnode       {who}, data in {}\npeers      {}{http_line}\nclients    {}",
         dir.display(),
         node.peer_address(),
         node.client_address()
@@ -247,6 +254,7 @@ pub fn run(args: &Args, interrupt: &Interrupt) -> u8 {
         return status;
     }
     while !interrupt.wait(LOOK) && node.failure().is_none() {}
+    drop(http);
     match node.stop() {
         Ok(Stopped { height, hash, .. }) => {
             super::print(&format!("stopped at height {height}, block {hash}")).err().unwrap_or(AGREED)
@@ -302,6 +310,27 @@ pub fn start(config: Config) -> Result<RunningNode, (u8, String)> {
     };
     let listeners = [listen(config.listen_peers, "peers")?, listen(config.listen_clients, "clients")?];
     start_on(config, listeners)
+}
+
+/// A socket for HTTP, bound before the node starts, so that a port in use is found out first.
+pub fn listen_http(address: SocketAddr) -> Result<TcpListener, (u8, String)> {
+    TcpListener::bind(address).map_err(|error| {
+        (BAD_INPUT, format!("cannot listen for HTTP on {address}: {error}; is the port in use?"))
+    })
+}
+
+/// Serves HTTP for a node that runs.
+pub fn serve_http(node: &RunningNode, listener: TcpListener) -> Result<HttpServer, (u8, String)> {
+    HttpServer::start(listener, node.view(), HttpLimits::default())
+        .map_err(|error| (AGAINST, format!("cannot serve HTTP: {error}")))
+}
+
+/// Starts a node, and its HTTP server if it is to have one.
+fn start_all(config: Config) -> Result<(RunningNode, Option<HttpServer>), (u8, String)> {
+    let listener = config.http.map(listen_http).transpose()?;
+    let node = start(config)?;
+    let http = listener.map(|listener| serve_http(&node, listener)).transpose()?;
+    Ok((node, http))
 }
 
 /// Starts a node on sockets for peers and for clients.

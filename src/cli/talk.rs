@@ -2,14 +2,16 @@
 
 use super::files::refused;
 use super::table::grouped;
-use super::{AGAINST, AGREED, BAD_INPUT, value};
-use crate::api::{Client, ClientError};
+use super::{AGAINST, AGREED, BAD_INPUT, prove, value};
+use crate::api::{
+    Client, ClientError, Proven, account_document, notice_document, status_document, transfers_document,
+};
 use crate::crypto;
 use crate::home::{self, HomeError};
 use crate::lab::Interrupt;
 use crate::types::{Account, AccountNumber, Effect, Height, Witness};
-use crate::wire::client::{BlockNotice, Refusal, Submission};
-use crate::wire::{Rows, transaction_digest};
+use crate::wire::client::{BlockNotice, Submission};
+use crate::wire::{Rows, chain_id, transaction_digest};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,13 +29,22 @@ pub struct NodeArgs {
     node: String,
     /// How long an answer may take
     #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true, default_value = "10s")]
-    timeout: Duration,
+    pub(super) timeout: Duration,
+    /// The genesis of the chain: a node of another chain is refused
+    #[arg(long, value_name = "FILE")]
+    pub(super) genesis: Option<PathBuf>,
 }
 
 impl NodeArgs {
     fn connect(&self) -> Result<Client, u8> {
-        Client::connect(&self.node, self.timeout.max(Duration::from_millis(1)))
-            .map_err(|error| no_answer(&error))
+        let genesis = self.genesis.as_deref().map(home::read_genesis).transpose();
+        let wanted = genesis.map_err(|error| refused(&error))?.map(|genesis| chain_id(&genesis));
+        let client = Client::connect(&self.node, self.timeout.max(Duration::from_millis(1)));
+        let client = client.map_err(|error| no_answer(&error))?;
+        if let Some(wanted) = wanted {
+            client.must_be_of(wanted).map_err(|error| no_answer(&error))?;
+        }
+        Ok(client)
     }
 }
 
@@ -52,9 +63,16 @@ pub struct StatusArgs {
 pub struct AccountArgs {
     /// The account's number
     #[arg(value_name = "N", value_parser = value::number, allow_negative_numbers = true)]
-    account: u32,
+    pub(super) account: u32,
     #[command(flatten)]
-    node: NodeArgs,
+    pub(super) node: NodeArgs,
+    /// Ask for a proof over HTTP, and check it with --genesis: what is printed then is the record at a checkpoint that a
+    /// quorum signed, and no node's word. Waits for one up to --timeout
+    #[arg(long, requires = "genesis")]
+    prove: bool,
+    /// A node's address for HTTP, for --prove
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:28100")]
+    pub(super) http: String,
     /// One JSON document on standard output
     #[arg(long)]
     json: bool,
@@ -89,6 +107,9 @@ pub struct SendArgs {
     /// Do not wait until they are settled
     #[arg(long)]
     no_wait: bool,
+    /// Sign them, print them as POST /v1/tx takes them over HTTP, and submit nothing
+    #[arg(long, conflicts_with = "no_wait")]
+    print: bool,
 }
 
 /// The flags of `throng watch`.
@@ -121,23 +142,22 @@ pub fn status(args: &StatusArgs) -> u8 {
     end(args.node.connect().and_then(|mut client| {
         let status = client.status().map_err(|error| no_answer(&error))?;
         let certified = client.certificate(Height(0)).map_err(|error| no_answer(&error))?;
-        let certified = certified.map(|certificate| certificate.height.0);
+        let certified = certified.map(|certificate| certificate.height);
         let (chain, (seat, seats)) = (client.chain().to_string(), client.seat());
         // Account 0 is the sentinel: nobody's.
         let accounts = status.accounts.saturating_sub(1);
         if args.json {
-            let document = json!({
-                "node": args.node.node, "chain": chain, "seat": seat.taken(), "seats": seats, "height": status.height.0,
-                "hash": status.hash.to_string(), "certified": certified, "accounts": accounts,
-                "pending": status.pending, "peers": status.peers,
-            });
+            let who = (client.chain(), seat, seats.into());
+            let mut document = status_document(who, &status, certified);
+            document["node"] = json!(args.node.node);
             return super::print(&format!("{document:#}"));
         }
         let who = match seat.taken() {
             Some(seat) => format!("{seat} of {seats}"),
             None => format!("observer of {seats} validators"),
         };
-        let certified = certified.map_or("no checkpoint yet".to_owned(), |height| format!("up to {}", grouped(height)));
+        let certified =
+            certified.map_or("no checkpoint yet".to_owned(), |height| format!("up to {}", grouped(height.0)));
         super::print(&format!(
             "chain      {chain}\nnode       {who}, {} validators connected\nheight     {}, block {}\n\
              certified  {certified}\naccounts   {}\npending    {} rows in the mempool",
@@ -152,20 +172,33 @@ pub fn status(args: &StatusArgs) -> u8 {
 
 /// Runs `throng account`; the exit status.
 pub fn account(args: &AccountArgs) -> u8 {
+    if args.prove {
+        return end(prove::account(args));
+    }
     end(args.node.connect().and_then(|mut client| {
         let account = known(&mut client, args.account)?;
-        let (key, balance) = (hex::encode(account.key), account.balance.get());
-        let nonce = account.nonce_high.get();
-        if args.json {
-            let document = json!({ "account": args.account, "key": key, "balance": balance, "nonce": nonce });
-            return super::print(&format!("{document:#}"));
-        }
-        super::print(&format!(
-            "account  {}\nkey      {key}\nbalance  {}\nnonce    {nonce} is the highest used",
-            args.account,
-            grouped(balance)
-        ))
+        show_account(args, &account, None)
     }))
+}
+
+pub(super) fn show_account(args: &AccountArgs, account: &Account, proven: Option<&Proven>) -> Result<(), u8> {
+    if args.json {
+        let mut document = account_document(AccountNumber(args.account), account);
+        if let Some(Proven { height, votes, .. }) = proven {
+            document["proven"] = json!({ "height": height, "votes": votes });
+        }
+        return super::print(&format!("{document:#}"));
+    }
+    let proof = proven.map_or(String::new(), |Proven { height, votes, .. }| {
+        format!("\nproven   at height {}, signed by {votes} validators", grouped(height.0))
+    });
+    super::print(&format!(
+        "account  {}\nkey      {}\nbalance  {}\nnonce    {} is the highest used{proof}",
+        args.account,
+        hex::encode(account.key),
+        grouped(account.balance.get()),
+        account.nonce_high.get(),
+    ))
 }
 
 fn known(client: &mut Client, number: u32) -> Result<Account, u8> {
@@ -207,6 +240,9 @@ fn send_all(args: &SendArgs, interrupt: &Interrupt) -> Result<(), u8> {
         Witness(crypto::sign(&key, &transaction_digest(&client.chain(), effect, &from.key, &to.key)))
     };
     let witnesses: Vec<Witness> = effects.iter().map(sign).collect();
+    if args.print {
+        return super::print(&format!("{:#}", transfers_document(&effects, &witnesses)));
+    }
     let rows = Submission::pack(Rows { effects: &effects, keys: &[], witnesses: &witnesses });
     let rows = rows.ok_or_else(|| wrong("--count is too large for one submission".to_owned()))?;
     client.subscribe().map_err(|error| no_answer(&error))?;
@@ -214,7 +250,7 @@ fn send_all(args: &SendArgs, interrupt: &Interrupt) -> Result<(), u8> {
     if let Some((index, reason)) = refusals.first() {
         let (nonce, more) = (first + u64::from(*index), refusals.len() - 1);
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-        eprintln!("throng: the transfer of nonce {nonce} was refused: {}{more}", because(*reason));
+        eprintln!("throng: the transfer of nonce {nonce} was refused: {}{more}", reason.words());
         return Err(AGAINST);
     }
     if args.no_wait {
@@ -258,20 +294,6 @@ fn wait_for(
     Ok(None)
 }
 
-fn because(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Malformed => "its form breaks a rule of the chain: the amount, the fee or the receiver",
-        Refusal::UnknownAccount => "the node does not know one of the accounts yet",
-        Refusal::BadSignature => "the signature is bad",
-        Refusal::BadNonce => "the nonce was used, or lies too far from the highest used",
-        Refusal::Duplicate => "this account and nonce already wait there",
-        Refusal::NotCovered => "the balance does not cover amount and fee",
-        Refusal::Full => "the mempool is full: try again later, or at another node",
-        Refusal::NoSeat => "the node is an observer, which seals nothing: send it to a validator",
-        Refusal::DiskFull => "the node's disk is full: try at another node, or again when it has room",
-    }
-}
-
 /// Runs `throng watch`; the exit status.
 pub fn watch(args: &WatchArgs, interrupt: &Interrupt) -> u8 {
     end(follow(args, interrupt))
@@ -286,7 +308,7 @@ fn follow(args: &WatchArgs, interrupt: &Interrupt) -> Result<(), u8> {
         let notice = client.next_block(LOOK).map_err(|error| no_answer(&error))?;
         left -= u64::from(notice.is_some());
         match notice {
-            Some(notice) if args.json => super::print(&block(&notice).to_string())?,
+            Some(notice) if args.json => super::print(&notice_document(&notice).to_string())?,
             notice => seen.extend(notice),
         }
         let elapsed = since.elapsed();
@@ -298,13 +320,6 @@ fn follow(args: &WatchArgs, interrupt: &Interrupt) -> Result<(), u8> {
         }
     }
     Ok(())
-}
-
-fn block(notice: &BlockNotice) -> serde_json::Value {
-    json!({
-        "height": notice.height.0, "hash": notice.hash.to_string(), "durable_us": notice.durable.0,
-        "batches": notice.batches, "rows": notice.rows, "ok": notice.ok,
-    })
 }
 
 fn line(seen: &[BlockNotice], elapsed: Duration, height: Height, pending: u32, peers: u16) -> String {

@@ -31,6 +31,9 @@ pub struct ConfigFile {
     /// Where it listens for clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_clients: Option<SocketAddr>,
+    /// Where it serves HTTP to people; without it, it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
     /// Where each validator is reached, in the order of seats, its own address among them. An observer has none, and a
     /// validator may leave it out where `bootstrap` leads to the others.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +72,8 @@ pub struct Config {
     pub listen_peers: SocketAddr,
     /// Where it listens for clients.
     pub listen_clients: SocketAddr,
+    /// Where it serves HTTP to people, if it does.
+    pub http: Option<SocketAddr>,
     /// Where each validator is reached, if that is known.
     pub peers: Vec<SocketAddr>,
     /// Any nodes of the chain.
@@ -83,6 +88,14 @@ pub struct Config {
     pub net: NetConfig,
 }
 
+/// Parses the text of a configuration file.
+///
+/// # Errors
+/// It does not parse, or has a key that nobody knows: the line and the key are named.
+pub fn parse_config(path: &Path, text: &str) -> Result<ConfigFile, HomeError> {
+    parse(path, text)
+}
+
 /// Reads a configuration file, if there is one, and lays a table of the same shape over it, in which relative paths count
 /// from the working directory.
 ///
@@ -92,9 +105,8 @@ pub fn read_config(path: Option<&Path>, over: toml::Table) -> Result<ConfigFile,
     let mut table = match path {
         None => toml::Table::new(),
         Some(path) => {
-            let text = read_text(path)?;
             // Once for the shape: only here lines are known.
-            let mut file: ConfigFile = parse(path, &text)?;
+            let mut file = parse_config(path, &read_text(path)?)?;
             file.count_from(path.parent().unwrap_or(Path::new(".")));
             toml::Table::try_from(file).map_err(|error| value(path, error.to_string()))?
         }
@@ -219,6 +231,7 @@ impl ConfigFile {
             dir,
             listen_peers,
             listen_clients,
+            http: self.http,
             peers,
             bootstrap,
             announce,

@@ -66,7 +66,15 @@ pub struct Written {
 /// # Errors
 /// It is none, or names nobody.
 pub fn read_validators(path: &Path) -> Result<Vec<Validator>, HomeError> {
-    let file: ValidatorsFile = parse(path, &read_text(path)?)?;
+    parse_validators(path, &read_text(path)?)
+}
+
+/// Parses the text of a file that names validators.
+///
+/// # Errors
+/// As [`read_validators`].
+pub fn parse_validators(path: &Path, text: &str) -> Result<Vec<Validator>, HomeError> {
+    let file: ValidatorsFile = parse(path, text)?;
     match file.validator.len() {
         0 => Err(value(
             path,
@@ -82,8 +90,15 @@ pub fn read_validators(path: &Path) -> Result<Vec<Validator>, HomeError> {
 /// # Errors
 /// It is not there, does not decode, or contradicts itself.
 pub fn read_genesis(path: &Path) -> Result<Genesis, HomeError> {
-    let bytes = read_bytes(path, GENESIS_BYTES_MAX as u64)?;
-    let genesis = decode_genesis(&bytes)
+    parse_genesis(path, &read_bytes(path, GENESIS_BYTES_MAX as u64)?)
+}
+
+/// Decodes the bytes of a genesis file and checks it.
+///
+/// # Errors
+/// It does not decode, or contradicts itself.
+pub fn parse_genesis(path: &Path, bytes: &[u8]) -> Result<Genesis, HomeError> {
+    let genesis = decode_genesis(bytes)
         .map_err(|error| value(path, format!("it is no genesis of this version: {error}")))?;
     genesis.check().map_err(|error| value(path, error.to_string()))?;
     Ok(genesis)

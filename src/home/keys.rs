@@ -80,17 +80,24 @@ pub fn read_key(path: &Path) -> Result<SigningKey, HomeError> {
 /// # Errors
 /// As [`read_key`].
 pub fn read_secret(path: &Path) -> Result<Secret, HomeError> {
-    let text = read_secret_text(path)?;
-    let table: toml::Table = parse(path, &text)?;
+    parse_secret(path, &read_secret_text(path)?)
+}
+
+/// Parses the text of a key file or a keyring, whichever it is.
+///
+/// # Errors
+/// It is neither: the line and the key are named.
+pub fn parse_secret(path: &Path, text: &str) -> Result<Secret, HomeError> {
+    let table: toml::Table = parse(path, text)?;
     if table.contains_key("accounts") {
-        let file: KeyringFile = parse(path, &text)?;
+        let file: KeyringFile = parse(path, text)?;
         let secret = digits(path, "secret", &file.secret)?;
         if file.accounts == 0 || file.accounts >= ACCOUNTS_MAX {
             return Err(value(path, format!("accounts must lie between 1 and {}", ACCOUNTS_MAX - 1)));
         }
         return Ok(Secret::Keyring(Keyring { secret, accounts: file.accounts }));
     }
-    let file: KeyFile = parse(path, &text)?;
+    let file: KeyFile = parse(path, text)?;
     key_of(path, &file).map(Secret::Key)
 }
 

@@ -18,7 +18,10 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ConfigFile, read_config};
+pub use config::{Config, ConfigFile, parse_config, read_config};
 pub use files::HomeError;
-pub use genesis::{Layout, Validator, Written, read_genesis, read_validators, write_chain, write_genesis};
-pub use keys::{Keyring, Secret, new_key, read_key, read_secret, write_key};
+pub use genesis::{
+    Layout, Validator, Written, parse_genesis, parse_validators, read_genesis, read_validators, write_chain,
+    write_genesis,
+};
+pub use keys::{Keyring, Secret, new_key, parse_secret, read_key, read_secret, write_key};

@@ -31,7 +31,7 @@ mod proof;
 #[cfg(test)]
 mod tests;
 
-pub use proof::{AccountProof, verify_account};
+pub use proof::verify_account;
 
 use crate::crypto::{KeyTable, Threads, Tree};
 use crate::types::params::ACCOUNTS_MAX;
@@ -200,6 +200,11 @@ impl Ledger {
     /// An account's record after the last executed block.
     pub fn account(&self, number: AccountNumber) -> Option<Account> {
         self.state.read().accounts.get(number.0 as usize).copied()
+    }
+
+    /// The number of the account with a key, after the last executed block.
+    pub fn number_of(&self, key: &[u8; 32]) -> Option<AccountNumber> {
+        self.state.read().numbers.get(key).copied().map(AccountNumber)
     }
 
     /// Calls `read` with a reader of several accounts under one short lock.

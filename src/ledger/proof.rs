@@ -6,35 +6,16 @@ use crate::types::{Account, AccountNumber, Root};
 use std::ops::Range;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A record and what proves it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountProof {
-    /// The root of the table after the last executed block.
-    pub root: Root,
-    /// Accounts in that table, the sentinel counted: a verifier takes it from the block that names the root.
-    pub accounts: u32,
-    /// The Bao slice of the record's 64 bytes: 8 bytes, 64 for each level of the tree, and the record's chunk.
-    pub proof: Vec<u8>,
-}
-
 impl Ledger {
-    /// Proves an account's record against the root of the state after the last executed block, which is brought up
-    /// to date first. A checkpoint's root is that of this state until the next block executes. `None` if there is no
-    /// such account.
-    pub fn prove(&self, number: AccountNumber) -> Option<AccountProof> {
+    /// The proof of an account's record, if the state after the last executed block is still the one with this root, which a
+    /// checkpoint names: the Bao slice of its 64 bytes, which is 8 bytes, 64 for each level of the tree, and the record's
+    /// chunk. Nothing is hashed anew for it, so that whoever asks holds up nobody. `None` also if there is no such account.
+    pub fn prove_at(&self, root: &Root, number: AccountNumber) -> Option<Vec<u8>> {
         let state = self.state.read();
-        let accounts = u32::try_from(state.accounts.len()).expect("the table's limit lies far below 2^32");
-        if number.0 >= accounts {
-            return None;
-        }
+        let table = state.accounts.as_bytes();
         let mut tree = self.tree.lock();
-        let root = self.root_of(&state, &mut tree);
-        let proof = tree.prove(state.accounts.as_bytes(), record(number));
-        Some(AccountProof {
-            root,
-            accounts,
-            proof: proof.expect("a record of the table whose root was just made"),
-        })
+        let is_present = tree.root_if_fresh(table)? == root.0;
+        is_present.then(|| tree.prove(table, record(number)).ok()).flatten()
     }
 }
 

@@ -344,19 +344,40 @@ fn a_table_root_is_the_plain_hash_of_its_bytes() {
 #[test]
 fn a_record_is_proven_against_the_root_and_no_other_record_passes_for_it() {
     let ledger = Ledger::new(table(&[1_000; 200]));
-    let before = ledger.prove(AccountNumber(150)).expect("an account");
+    let before = ledger.prove_at(&ledger.root(), AccountNumber(150)).expect("an account");
     run(&ledger, &[(vec![Effect::transfer(1, 150, 5, 1, 1)], vec![], 2)]);
-    let AccountProof { root, accounts, proof } = ledger.prove(AccountNumber(150)).expect("an account");
-    assert_eq!((root, accounts), (ledger.root(), 201));
+    let (root, accounts) = (ledger.root(), ledger.len());
+    let proof = ledger.prove_at(&root, AccountNumber(150)).expect("an account");
     let proven = verify_account(&root, accounts, AccountNumber(150), &proof);
     assert_eq!(proven.map(|account| account.balance.get()), Ok(1_005));
     // Another account's number, the old proof, another count, and an account that is not there.
     assert!(verify_account(&root, accounts, AccountNumber(20), &proof).is_err());
-    assert!(verify_account(&root, accounts, AccountNumber(150), &before.proof).is_err());
+    assert!(verify_account(&root, accounts, AccountNumber(150), &before).is_err());
     assert!(verify_account(&root, 202, AccountNumber(150), &proof).is_err());
     let missing = verify_account(&root, accounts, AccountNumber(201), &proof);
     assert!(matches!(missing, Err(ProofError::PastEnd { .. })));
-    assert_eq!(ledger.prove(AccountNumber(201)), None);
+    assert_eq!(ledger.prove_at(&root, AccountNumber(201)), None);
+}
+
+#[test]
+fn a_record_is_proven_at_a_checkpoint_until_the_next_row_and_nothing_is_hashed_for_it() {
+    for accounts in [3, 200] {
+        let ledger = Ledger::new(table(&vec![1_000; accounts]));
+        let genesis = ledger.root();
+        let last = AccountNumber(accounts as u32);
+        let proof = ledger.prove_at(&genesis, last).expect("the table is that of the root");
+        assert!(verify_account(&genesis, ledger.len(), last, &proof).is_ok());
+        assert_eq!(ledger.prove_at(&genesis, AccountNumber(accounts as u32 + 1)), None);
+        run(&ledger, &[(vec![Effect::transfer(1, 2, 5, 1, 1)], vec![], 2)]);
+        assert_eq!(ledger.prove_at(&genesis, last), None, "the table has changed");
+        let root = ledger.root();
+        assert_eq!(ledger.prove_at(&genesis, last), None, "this is another root");
+        let proof = ledger.prove_at(&root, AccountNumber(2)).expect("it is the present one");
+        let proven = verify_account(&root, ledger.len(), AccountNumber(2), &proof).unwrap();
+        assert_eq!(Some(proven), ledger.account(AccountNumber(2)));
+        assert_eq!(ledger.number_of(&proven.key), Some(AccountNumber(2)));
+        assert_eq!(ledger.number_of(&[0; 32]), None, "the sentinel is nobody's");
+    }
 }
 
 #[test]

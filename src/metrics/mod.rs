@@ -124,6 +124,10 @@ pub struct Metrics {
     pub rows_taken_over: AtomicU64,
     /// Rows that others handed on, passed over: mostly copies of what is in flight.
     pub rows_passed_over: AtomicU64,
+    /// Rows or blobs settled by blocks that became durable.
+    pub rows_settled: AtomicU64,
+    /// Of these the ones with the outcome `ok`.
+    pub rows_ok: AtomicU64,
     /// Signatures of rows checked, in submissions and in batches of others.
     pub signatures_checked: AtomicU64,
     /// Frames or messages of peers refused as malformed or against a rule.
@@ -198,6 +202,8 @@ impl Metrics {
             rows_handed_on,
             rows_taken_over,
             rows_passed_over,
+            rows_settled,
+            rows_ok,
             signatures_checked,
             peer_faults,
             dismissed,
@@ -214,6 +220,8 @@ impl Metrics {
             rows_handed_on,
             rows_taken_over,
             rows_passed_over,
+            rows_settled,
+            rows_ok,
             signatures_checked,
             peer_faults,
             messages_dropped,
@@ -250,9 +258,9 @@ mod tests {
             Metrics::set(counter, value);
         }
         assert!(mirror.mirror(&real.values()));
-        assert_eq!(mirror.values(), (1..=29).collect::<Vec<_>>());
-        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 29));
-        assert!(!mirror.mirror(&[7; 28]) && !mirror.mirror(&[7; 30]));
+        assert_eq!(mirror.values(), (1..=31).collect::<Vec<_>>());
+        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 31));
+        assert!(!mirror.mirror(&[7; 30]) && !mirror.mirror(&[7; 32]));
         assert_eq!(mirror.values(), real.values());
     }
 }

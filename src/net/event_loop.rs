@@ -418,6 +418,8 @@ impl EventLoop {
             Output::Durable(notice) => {
                 if notice.rows > 0 {
                     self.last_full = notice.height;
+                    Metrics::add(&self.metrics.rows_settled, notice.rows.into());
+                    Metrics::add(&self.metrics.rows_ok, notice.ok.into());
                 }
                 let now = self.now();
                 self.sockets.publish(&Reply::Block(notice), now, &mut self.events);

@@ -61,6 +61,7 @@ mod shape;
 mod slab;
 mod sockets;
 mod turns;
+mod view;
 mod workers;
 
 #[cfg(test)]
@@ -72,6 +73,7 @@ pub use noise::{Exchange, Identity, PeerError, Role};
 pub use peer::{PeerEvent, PeerLink};
 pub use records::Channel;
 pub use running::{NodeSetup, RunningNode, StartError, Stopped};
+pub use view::NodeView;
 
 use crate::node::Progress;
 use parking_lot::Mutex;

@@ -12,6 +12,7 @@ use super::noise::Identity;
 use super::opening::{self, Opening};
 use super::serve::Server;
 use super::sockets::Sockets;
+use super::view::NodeView;
 use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
@@ -20,6 +21,7 @@ use crate::store::{BOOK_NAME, BOOK_NEW_NAME, StoreConfig, StoreError};
 use crate::types::{BlockHash, Genesis, GenesisError, Height, Root, Seat};
 use crate::wire::AddressRecord;
 use mio::{Interest, Poll, Registry, Token, Waker};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -136,6 +138,7 @@ pub struct RunningNode {
     state: Arc<State>,
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<Result<Stopped, String>>>,
+    view: NodeView,
     #[cfg(test)]
     shared: Arc<Shared>,
 }
@@ -177,6 +180,13 @@ impl RunningNode {
         let executor = executor.map_err(StartError::system("start a thread"))?;
         let server = Server::start(store.finder(), seat, metrics.clone(), mailbox.clone());
         let server = server.map_err(StartError::system("start a thread"))?;
+        let view = NodeView {
+            client_address,
+            shared: shared.clone(),
+            metrics: metrics.clone(),
+            state: state.clone(),
+            finder: Arc::new(Mutex::new(store.finder())),
+        };
         let disk = Disk::start(store, metrics.clone(), mailbox.clone())?;
         *state.progress.lock() = node.progress();
         let event_loop = EventLoop {
@@ -231,6 +241,7 @@ impl RunningNode {
             state,
             mailbox,
             thread,
+            view,
             #[cfg(test)]
             shared: kept,
         })
@@ -259,6 +270,11 @@ impl RunningNode {
     /// Why it died, if it did.
     pub fn failure(&self) -> Option<String> {
         self.state.failure.lock().clone()
+    }
+
+    /// What others may look at while it runs.
+    pub fn view(&self) -> NodeView {
+        self.view.clone()
     }
 
     /// Stops the threads, syncs the store, and says where the node stood; `Err`: the reason why it had died.

@@ -5,10 +5,10 @@
 //! as it is read.
 
 use super::format::{RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
-use super::pieces::{OpenSnapshots, Proofs};
-use super::segment::path_of;
+use super::pieces::{OpenSnapshots, Part, Proofs};
+use super::segment::{list, path_of};
 use super::{Damage, Index, Place, StoreError};
-use crate::types::{BatchId, Height, RootKind};
+use crate::types::{AccountNumber, BatchId, Height, RootKind};
 use crate::wire::decode_block;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -76,8 +76,29 @@ impl Finder {
     /// # Errors
     /// It cannot be read, or the snapshot is not the table of its checkpoint; that is said once.
     pub fn piece(&mut self, height: Height, piece: u32) -> Result<Option<Bytes>, StoreError> {
+        self.prove(height, Part::Piece(piece))
+    }
+
+    /// The proof of an account's record as it stands in the snapshot of a height: a Bao slice, as
+    /// [`crate::crypto::verify_range_of`] takes it.
+    ///
+    /// # Errors
+    /// As [`Finder::piece`].
+    pub fn account(&mut self, height: Height, number: AccountNumber) -> Result<Option<Bytes>, StoreError> {
+        self.prove(height, Part::Account(number))
+    }
+
+    /// The heights of the snapshots that are on disk, ascending.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn snapshots(&self) -> Result<Vec<Height>, StoreError> {
+        Ok(list(&self.dir)?.snapshots.into_iter().map(Height).collect())
+    }
+
+    fn prove(&mut self, height: Height, part: Part) -> Result<Option<Bytes>, StoreError> {
         let (dir, mut snapshots) = (self.dir.clone(), std::mem::take(&mut self.snapshots));
-        let found = snapshots.piece(&dir, height, piece, || {
+        let found = snapshots.prove(&dir, height, part, || {
             let block = self.block(height)?.and_then(|bytes| decode_block(&bytes).ok());
             Ok(block.and_then(|block| block.root(RootKind::Accounts)))
         });

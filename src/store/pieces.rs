@@ -11,8 +11,9 @@
 
 use super::snapshot::path_of;
 use super::{Damage, StoreError};
+use crate::crypto::ProveError;
 use crate::types::params::ACCOUNTS_MAX;
-use crate::types::{Account, Height, Root};
+use crate::types::{Account, AccountNumber, Height, Root};
 use crate::wire::TablePieces;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -29,16 +30,25 @@ const OPEN_MAX: usize = 2;
 /// The most bytes of a snapshot.
 const TABLE_BYTES_MAX: u64 = ACCOUNTS_MAX as u64 * size_of::<Account>() as u64;
 
+/// What is wanted of a snapshot.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    /// A piece for a peer that begins anew.
+    Piece(u32),
+    /// One account's record.
+    Account(AccountNumber),
+}
+
 /// A snapshot of which pieces are handed out.
 struct OpenSnapshot {
     height: Height,
     /// `None`: it is not the table of its checkpoint.
-    good: Option<(File, TablePieces)>,
+    good: Option<(File, Arc<TablePieces>)>,
 }
 
-/// What proves the pieces of the snapshots that were written last and not asked for yet: from who writes to who serves.
+/// What proves the pieces of the snapshots that were written or read through last: from who writes to all who serve.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proofs(Arc<Mutex<VecDeque<(Height, TablePieces)>>>);
+pub(super) struct Proofs(Arc<Mutex<VecDeque<(Height, Arc<TablePieces>)>>>);
 
 impl Proofs {
     /// A snapshot of these bytes is on disk.
@@ -48,17 +58,21 @@ impl Proofs {
             Ok::<(), Infallible>(())
         };
         let Ok(pieces) = TablePieces::new(table.len(), read);
+        self.keep(Height(height), Arc::new(pieces));
+    }
+
+    fn keep(&self, height: Height, pieces: Arc<TablePieces>) {
         let mut proofs = self.0.lock();
-        proofs.push_back((Height(height), pieces));
+        proofs.retain(|(kept, _)| *kept != height);
+        proofs.push_back((height, pieces));
         if proofs.len() > OPEN_MAX {
             proofs.pop_front();
         }
     }
 
-    fn take(&self, height: Height) -> Option<TablePieces> {
-        let mut proofs = self.0.lock();
-        let at = proofs.iter().position(|(written, _)| *written == height)?;
-        proofs.remove(at).map(|(_, pieces)| pieces)
+    fn of(&self, height: Height) -> Option<Arc<TablePieces>> {
+        let proofs = self.0.lock();
+        proofs.iter().find(|(kept, _)| *kept == height).map(|(_, pieces)| pieces.clone())
     }
 }
 
@@ -75,12 +89,12 @@ impl OpenSnapshots {
         OpenSnapshots { open: VecDeque::new(), proofs }
     }
 
-    /// A piece of the snapshot of a height; `None`: it is not here. `root` is what its block names.
-    pub(super) fn piece(
+    /// A part of the snapshot of a height with its proof; `None`: it is not here. `root` is what its block names.
+    pub(super) fn prove(
         &mut self,
         dir: &Path,
         height: Height,
-        piece: u32,
+        part: Part,
         root: impl FnOnce() -> Result<Option<Root>, StoreError>,
     ) -> Result<Option<Bytes>, StoreError> {
         let path = path_of(dir, height.0);
@@ -90,10 +104,13 @@ impl OpenSnapshots {
                 file => file.map_err(StoreError::io("open", &path))?,
             };
             let Some(root) = root()? else { return Ok(None) };
-            let found = match self.proofs.take(height).filter(|pieces| pieces.root() == root) {
+            let found = match self.proofs.of(height).filter(|pieces| pieces.root() == root) {
                 Some(pieces) => Ok((file, pieces)),
-                None => read_through(file, &path, root),
+                None => read_through(file, &path, root).map(|(file, pieces)| (file, Arc::new(pieces))),
             };
+            if let Ok((_, pieces)) = &found {
+                self.proofs.keep(height, pieces.clone());
+            }
             let (good, error) = match found {
                 Ok(good) => (Some(good), None),
                 Err(error) => (None, Some(error)),
@@ -108,11 +125,20 @@ impl OpenSnapshots {
         }
         let open = self.open.iter().find(|open| open.height == height).and_then(|open| open.good.as_ref());
         let Some((file, pieces)) = open else { return Ok(None) };
-        let place = pieces.place(piece);
+        let place = match part {
+            Part::Piece(piece) => pieces.place(piece),
+            Part::Account(number) => pieces.chunk_of(number),
+        };
         let mut bytes = vec![0; (place.end - place.start) as usize];
         file.read_exact_at(&mut bytes, place.start).map_err(StoreError::io("read", &path))?;
-        match pieces.prove(piece, &bytes) {
+        let proof = match part {
+            Part::Piece(piece) => pieces.prove(piece, &bytes),
+            Part::Account(number) => pieces.prove_account(number, &bytes),
+        };
+        match proof {
             Ok(proof) => Ok(Some(proof)),
+            // No such account, though its chunk holds others.
+            Err(ProveError::PastEnd { .. }) => Ok(None),
             Err(_) if bytes.is_empty() => Ok(None),
             Err(_) => Err(StoreError::Damaged { file: path, offset: place.start, damage: Damage::Snapshot }),
         }

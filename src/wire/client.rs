@@ -51,11 +51,44 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    fn from_byte(byte: u8) -> Option<Refusal> {
+    /// All of them in order.
+    pub const ALL: [Refusal; 9] = {
         use Refusal::*;
         [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull, NoSeat]
-            .into_iter()
-            .find(|refusal| *refusal as u8 == byte)
+    };
+
+    /// Its name in documents for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::Malformed => "malformed",
+            Refusal::UnknownAccount => "unknown_account",
+            Refusal::BadSignature => "bad_signature",
+            Refusal::BadNonce => "bad_nonce",
+            Refusal::Duplicate => "duplicate",
+            Refusal::NotCovered => "not_covered",
+            Refusal::Full => "full",
+            Refusal::DiskFull => "disk_full",
+            Refusal::NoSeat => "no_seat",
+        }
+    }
+
+    /// What it means, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Refusal::Malformed => "its form breaks a rule of the chain: the amount, the fee or the receiver",
+            Refusal::UnknownAccount => "the node does not know one of the accounts yet",
+            Refusal::BadSignature => "the signature is bad",
+            Refusal::BadNonce => "the nonce was used, or lies too far from the highest used",
+            Refusal::Duplicate => "this account and nonce already wait there",
+            Refusal::NotCovered => "the balance does not cover amount and fee",
+            Refusal::Full => "the mempool is full: try again later, or at another node",
+            Refusal::NoSeat => "the node is an observer, which seals nothing: send it to a validator",
+            Refusal::DiskFull => "the node's disk is full: try at another node, or again when it has room",
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Refusal> {
+        Refusal::ALL.into_iter().find(|refusal| *refusal as u8 == byte)
     }
 }
 

@@ -5,13 +5,16 @@
 
 use crate::crypto::{PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tree, verify_range_of};
 use crate::types::params::ACCOUNTS_MAX;
-use crate::types::{Account, Root};
+use crate::types::{Account, AccountNumber, Root};
 use bytes::Bytes;
 use std::ops::Range;
 
 /// Bytes of a piece of the account table: 4,096 accounts.
 pub const TABLE_PIECE_BYTES: u64 = 256 << 10;
 const _: () = assert!(TABLE_PIECE_BYTES <= PROOF_RANGE_BYTES_MAX);
+
+/// Bytes of a chunk of BLAKE3, the least that a proof carries: 16 accounts.
+const CHUNK_BYTES: u64 = 1 << 10;
 
 /// The most pieces of a table.
 pub const PIECES_MAX: u32 =
@@ -25,6 +28,13 @@ pub const TABLE_PROOF_BYTES_MAX: usize =
 pub fn table_piece(piece: u32, table_bytes: u64) -> Range<u64> {
     let start = u64::from(piece) * TABLE_PIECE_BYTES;
     start.min(table_bytes)..(start + TABLE_PIECE_BYTES).min(table_bytes)
+}
+
+/// Where an account's record stands in the table.
+fn record(number: AccountNumber) -> Range<u64> {
+    let size = size_of::<Account>() as u64;
+    let start = u64::from(number.0) * size;
+    start..start + size
 }
 
 /// The bytes of a piece of the table with this root and length, if `proof` proves them.
@@ -78,5 +88,19 @@ impl TablePieces {
     pub fn prove(&self, piece: u32, bytes: &[u8]) -> Result<Bytes, ProveError> {
         let place = self.place(piece);
         self.tree.prove_part(place.start, bytes, place).map(Bytes::from)
+    }
+
+    /// Where the chunk stands that holds an account's record; empty beyond the end.
+    pub fn chunk_of(&self, number: AccountNumber) -> Range<u64> {
+        let (table, start) = (self.tree.len() as u64, record(number).start / CHUNK_BYTES * CHUNK_BYTES);
+        start.min(table)..(start + CHUNK_BYTES).min(table)
+    }
+
+    /// The proof of one account's record, from the bytes of its chunk.
+    ///
+    /// # Errors
+    /// As [`TablePieces::prove`].
+    pub fn prove_account(&self, number: AccountNumber, chunk: &[u8]) -> Result<Bytes, ProveError> {
+        self.tree.prove_part(self.chunk_of(number).start, chunk, record(number)).map(Bytes::from)
     }
 }

@@ -174,6 +174,11 @@ impl Tree {
         }
     }
 
+    /// The root of an array that was not written since the last [`Tree::root`]; `None` if it was. Hashes one parent at most.
+    pub fn root_if_fresh(&mut self, bytes: &[u8]) -> Option<[u8; 32]> {
+        (!bytes.is_empty() && self.is_fresh(bytes.len())).then(|| self.raise(&mut Vec::new(), bytes))
+    }
+
     /// The sum of the tally over all chunks at the last root; 0 without a tally.
     pub fn tally(&self) -> u128 {
         self.sections.iter().map(|section| section.total).sum()

@@ -1,10 +1,10 @@
 //! Records are found by name, before and after a restart, as they were written or not at all.
 
 use super::*;
-use crate::crypto::signing_key_from_seed;
+use crate::crypto::{signing_key_from_seed, verify_range_of};
 use crate::types::{
-    BatchId, BatchRef, Block, BlockHash, Certificate, ChainId, Effect, Epoch, Height, LeaderRef, Root,
-    RootKind, Round, Seat, Sequence, Time, VertexId, Witness,
+    AccountNumber, BatchId, BatchRef, Block, BlockHash, Certificate, ChainId, Effect, Epoch, Height,
+    LeaderRef, Root, RootKind, Round, Seat, Sequence, Time, VertexId, Witness,
 };
 use crate::wire::{Batch, Rows, encode_block, encode_certificate, record_root, seal, verify_table_piece};
 
@@ -161,6 +161,19 @@ fn pieces_of_a_snapshot_are_proved_as_long_as_it_is_that_of_its_checkpoint_even_
     assert_eq!(finder.piece(Height(99), 0).unwrap(), None, "no such block");
     assert!(matches!(finder.piece(Height(8), 0), Err(StoreError::Damaged { damage: Damage::Snapshot, .. })));
     assert_eq!(finder.piece(Height(8), 0).unwrap(), None, "that is said once");
+    // Single records come from the same snapshot, also by another finder, which reads nothing through.
+    let mut other = store.finder();
+    for number in [0, 15, 16, 4_686] {
+        let proof = other.account(Height(7), AccountNumber(number)).unwrap().unwrap();
+        let record = number as usize * 64..(number as usize + 1) * 64;
+        let proven = verify_range_of(&root.0, 300_000, record.start as u64..record.end as u64, &proof);
+        assert_eq!(proven.unwrap(), table(1)[record]);
+    }
+    // 300,000 bytes hold 4,687 records and a half.
+    assert_eq!(other.account(Height(7), AccountNumber(4_687)).unwrap(), None, "no whole record");
+    assert_eq!(other.account(Height(7), AccountNumber(u32::MAX)).unwrap(), None, "beyond the end");
+    assert_eq!(other.account(Height(9), AccountNumber(1)).unwrap(), None, "no such file");
+    assert_eq!(other.snapshots().unwrap(), [Height(7), Height(8), Height(99)]);
     std::fs::remove_file(path(7)).unwrap();
     assert_eq!(good(finder.piece(Height(7), 0).unwrap().unwrap(), 0), table(1)[..256 << 10]);
 }

@@ -1,0 +1,141 @@
+//! What slow, large and many requests meet.
+
+use super::{One, body, serve, wide, wire};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+use throng::api::http::HttpLimits;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+#[test]
+fn what_is_too_large_is_refused() {
+    let one = One::start(wide());
+    let long = format!("GET /{} HTTP/1.1\r\nhost: node\r\n\r\n", "x".repeat(20 << 10));
+    let refused = wire::say(one.address(), long.as_bytes()).expect("an answer");
+    assert!(matches!(refused.status, 414 | 431), "{refused:?}");
+    let many: String = (0..100).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let refused = wire::say(one.address(), format!("GET /health HTTP/1.1\r\n{many}\r\n").as_bytes());
+    assert_eq!(refused.expect("an answer").status, 431);
+
+    let large = vec![b' '; (512 << 10) + 1];
+    let refused = wire::post(one.address(), &large);
+    assert_eq!((refused.status, refused.error().contains("at most 524288 bytes")), (413, true));
+    let head = "POST /v1/tx HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\n";
+    let chunks: String = (0..9).map(|_| format!("10000\r\n{}\r\n", " ".repeat(1 << 16))).collect();
+    let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
+    assert_eq!(wire::say(one.address(), chunked.as_bytes()).expect("an answer").status, 413);
+    let rows = body(&one.chain.transfers(1, 1, 60));
+    assert_eq!(wire::post(one.address(), rows.to_string().as_bytes()).json()["accepted"], 60);
+}
+
+#[test]
+fn what_is_too_slow_ends() {
+    let limits = HttpLimits { head_deadline: SHORT, body_deadline: SHORT, stall_max: SHORT, ..wide() };
+    let one = One::start(limits);
+    // A head byte by byte, and a connection that rests.
+    for begins in ["GET /health HTTP/1.1\r\nhost: no", "", "GET /health HTTP/1.1\r\nhost: node\r\n\r\n"] {
+        let mut stream = wire::connect(one.address());
+        stream.write_all(begins.as_bytes()).unwrap();
+        let answer = wire::parse(&wire::read_all(&mut stream));
+        assert!(answer.is_none_or(|answer| answer.status == 408 || begins.ends_with("\r\n\r\n")), "{begins}");
+    }
+    let slow =
+        b"POST /v1/tx HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let refused = wire::say(one.address(), slow).expect("an answer");
+    assert_eq!((refused.status, refused.error().as_str()), (408, "the body did not come in time"));
+
+    // Who asks on and on and reads nothing is let go: its socket takes no more, and what is written to it fails.
+    let mut stream = wire::connect(one.address());
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let question = b"GET /v1/openapi.json HTTP/1.1\r\nhost: node\r\n\r\n".repeat(64);
+    let began = Instant::now();
+    let ended = loop {
+        match stream.write_all(&question) {
+            Ok(()) => {}
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(error) => break error,
+        }
+        assert!(began.elapsed() < super::sockets::PATIENCE, "it is served for ever");
+    };
+    assert!(
+        matches!(ended.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe),
+        "{ended}"
+    );
+    assert_eq!(wire::get(one.address(), "/v1/account/1").status, 200);
+}
+
+#[test]
+fn an_address_that_asks_too_much_waits_and_others_do_not_pay_for_it() {
+    let one = One::start(HttpLimits { requests_per_second: 2, ..HttpLimits::default() });
+    let statuses: Vec<u16> = (0..30).map(|_| wire::get(one.address(), "/v1/account/1").status).collect();
+    assert!(statuses[..20].iter().all(|status| *status == 200), "{statuses:?}");
+    let refused = (0..10).map(|_| wire::get(one.address(), "/health")).find(|answer| answer.status == 429);
+    let refused = refused.expect("the allowance is used up");
+    assert!(refused.error().contains("slow down") && refused.header("retry-after") == Some("1"));
+
+    // A transaction costs as much as twenty accounts.
+    let other = serve(&one.nodes[0], HttpLimits { requests_per_second: 3, ..HttpLimits::default() });
+    let key = throng::crypto::public_key(&super::key_of(2, 1));
+    let by_key = format!("/v1/account/by-key/{}", hex::encode(key));
+    assert_eq!(wire::get(other.address(), &by_key).status, 200);
+    let rows = body(&one.chain.transfers(1, 1, 1));
+    assert_eq!(wire::post(other.address(), rows.to_string().as_bytes()).status, 200);
+    let view = one.nodes[0].view();
+    let began = Instant::now();
+    while view.account(throng::types::AccountNumber(1)).is_some_and(|account| account.accepts(1)) {
+        assert!(began.elapsed() < super::sockets::PATIENCE);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let found = (0..5).map(|_| wire::get(other.address(), "/v1/tx/1/1").status).collect::<Vec<_>>();
+    assert!(found.contains(&429) && !found.iter().any(|status| *status >= 500), "{found:?}");
+}
+
+#[test]
+fn there_are_so_many_connections_and_listeners() {
+    let limits = HttpLimits { connections_max: 3, per_address_max: 3, listeners_max: 2, ..wide() };
+    let one = One::start(limits);
+    let question = b"GET /v1/blocks/stream HTTP/1.1\r\nhost: node\r\n\r\n";
+    let mut listeners: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = wire::connect(one.address());
+            stream.write_all(question).unwrap();
+            let mut first = [0; 15];
+            stream.read_exact(&mut first).unwrap();
+            assert_eq!(&first, b"HTTP/1.1 200 OK");
+            stream
+        })
+        .collect();
+    let refused = wire::get(one.address(), "/v1/blocks/stream");
+    assert_eq!((refused.status, refused.error().contains("as many listen")), (503, true));
+    let mut third = wire::connect(one.address());
+    third.write_all(b"GET /health HTTP/1.1\r\n").unwrap();
+    let began = Instant::now();
+    let refused = loop {
+        // The third is counted when the server has accepted it.
+        let answer = wire::get(one.address(), "/health");
+        if answer.status == 503 && answer.error().contains("too many connections") {
+            break answer;
+        }
+        assert!(began.elapsed() < super::sockets::PATIENCE);
+    };
+    assert_eq!(refused.header("connection"), Some("close"));
+    listeners.clear();
+    drop(third);
+    let served = || wire::get(one.address(), "/v1/account/1").status == 200;
+    while !served() {
+        assert!(began.elapsed() < super::sockets::PATIENCE, "who leaves makes room");
+    }
+}
+
+#[test]
+fn a_node_that_is_gone_is_told_as_not_ready() {
+    let One { server, mut nodes, chain: _chain } = One::start(wide());
+    nodes.pop().expect("there is one").stop().unwrap();
+    let status = wire::get(server.address(), "/status");
+    assert_eq!((status.status, status.error().contains("client port")), (503, true));
+    let rows = json!({ "rows": [{ "kind": "transfer", "from": 1, "to": 2, "amount": 1, "nonce": 1, "fee": 1, "signature": "00".repeat(64) }] });
+    assert_eq!(wire::post(server.address(), rows.to_string().as_bytes()).status, 503);
+    assert_eq!(wire::get(server.address(), "/v1/account/1").status, 200, "what was there stays");
+}

@@ -1,0 +1,161 @@
+//! A client that makes its requests from the description, as it is and spoiled: the server says nothing else than what is
+//! described, and never that it has failed.
+
+use super::schema::{Dice, check, resolve, sample, spoil};
+use super::{One, as_described, body, wide, wire};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+/// A request that was made from the description.
+#[derive(Debug)]
+struct Made {
+    route: String,
+    method: String,
+    path: String,
+    body: Option<Vec<u8>>,
+    /// Whether nothing of it was spoiled.
+    whole: bool,
+}
+
+/// Text as a part of a path.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn odd(dice: &mut Dice) -> String {
+    let odds = [
+        "0",
+        "-1",
+        "00",
+        "1e3",
+        "latest",
+        "LATEST",
+        "é",
+        "\0",
+        "..",
+        "a/b",
+        "{number}",
+        "?",
+        "18446744073709551616",
+        "%",
+    ];
+    match dice.below(3) {
+        0 => (0..1 + dice.below(40)).map(|_| char::from(32 + dice.below(95) as u8)).collect(),
+        1 => (0..1 + dice.below(80)).map(|_| char::from(b'0' + dice.below(10) as u8)).collect(),
+        _ => odds[dice.below(odds.len() as u64) as usize].to_owned(),
+    }
+}
+
+/// Draws a request; `signed` rows are used now and then, so that some are admitted.
+fn make(document: &Value, signed: &Value, seed: u64) -> Made {
+    let mut dice = Dice(seed);
+    let operations: Vec<(&String, &String, &Value)> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().expect("methods").iter().map(move |(method, it)| (path, method, it))
+        })
+        .filter(|(path, ..)| !path.ends_with("/stream"))
+        .collect();
+    let (route, method, operation) = operations[dice.below(operations.len() as u64) as usize];
+    let (mut path, mut whole) = (route.clone(), true);
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        let text = if dice.below(3) == 0 {
+            let text = odd(&mut dice);
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = text.parse::<u64>().ok().filter(|_| digits);
+            let read = number.map_or_else(|| json!(text), |number| json!(number));
+            whole &= check(document, &parameter["schema"], &read).is_ok();
+            text
+        } else {
+            let value = sample(document, &parameter["schema"], &mut dice);
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+        };
+        path = path.replace(&format!("{{{}}}", parameter["name"].as_str().expect("a name")), &encoded(&text));
+    }
+    let schema = operation.pointer("/requestBody/content/application~1json/schema");
+    let body = schema.map(|schema| {
+        let mut body = if dice.below(3) == 0 { signed.clone() } else { sample(document, schema, &mut dice) };
+        if dice.below(2) == 0 {
+            spoil(&mut body, &mut dice);
+        }
+        whole &= check(document, schema, &body).is_ok();
+        let mut bytes = body.to_string().into_bytes();
+        if dice.below(6) == 0 {
+            let at = dice.below(bytes.len() as u64) as usize;
+            bytes[at] = bytes[at].wrapping_add(1 + dice.below(255) as u8);
+            let read = serde_json::from_slice(&bytes);
+            whole &= read.is_ok_and(|read: Value| check(document, resolve(document, schema), &read).is_ok());
+        }
+        bytes
+    });
+    Made { route: route.clone(), method: method.to_uppercase(), path, body, whole }
+}
+
+#[test]
+fn requests_made_from_the_description_are_answered_as_described_and_never_fail() {
+    let one = One::start(wide());
+    one.settle(2, 1);
+    let document = wire::get(one.address(), "/v1/openapi.json").json();
+    let signed = body(&one.chain.transfers(11, 1, 3));
+    one.until("/health", |health| (health["status"] == "ok").then_some(()));
+    let mut statuses = std::collections::BTreeMap::<u16, u32>::new();
+    let config = Config { cases: 600, failure_persistence: None, ..Config::default() };
+    let result = TestRunner::new(config).run(&any::<u64>(), |seed| {
+        let made = make(&document, &signed, seed);
+        let body = made.body.as_deref().unwrap_or_default();
+        let answer = wire::request(one.address(), &made.method, &made.path, "application/json", body);
+        prop_assert!(answer.status < 500, "{made:?}: {answer:?}");
+        prop_assert!(!(made.whole && answer.status == 400), "{made:?}: {answer:?}");
+        prop_assert!(made.whole || matches!(answer.status, 400 | 404), "{made:?}: {answer:?}");
+        as_described(&document, &made.route, &made.method, &answer);
+        Ok(())
+    });
+    result.unwrap();
+    // The draw reaches what it is for.
+    let mut dice = Dice(1);
+    for _ in 0..200 {
+        let made = make(&document, &signed, dice.below(u64::MAX));
+        let body = made.body.as_deref().unwrap_or_default();
+        let answer = wire::request(one.address(), &made.method, &made.path, "application/json", body);
+        *statuses.entry(answer.status).or_default() += 1;
+    }
+    assert!([200, 400, 404].iter().all(|status| statuses.contains_key(status)), "{statuses:?}");
+    one.until("/health", |health| (health["status"] == "ok").then_some(()));
+    assert!(one.nodes[0].failure().is_none());
+}
+
+#[test]
+fn bytes_that_are_no_request_end_in_a_refusal_or_in_nothing() {
+    let one = One::start(wide());
+    let good = b"GET /v1/account/1 HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n".to_vec();
+    let drawn = (
+        prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        any::<prop::sample::Index>(),
+    );
+    let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&drawn, |(changes, cut)| {
+            let mut bytes = good.clone();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(bytes.len() - cut.index(4));
+            let mut stream = wire::connect(one.address());
+            use std::io::Write;
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            if let Some(answer) = wire::parse(&wire::read_all(&mut stream)) {
+                prop_assert!((200..500).contains(&answer.status), "{bytes:?}: {answer:?}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(wire::get(one.address(), "/v1/account/1").status, 200);
+}
