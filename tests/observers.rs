@@ -8,9 +8,8 @@ use sockets::*;
 use std::net::{SocketAddr, TcpListener};
 use throng::audit::{Options, verify};
 use throng::consensus::Retention;
-use throng::net::{NetConfig, NodeSetup, RunningNode, StartError};
-use throng::node::{NodeConfig, Setup};
-use throng::store::StoreConfig;
+use throng::net::{NodeSetup, RunningNode, StartError};
+use throng::node::NodeConfig;
 use throng::types::{AccountNumber, Policy, Seat};
 use throng::wire::client::{Refusal, Reply, Request};
 
@@ -32,24 +31,13 @@ fn start(
     listener_at: TcpListener,
     way: Way,
 ) -> Result<RunningNode, StartError> {
-    let number = if seat == Seat::NONE { 1_000 + dir.len() as u32 } else { seat.0.into() };
-    RunningNode::start(NodeSetup {
-        setup: Setup {
-            genesis: chain.genesis.clone(),
-            seat,
-            key: key_of(1, number),
-            config: chain.config,
-            seed: number.into(),
-        },
-        dir: chain.dir.path().join(dir),
-        store: StoreConfig { segment_bytes: chain.segment_bytes, ..StoreConfig::default() },
-        net: NetConfig { verify_threads: 1, ..NetConfig::default() },
-        peer_listener: listener_at,
-        client_listener: listener(),
-        peers: Vec::new(),
-        bootstrap: way.bootstrap,
-        announce: way.announce,
-    })
+    let Way { bootstrap, announce } = way;
+    let mut new = chain.setup(seat, &chain.dir.path().join(dir), listener_at);
+    if seat == Seat::NONE {
+        // A key for each of them, by the name of its directory.
+        (new.setup.key, new.setup.seed) = (key_of(1, OBSERVER + dir.len() as u32), dir.len() as u64);
+    }
+    RunningNode::start(NodeSetup { bootstrap, announce, ..new })
 }
 
 fn observer(chain: &Chain, dir: &str, bootstrap: &[SocketAddr]) -> RunningNode {
@@ -183,28 +171,9 @@ fn an_observer_without_a_way_or_with_a_validators_key_does_not_start() {
     let (chain, running) = Chain::start(1, Policy::Quorum);
     drop(running);
     let start = |bootstrap: Vec<SocketAddr>, key: u32| {
-        let (net, dir) = (NetConfig::default(), chain.dir.path().join("o"));
-        let setup = Setup {
-            genesis: chain.genesis.clone(),
-            seat: Seat::NONE,
-            key: key_of(1, key),
-            config: chain.config,
-            seed: 1,
-        };
-        let (peer_listener, client_listener, peers) = (listener(), listener(), Vec::new());
-        let (store, announce) = (StoreConfig::default(), None);
-        RunningNode::start(NodeSetup {
-            setup,
-            dir,
-            store,
-            net,
-            peer_listener,
-            client_listener,
-            peers,
-            bootstrap,
-            announce,
-        })
-        .err()
+        let mut new = chain.setup(Seat::NONE, &chain.dir.path().join("o"), listener());
+        new.setup.key = key_of(1, key);
+        RunningNode::start(NodeSetup { bootstrap, ..new }).err()
     };
     assert!(matches!(start(Vec::new(), 50), Some(StartError::Bootstrap)));
     assert!(matches!(start(chain.peers.clone(), 0), Some(StartError::Observer(0))));

@@ -305,26 +305,14 @@ pub fn start(config: Config) -> Result<RunningNode, (u8, String)> {
 }
 
 /// Starts a node on sockets for peers and for clients.
-fn start_on(
-    config: Config,
-    [peer_listener, client_listener]: [TcpListener; 2],
-) -> Result<RunningNode, (u8, String)> {
+fn start_on(config: Config, listeners: [TcpListener; 2]) -> Result<RunningNode, (u8, String)> {
     let Config { genesis, seat, key, dir, peers, bootstrap, announce, node, store, net, .. } = config;
     // What may be arbitrary differs from node to node, and is the same again after a restart.
     let seed = crate::crypto::plain(&crate::crypto::public_key(&key));
     let seed = seed.first_chunk().copied().map_or(0, u64::from_le_bytes);
     let setup = Setup { genesis: Arc::new(genesis), seat, key, config: node, seed };
-    let started = RunningNode::start(NodeSetup {
-        setup,
-        dir,
-        store,
-        net,
-        peer_listener,
-        client_listener,
-        peers,
-        bootstrap,
-        announce,
-    });
+    let new = NodeSetup::new(setup, dir, listeners);
+    let started = RunningNode::start(NodeSetup { store, net, peers, bootstrap, announce, ..new });
     started.map_err(|error| {
         let status = match error {
             StartError::Store(StoreError::Config(_)) => BAD_INPUT,

@@ -53,6 +53,28 @@ pub struct NodeSetup {
     pub announce: Option<SocketAddr>,
 }
 
+impl NodeSetup {
+    /// A node on a directory and on sockets for peers and for clients, with every setting at its default, that knows of
+    /// nobody yet.
+    pub fn new(
+        setup: Setup,
+        dir: impl Into<PathBuf>,
+        [peer_listener, client_listener]: [TcpListener; 2],
+    ) -> NodeSetup {
+        NodeSetup {
+            setup,
+            dir: dir.into(),
+            store: StoreConfig::default(),
+            net: NetConfig::default(),
+            peer_listener,
+            client_listener,
+            peers: Vec::new(),
+            bootstrap: Vec::new(),
+            announce: None,
+        }
+    }
+}
+
 /// Why a node did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -398,23 +420,9 @@ mod tests {
     }
 
     fn start(dir: &std::path::Path) -> RunningNode {
-        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let peers = vec!["127.0.0.1:1".parse().unwrap()];
-        let (peer_listener, client_listener) = (listener(), listener());
-        let (dir, store, net) = (dir.to_owned(), StoreConfig::default(), NetConfig::default());
-        let setup = setup();
-        RunningNode::start(NodeSetup {
-            setup,
-            dir,
-            store,
-            net,
-            peer_listener,
-            client_listener,
-            peers,
-            bootstrap: Vec::new(),
-            announce: None,
-        })
-        .unwrap()
+        RunningNode::start(NodeSetup { peers, ..NodeSetup::new(setup(), dir, listeners) }).unwrap()
     }
 
     #[test]
@@ -499,23 +507,10 @@ mod tests {
         let doors = [(); 4].map(|()| bind());
         let peers: Vec<_> = doors.iter().map(|door| door.local_addr().unwrap()).collect();
         let mut nodes = Vec::new();
-        for ((number, key), peer_listener) in (0..).zip(keys).zip(doors) {
+        for ((number, key), door) in (0..).zip(keys).zip(doors) {
             let setup = Setup { genesis: genesis.clone(), seat: Seat(number), key, ..setup() };
-            let (dir, store) = (dirs[usize::from(number)].path().to_owned(), StoreConfig::default());
-            let (net, client_listener, peers) = (NetConfig::default(), bind(), peers.clone());
-            let (bootstrap, announce) = (Vec::new(), None);
-            let node = NodeSetup {
-                setup,
-                dir,
-                store,
-                net,
-                peer_listener,
-                client_listener,
-                peers,
-                bootstrap,
-                announce,
-            };
-            nodes.push(RunningNode::start(node).unwrap());
+            let new = NodeSetup::new(setup, dirs[usize::from(number)].path(), [door, bind()]);
+            nodes.push(RunningNode::start(NodeSetup { peers: peers.clone(), ..new }).unwrap());
         }
         // A payment that no block has, from the only account to itself.
         let stray = Effect::transfer(1, 1, 1, 1, 1);
