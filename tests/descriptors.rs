@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use throng::crypto::{public_key, signing_key_from_seed};
-use throng::net::{NetConfig, NodeSetup, RunningNode};
+use throng::net::{NodeSetup, RunningNode};
 use throng::node::{NodeConfig, Setup};
 use throng::store::StoreConfig;
 use throng::types::{AccountNumber, Genesis, GenesisAccount, Key, Rules, Seat, SeatInfo, Time};
@@ -24,23 +24,13 @@ fn start(dir: &std::path::Path) -> RunningNode {
         seats: vec![SeatInfo { key: Key(public), fee_account: AccountNumber(1) }],
         accounts: vec![GenesisAccount { key: public, balance: 5 }],
     };
-    let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let config = NodeConfig::default();
+    let setup = Setup { genesis: Arc::new(genesis), seat: Seat(0), key, config, seed: 1 };
     RunningNode::start(NodeSetup {
-        setup: Setup {
-            genesis: Arc::new(genesis),
-            seat: Seat(0),
-            key,
-            config: NodeConfig::default(),
-            seed: 1,
-        },
-        dir: dir.to_owned(),
         store: StoreConfig { segment_bytes: 16 << 20, ..StoreConfig::default() },
-        net: NetConfig::default(),
-        peer_listener: listener(),
-        client_listener: listener(),
         peers: vec!["127.0.0.1:1".parse().unwrap()],
-        bootstrap: Vec::new(),
-        announce: None,
+        ..NodeSetup::new(setup, dir, listeners)
     })
     .unwrap()
 }

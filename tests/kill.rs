@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,23 +66,20 @@ fn child_node() {
         .map(|peer| peer.parse().expect("an address"))
         .collect();
     let listener = |address: SocketAddr| TcpListener::bind(address).expect("the port is free again");
+    let setup = Setup {
+        genesis: Arc::new(genesis()),
+        seat,
+        key: key_of(1, seat.0.into()),
+        // So that starts go on from snapshots, and are killed while these are written.
+        config: NodeConfig { snapshot_after_bytes: 64 << 10, ..NodeConfig::default() },
+        seed: seat.0.into(),
+    };
+    let listeners = [listener(peers[seat.index()]), listener("127.0.0.1:0".parse().expect("an address"))];
     let node = RunningNode::start(NodeSetup {
-        setup: Setup {
-            genesis: Arc::new(genesis()),
-            seat,
-            key: key_of(1, seat.0.into()),
-            // So that starts go on from snapshots, and are killed while these are written.
-            config: NodeConfig { snapshot_after_bytes: 64 << 10, ..NodeConfig::default() },
-            seed: seat.0.into(),
-        },
-        dir: PathBuf::from(std::env::var(DIR).expect("a directory")),
         store: StoreConfig { segment_bytes: 16 << 20, ..StoreConfig::default() },
         net: NetConfig { verify_threads: 1, ..NetConfig::default() },
-        peer_listener: listener(peers[seat.index()]),
-        client_listener: listener("127.0.0.1:0".parse().expect("an address")),
         peers,
-        bootstrap: Vec::new(),
-        announce: None,
+        ..NodeSetup::new(setup, std::env::var(DIR).expect("a directory"), listeners)
     });
     let node = node.unwrap_or_else(|error| panic!("node {seat}: {error}"));
     println!("\nready {}", node.client_address());

@@ -8,9 +8,8 @@ use sockets::*;
 use std::net::{SocketAddr, TcpListener};
 use throng::audit::{Options, verify};
 use throng::consensus::Retention;
-use throng::net::{NetConfig, NodeSetup, RunningNode, StartError};
-use throng::node::{NodeConfig, Setup};
-use throng::store::StoreConfig;
+use throng::net::{Name, Named, NodeSetup, Resolve, RunningNode, StartError};
+use throng::node::NodeConfig;
 use throng::types::{AccountNumber, Policy, Seat};
 use throng::wire::client::{Refusal, Reply, Request};
 
@@ -32,24 +31,13 @@ fn start(
     listener_at: TcpListener,
     way: Way,
 ) -> Result<RunningNode, StartError> {
-    let number = if seat == Seat::NONE { 1_000 + dir.len() as u32 } else { seat.0.into() };
-    RunningNode::start(NodeSetup {
-        setup: Setup {
-            genesis: chain.genesis.clone(),
-            seat,
-            key: key_of(1, number),
-            config: chain.config,
-            seed: number.into(),
-        },
-        dir: chain.dir.path().join(dir),
-        store: StoreConfig { segment_bytes: chain.segment_bytes, ..StoreConfig::default() },
-        net: NetConfig { verify_threads: 1, ..NetConfig::default() },
-        peer_listener: listener_at,
-        client_listener: listener(),
-        peers: Vec::new(),
-        bootstrap: way.bootstrap,
-        announce: way.announce,
-    })
+    let Way { bootstrap, announce } = way;
+    let mut new = chain.setup(seat, &chain.dir.path().join(dir), listener_at);
+    if seat == Seat::NONE {
+        // A key for each of them, by the name of its directory.
+        (new.setup.key, new.setup.seed) = (key_of(1, OBSERVER + dir.len() as u32), dir.len() as u64);
+    }
+    RunningNode::start(NodeSetup { bootstrap, announce, ..new })
 }
 
 fn observer(chain: &Chain, dir: &str, bootstrap: &[SocketAddr]) -> RunningNode {
@@ -183,30 +171,101 @@ fn an_observer_without_a_way_or_with_a_validators_key_does_not_start() {
     let (chain, running) = Chain::start(1, Policy::Quorum);
     drop(running);
     let start = |bootstrap: Vec<SocketAddr>, key: u32| {
-        let (net, dir) = (NetConfig::default(), chain.dir.path().join("o"));
-        let setup = Setup {
-            genesis: chain.genesis.clone(),
-            seat: Seat::NONE,
-            key: key_of(1, key),
-            config: chain.config,
-            seed: 1,
-        };
-        let (peer_listener, client_listener, peers) = (listener(), listener(), Vec::new());
-        let (store, announce) = (StoreConfig::default(), None);
-        RunningNode::start(NodeSetup {
-            setup,
-            dir,
-            store,
-            net,
-            peer_listener,
-            client_listener,
-            peers,
-            bootstrap,
-            announce,
-        })
-        .err()
+        let mut new = chain.setup(Seat::NONE, &chain.dir.path().join("o"), listener());
+        new.setup.key = key_of(1, key);
+        RunningNode::start(NodeSetup { bootstrap, ..new }).err()
     };
     assert!(matches!(start(Vec::new(), 50), Some(StartError::Bootstrap)));
     assert!(matches!(start(chain.peers.clone(), 0), Some(StartError::Observer(0))));
     assert!(start(chain.peers.clone(), 50).is_none());
+}
+
+#[test]
+fn what_is_announced_must_be_an_address_at_which_a_host_can_be_called() {
+    let (chain, running) = Chain::start(1, Policy::Quorum);
+    drop(running);
+    for wrong in ["0.0.0.0:7", "[::]:7", "127.0.0.1:0"] {
+        let announce = Some(wrong.parse().unwrap());
+        let new = chain.setup(Seat(0), &chain.path(0), listener());
+        let refused =
+            RunningNode::start(NodeSetup { peers: chain.peers.clone(), announce, ..new }).err().unwrap();
+        assert!(refused.to_string().starts_with(wrong), "{refused}");
+    }
+}
+
+#[test]
+fn the_guard_of_a_directory_that_an_observer_opened_is_as_the_validator_left_it() {
+    let (chain, running) = Chain::start(2, Policy::Quorum);
+    let mut client = Client::connect(&running[0]);
+    let sent = client.submit(chain.transfers(1, 1, 5));
+    client.until_settled(sent);
+    drop(client);
+    let [zero, one] = <[RunningNode; 2]>::try_from(running).ok().unwrap();
+    zero.stop().unwrap();
+    let guard = || std::fs::read(chain.path(0).join("guard")).unwrap();
+    let left = guard();
+    // An observer with a key of its own goes on from the records of the validator.
+    let new = chain.setup(Seat::NONE, &chain.path(0), listener());
+    let watching = RunningNode::start(NodeSetup { bootstrap: vec![one.peer_address()], ..new }).unwrap();
+    while watching.progress().peers == 0 {
+        Client::connect(&watching);
+    }
+    watching.stop().unwrap();
+    assert!(guard() == left, "an observer signs nothing");
+    // And the validator is back where it was: the chain of two goes on.
+    let zero = chain.restart(0);
+    let mut client = Client::connect(&zero);
+    let sent = client.submit(chain.transfers(2, 1, 5));
+    client.until_settled(sent);
+    for node in [zero, one] {
+        node.stop().unwrap();
+    }
+}
+
+/// Names that a test decides upon.
+#[derive(Default)]
+struct Names(std::sync::Mutex<Option<SocketAddr>>);
+
+impl Resolve for Names {
+    fn resolve(&self, name: &str) -> std::io::Result<Vec<SocketAddr>> {
+        assert_eq!(name, "one.example:27100");
+        let known = self.0.lock().unwrap().ok_or_else(|| std::io::Error::other("no such host"))?;
+        Ok(vec![known])
+    }
+}
+
+#[test]
+fn a_validator_is_found_by_its_name_also_after_it_moved() {
+    let (chain, running) = Chain::start(2, Policy::Quorum);
+    drop(running);
+    let nowhere: SocketAddr = throng::net::NOWHERE;
+    let table = std::sync::Arc::new(Names::default());
+    let name = Name { of: Named::Seat(Seat(1)), name: "one.example:27100".into(), address: None };
+    let zero = RunningNode::start(NodeSetup {
+        peers: vec![nowhere; 2],
+        names: vec![name],
+        resolver: table.clone(),
+        ..chain.setup(Seat(0), &chain.path(0), listener())
+    })
+    .unwrap();
+    let mut client = Client::connect(&zero);
+    let mut absent = || {
+        client.ask(&Request::Absent);
+        let Reply::Absent { absent, more: 0 } = client.answer() else { panic!("another answer") };
+        absent
+    };
+    while !absent()
+        .iter()
+        .any(|absent| absent.place == "one.example:27100" && absent.reason.contains("no such host"))
+    {}
+    for _ in 0..2 {
+        // It dials nobody, and is somewhere else each time.
+        let new = chain.setup(Seat(1), &chain.path(1), listener());
+        let one = RunningNode::start(NodeSetup { peers: vec![nowhere; 2], ..new }).unwrap();
+        *table.0.lock().unwrap() = Some(one.peer_address());
+        while !absent().is_empty() {}
+        one.stop().unwrap();
+        while absent().is_empty() {}
+    }
+    zero.stop().unwrap();
 }

@@ -195,6 +195,12 @@ fn four_processes_settle_transfers_and_go_on_after_one_was_stopped() {
     let (status, rest) = nodes[1].take().expect("it runs").end(rustix::process::Signal::TERM);
     assert!(status == Some(0) && rest.starts_with("stopped at height "), "{status:?}: {rest}");
     chain.send(2, &["--from", "7", "--to", "8", "--amount", "7", "--fee", "2"]);
+    let absent = chain.status(0)["absent"].clone();
+    let place = format!("127.0.0.1:{}", chain.ports[2]);
+    assert_eq!((&absent[0]["seat"], &absent[0]["place"]), (&1.into(), &place.clone().into()), "{absent}");
+    assert!(
+        good(&["status", "--node", &chain.node(0)]).contains(&format!("absent     validator 1 at {place}: "))
+    );
     let height = chain.status(2)["height"].as_u64().expect("a number");
     nodes[1] = Some(chain.start(1));
     chain.wait_for(1, height);

@@ -9,7 +9,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use throng::audit::{AuditError, Question, Verified, inspect};
-use throng::net::{NetConfig, NodeSetup, RunningNode, StartError};
+use throng::net::{NodeSetup, RunningNode, StartError};
 use throng::node::OpenError;
 use throng::store::{Damage, StoreConfig, StoreError};
 
@@ -17,15 +17,9 @@ use throng::store::{Damage, StoreConfig, StoreError};
 fn started(pump: &Pump, dir: &Path) -> Result<u64, StartError> {
     let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
     let node = RunningNode::start(NodeSetup {
-        setup: pump.setup(0),
-        dir: dir.to_owned(),
         store: StoreConfig { segment_bytes: 8 << 20, payload_bytes_max: 4 << 20, ..StoreConfig::default() },
-        net: NetConfig::default(),
-        peer_listener: bind(),
-        client_listener: bind(),
         peers: vec!["127.0.0.1:1".parse().unwrap(); pump.genesis.seats.len()],
-        bootstrap: Vec::new(),
-        announce: None,
+        ..NodeSetup::new(pump.setup(0), dir, [bind(), bind()])
     })?;
     Ok(node.stop().unwrap().height.0)
 }

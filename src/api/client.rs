@@ -1,7 +1,9 @@
 //! A client that asks and waits.
 
 use crate::types::{Account, AccountNumber, Certificate, ChainId, Height, Seat};
-use crate::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
+use crate::wire::client::{
+    ABSENT_MAX, ABSENT_TEXT_MAX, Absent, BlockNotice, Refusal, Reply, Request, Status, Submission,
+};
 use crate::wire::{CERTIFICATE_BYTES_MAX, FrameReader, WireError};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,6 +14,7 @@ use thiserror::Error;
 
 /// The largest answer: a certificate, or the refusals of a full submission.
 const REPLY_BYTES_MAX: usize = CERTIFICATE_BYTES_MAX + (64 << 10);
+const _: () = assert!(8 + ABSENT_MAX * (4 + 2 * ABSENT_TEXT_MAX) <= REPLY_BYTES_MAX);
 /// Blocks that came while something else was waited for; the oldest goes.
 const NOTICES_MAX: usize = 1024;
 
@@ -160,6 +163,17 @@ impl Client {
     pub fn status(&mut self) -> Result<Status, ClientError> {
         match self.ask(&Request::Status)? {
             Reply::Status(status) => Ok(status),
+            _ => Err(self.other_answer()),
+        }
+    }
+
+    /// Which peers of its configuration the node has no connection to, and how many more there are than it names.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn absent(&mut self) -> Result<(Vec<Absent>, u32), ClientError> {
+        match self.ask(&Request::Absent)? {
+            Reply::Absent { absent, more } => Ok((absent, more)),
             _ => Err(self.other_answer()),
         }
     }

@@ -168,6 +168,10 @@ struct Driver {
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     handshakes_per_second: Option<u64>,
+    /// New connections of clients per second of one address
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_calls_per_second: Option<u64>,
     /// Bytes that are read per second from one peer; beyond, it waits
     #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,6 +180,14 @@ struct Driver {
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_messages_per_second: Option<u64>,
+    /// Peers without a seat that are served at once: observers, and who only asks
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guests_max: Option<u64>,
+    /// Bytes that are written per second to all of those together; beyond, they wait
+    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guests_bytes_per_second: Option<u64>,
     /// Whether the limits for addresses hold for this machine's own too
     #[arg(long, value_name = "true|false")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,7 +199,7 @@ struct Driver {
 /// The section `net.shape`.
 #[derive(clap::Args, Clone, Debug, Serialize)]
 struct Shape {
-    /// How long every message to a validator takes more than it does, in milliseconds: for experiments on one machine
+    /// How long every message to a peer takes more than it does, in milliseconds: for experiments on one machine
     #[arg(long = "shape-delay-ms", value_name = "MS", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
@@ -199,7 +211,7 @@ struct Shape {
     #[arg(long = "shape-regions", value_name = "LIST", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     regions: Option<Vec<String>>,
-    /// Bytes per second to one validator; 0: no limit
+    /// Bytes per second to one peer; 0: no limit
     #[arg(long = "shape-bytes-per-second", value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_per_second: Option<u64>,
@@ -334,26 +346,14 @@ fn start_all(config: Config) -> Result<(RunningNode, Option<HttpServer>), (u8, S
 }
 
 /// Starts a node on sockets for peers and for clients.
-fn start_on(
-    config: Config,
-    [peer_listener, client_listener]: [TcpListener; 2],
-) -> Result<RunningNode, (u8, String)> {
-    let Config { genesis, seat, key, dir, peers, bootstrap, announce, node, store, net, .. } = config;
+fn start_on(config: Config, listeners: [TcpListener; 2]) -> Result<RunningNode, (u8, String)> {
+    let Config { genesis, seat, key, dir, peers, bootstrap, announce, names, node, store, net, .. } = config;
     // What may be arbitrary differs from node to node, and is the same again after a restart.
     let seed = crate::crypto::plain(&crate::crypto::public_key(&key));
     let seed = seed.first_chunk().copied().map_or(0, u64::from_le_bytes);
     let setup = Setup { genesis: Arc::new(genesis), seat, key, config: node, seed };
-    let started = RunningNode::start(NodeSetup {
-        setup,
-        dir,
-        store,
-        net,
-        peer_listener,
-        client_listener,
-        peers,
-        bootstrap,
-        announce,
-    });
+    let new = NodeSetup::new(setup, dir, listeners);
+    let started = RunningNode::start(NodeSetup { store, net, peers, bootstrap, announce, names, ..new });
     started.map_err(|error| {
         let status = match error {
             StartError::Store(StoreError::Config(_)) => BAD_INPUT,

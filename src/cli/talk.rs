@@ -10,7 +10,7 @@ use crate::crypto;
 use crate::home::{self, HomeError};
 use crate::lab::Interrupt;
 use crate::types::{Account, AccountNumber, Effect, Height, Witness};
-use crate::wire::client::{BlockNotice, Submission};
+use crate::wire::client::{Absent, BlockNotice, Submission};
 use crate::wire::{Rows, chain_id, transaction_digest};
 use serde_json::json;
 use std::path::PathBuf;
@@ -143,6 +143,7 @@ pub fn status(args: &StatusArgs) -> u8 {
         let status = client.status().map_err(|error| no_answer(&error))?;
         let certified = client.certificate(Height(0)).map_err(|error| no_answer(&error))?;
         let certified = certified.map(|certificate| certificate.height);
+        let (absent, more) = client.absent().map_err(|error| no_answer(&error))?;
         let (chain, (seat, seats)) = (client.chain().to_string(), client.seat());
         // Account 0 is the sentinel: nobody's.
         let accounts = status.accounts.saturating_sub(1);
@@ -150,6 +151,11 @@ pub fn status(args: &StatusArgs) -> u8 {
             let who = (client.chain(), seat, seats.into());
             let mut document = status_document(who, &status, certified);
             document["node"] = json!(args.node.node);
+            document["absent_more"] = json!(more);
+            let absent = absent.iter().map(|Absent { seat, place, reason }| {
+                json!({ "seat": seat.taken(), "place": place, "reason": reason })
+            });
+            document["absent"] = absent.collect();
             return super::print(&format!("{document:#}"));
         }
         let who = match seat.taken() {
@@ -160,14 +166,27 @@ pub fn status(args: &StatusArgs) -> u8 {
             certified.map_or("no checkpoint yet".to_owned(), |height| format!("up to {}", grouped(height.0)));
         super::print(&format!(
             "chain      {chain}\nnode       {who}, {} validators connected\nheight     {}, block {}\n\
-             certified  {certified}\naccounts   {}\npending    {} rows in the mempool",
+             certified  {certified}\naccounts   {}\npending    {} rows in the mempool{}",
             status.peers,
             grouped(status.height.0),
             status.hash,
             grouped(accounts.into()),
             grouped(status.pending.into()),
+            of_absent(&absent, more),
         ))
     }))
+}
+
+/// Those of whom something is the matter, a line each.
+fn of_absent(absent: &[Absent], more: u32) -> String {
+    let line = |Absent { seat, place, reason }: &Absent| {
+        let who = seat.taken().map_or("a node".to_owned(), |seat| format!("validator {seat}"));
+        let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
+        format!("\nabsent     {who}{place}: {reason}")
+    };
+    let more =
+        if more > 0 { format!("\nabsent     and {} more", grouped(more.into())) } else { String::new() };
+    absent.iter().map(line).chain([more]).collect()
 }
 
 /// Runs `throng account`; the exit status.

@@ -4,12 +4,12 @@ use super::files::{HomeError, parse, read_text, text, value, write_new};
 use super::genesis::read_genesis;
 use super::keys::read_key;
 use crate::crypto::{self, SigningKey};
-use crate::net::{NOWHERE, NetConfig};
+use crate::net::{NOWHERE, Name, Named, NetConfig, Resolve, SystemResolver};
 use crate::node::NodeConfig;
 use crate::store::StoreConfig;
 use crate::types::{Genesis, Seat};
 use serde::{Deserialize, Serialize};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// A configuration as it is written. Sections that are left out have their defaults.
@@ -80,6 +80,8 @@ pub struct Config {
     pub bootstrap: Vec<SocketAddr>,
     /// Where it tells others that it is reached.
     pub announce: Option<SocketAddr>,
+    /// Those of `peers` and `bootstrap`, and of itself, that are given by name.
+    pub names: Vec<Name>,
     /// Its conduct.
     pub node: NodeConfig,
     /// Its block files.
@@ -215,14 +217,35 @@ impl ConfigFile {
             );
             return Err(HomeError::Flag(reason));
         }
-        let peers: Vec<SocketAddr> =
-            resolve_all("peers", &names)?.into_iter().map(|found| found.unwrap_or(NOWHERE)).collect();
-        let bootstrap = resolve_all("bootstrap", &bootstrap)?.into_iter().flatten().collect();
-        let announce = match &self.announce {
-            Some(name) => Some(resolve("announce", name)?),
-            // Where the configuration says that it is, unless that is no address to be called at.
-            None => seat.taken().and_then(|seat| peers.get(seat.index()).copied()).filter(is_callable),
+        let found = resolve_all("peers", &names)?;
+        let nearby = resolve_all("bootstrap", &bootstrap)?;
+        let own_name = self.announce.clone().or_else(|| names.get(seat.index()).cloned());
+        let others = (0..).zip(names.into_iter().zip(&found)).filter(|(number, _)| *number != seat.0);
+        let of_seat = |(number, (name, address)): (u16, (String, &Option<SocketAddr>))| Name {
+            of: Named::Seat(Seat(number)),
+            name,
+            address: *address,
         };
+        let of_any = |(name, address): (String, &Option<SocketAddr>)| Name {
+            of: Named::Bootstrap,
+            name,
+            address: *address,
+        };
+        let mut names: Vec<Name> =
+            others.map(of_seat).chain(bootstrap.into_iter().zip(&nearby).map(of_any)).collect();
+        // Without a word, where the configuration says that it is, unless that is no address to be called at.
+        let implied = self.announce.is_none();
+        let own = resolve_all("announce", own_name.as_slice())?.pop().flatten();
+        names.extend(own_name.filter(|_| own.is_none()).map(|name| Name {
+            of: Named::Own,
+            name,
+            address: None,
+        }));
+        let announce = own.filter(|address| !implied || is_callable(address));
+        // An address needs no looking up.
+        names.retain(|name| name.name.parse::<SocketAddr>().is_err());
+        let peers: Vec<SocketAddr> = found.into_iter().map(|found| found.unwrap_or(NOWHERE)).collect();
+        let bootstrap: Vec<SocketAddr> = nearby.into_iter().flatten().collect();
         let (node, store, net) = (self.node, self.store, self.net);
         Ok(Config {
             genesis,
@@ -235,6 +258,7 @@ impl ConfigFile {
             peers,
             bootstrap,
             announce,
+            names,
             node,
             store,
             net,
@@ -250,23 +274,17 @@ fn is_callable(address: &SocketAddr) -> bool {
     !address.ip().is_unspecified() && address.port() > 0
 }
 
-/// The addresses of names. A name that cannot be found now is said, and left out: the node goes on with whom it can. None at
-/// all is an error.
+/// The addresses of names. A name that cannot be found now is said: the node goes on with whom it can, and looks it up again.
 fn resolve_all(key: &str, names: &[String]) -> Result<Vec<Option<SocketAddr>>, HomeError> {
     if let Some(name) = names.iter().find(|name| !has_form(name)) {
         // No address at any time.
         return resolve(key, name).map(|_| Vec::new());
     }
-    let found: Vec<Result<SocketAddr, HomeError>> = names.iter().map(|name| resolve(key, name)).collect();
-    if found.iter().all(Result::is_err)
-        && let Some(error) = found.iter().find_map(|found| found.as_ref().err())
-    {
-        return Err(HomeError::Flag(error.to_string()));
-    }
-    let said = |found: Result<SocketAddr, HomeError>| {
-        found.inspect_err(|error| tracing::warn!(%error, "a peer is left out")).ok()
+    let said = |name: &String| {
+        let found = resolve(key, name);
+        found.inspect_err(|error| tracing::warn!(%error, "a name is looked up again later")).ok()
     };
-    Ok(found.into_iter().map(said).collect())
+    Ok(names.iter().map(said).collect())
 }
 
 /// Whether a name can be an address: a host and a port.
@@ -277,8 +295,7 @@ fn has_form(name: &str) -> bool {
 
 /// The first address of a name.
 fn resolve(key: &str, name: &str) -> Result<SocketAddr, HomeError> {
-    let found = name.to_socket_addrs().map(|mut addresses| addresses.next());
-    match found {
+    match SystemResolver.resolve(name).map(|addresses| addresses.first().copied()) {
         Ok(Some(address)) => Ok(address),
         Ok(None) => Err(HomeError::Flag(format!("{key}: `{name}` has no address"))),
         Err(error) => Err(HomeError::Flag(format!(

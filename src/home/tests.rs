@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::crypto::public_key;
+use crate::net::{NOWHERE, Name, Named};
 use crate::types::{Policy, Rules, Seat, Time};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -158,19 +159,18 @@ fn a_configuration_that_is_wrong_names_file_line_and_key() {
     );
     assert!(with("\", \"127.0.0.1:4002", "").contains("peers has 1 addresses for 2 seats"));
     assert!(with("127.0.0.1:4002", "127.0.0.1").contains("`127.0.0.1` is no address that can be found"));
-    // A name that nobody knows now is left out; where nobody is left, there is nobody to go on with.
+    // A name that nobody knows now is looked up again later, even if nobody is left to go on with.
     fs::write(&path, text.replace("127.0.0.1:4002", "no..body:4002")).unwrap();
     let config = open(&path).unwrap();
-    assert_eq!((config.peers[1], config.peers.len()), (crate::net::NOWHERE, 2));
+    assert_eq!((config.peers[1], config.peers.len()), (NOWHERE, 2));
+    let unknown = |of, name: &str| Name { of, name: name.to_owned(), address: None };
+    let other = unknown(Named::Seat(Seat(1)), "no..body:4002");
+    assert_eq!((&config.names, config.announce), (&vec![other.clone()], Some(config.peers[0])));
     let nobody =
         text.replace("127.0.0.1:4002", "no..body:4002").replace("127.0.0.1:4000\", ", "no..body:1\", ");
-    assert!(
-        words({
-            fs::write(&path, nobody).unwrap();
-            open(&path)
-        })
-        .contains("no..body:1")
-    );
+    fs::write(&path, nobody).unwrap();
+    let config = open(&path).unwrap();
+    assert_eq!((config.names, config.announce), (vec![other, unknown(Named::Own, "no..body:1")], None));
     assert!(with("../genesis", "../accounts.toml").contains("it is no genesis of this version"));
     fs::write(&path, format!("{text}\n[net]\nverify_thread = 3\n")).unwrap();
     assert!(words(open(&path)).contains("unknown field `verify_thread`"));

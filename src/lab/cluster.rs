@@ -5,7 +5,6 @@ use crate::home::HomeError;
 use crate::metrics::Metrics;
 use crate::net::{NetConfig, NodeSetup, RunningNode, Stopped};
 use crate::node::{NodeConfig, Progress, Setup};
-use crate::store::StoreConfig;
 use crate::types::{Genesis, Seat};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -101,7 +100,7 @@ impl Local {
         let directories: Vec<_> = (0..keys.len()).map(|node| dir.join(format!("node-{node}"))).collect();
         let mut local = Local { nodes: Vec::with_capacity(keys.len()), directories };
         let listeners = peer_listeners.into_iter().zip(client_listeners);
-        for (node, (key, (peer_listener, client_listener))) in keys.into_iter().zip(listeners).enumerate() {
+        for (node, (key, (peer, client))) in keys.into_iter().zip(listeners).enumerate() {
             let setup = Setup {
                 genesis: genesis.clone(),
                 seat: Seat(node as u16),
@@ -109,17 +108,9 @@ impl Local {
                 config,
                 seed: seed.wrapping_add(node as u64),
             };
-            let started = RunningNode::start(NodeSetup {
-                setup,
-                dir: local.directories[node].clone(),
-                store: StoreConfig::default(),
-                net: net.clone(),
-                peer_listener,
-                client_listener,
-                peers: peers.clone(),
-                bootstrap: Vec::new(),
-                announce: None,
-            });
+            let (net, peers) = (net.clone(), peers.clone());
+            let new = NodeSetup::new(setup, &local.directories[node], [peer, client]);
+            let started = RunningNode::start(NodeSetup { net, peers, ..new });
             // On an error those already started are stopped by the drop of `local`.
             local
                 .nodes

@@ -115,7 +115,7 @@ impl Book {
             // The configuration names it: now it is known whose it is.
             (taken.record, taken.own_word) = (Some(*record), source == record.key);
             taken.key = Some(record.key);
-            return self.renamed(record);
+            return self.rekeyed(record);
         }
         let claimed =
             |taken: &Entry| taken.key != Some(record.key) && (taken.answered > Time(0) || taken.stays);
@@ -130,11 +130,11 @@ impl Book {
         let mut entry = Entry::new(Some(*record), Some(source), stays);
         entry.own_word = source == record.key;
         self.entries.insert(record.address, entry);
-        self.renamed(record)
+        self.rekeyed(record)
     }
 
     /// The key is reached at another address from now on.
-    fn renamed(&mut self, record: &AddressRecord) -> Learned {
+    fn rekeyed(&mut self, record: &AddressRecord) -> Learned {
         if let Some(before) = self.keys.insert(record.key, record.address).filter(|at| *at != record.address)
             && let Some(entry) = self.entries.get_mut(&before)
         {
@@ -263,6 +263,29 @@ impl Book {
         records.rotate_left(skip);
         records.truncate(most);
         records
+    }
+
+    /// A name of the configuration leads to this address, and nothing leads any more to the one before.
+    pub fn renamed(&mut self, before: Option<SocketAddr>, address: SocketAddr) {
+        if let Some(before) = before
+            && let Some(entry) = self.entries.get_mut(&before).filter(|entry| entry.source.is_none())
+        {
+            match entry.record {
+                // Whoever lives there has said so itself: from now on it counts as one that came from there.
+                Some(record) => {
+                    entry.source = Some(record.key);
+                    entry.stays = self.validators.contains(&record.key);
+                }
+                None => _ = self.entries.remove(&before),
+            }
+        }
+        let entry = self.entries.entry(address).or_insert_with(|| Entry::new(None, None, true));
+        (entry.source, entry.stays) = (None, true);
+    }
+
+    /// Whether the configuration names it.
+    pub fn is_named(&self, address: &SocketAddr) -> bool {
+        self.entries.get(address).is_some_and(|entry| entry.source.is_none())
     }
 
     /// How many addresses are known.

@@ -26,9 +26,9 @@ pub const DESCRIPTORS_KEPT_MIN: u64 = 16;
 /// The same as a share of the limit: one in so many.
 pub const DESCRIPTORS_KEPT_SHARE: u64 = 32;
 
-/// How long an address saves up handshakes that it does not make.
-pub const HANDSHAKE_BURST: Duration = Duration::from_secs(4);
-/// So many times the rate of handshakes goes to an address at which validators live.
+/// How long an address saves up calls that it does not make.
+pub const CALLS_BURST: Duration = Duration::from_secs(4);
+/// So many times the rate of new connections goes to an address at which validators live.
 pub const KNOWN_RATE_FACTOR: u64 = 8;
 /// How long it is remembered that a validator has proved itself at an address.
 pub const KNOWN_FOR: Duration = Duration::from_secs(3600);
@@ -53,6 +53,13 @@ pub const REDIAL_MAX: Duration = Duration::from_secs(2);
 pub const REDIAL_ADDRESS_MIN: Duration = Duration::from_secs(1);
 /// The longest wait there.
 pub const REDIAL_ADDRESS_MAX: Duration = Duration::from_secs(600);
+/// First wait before a name is looked up again; doubles up to [`NAME_WAIT_MAX`].
+pub const NAME_WAIT_MIN: Duration = Duration::from_secs(1);
+/// Longest wait before a name is looked up again.
+pub const NAME_WAIT_MAX: Duration = Duration::from_secs(30);
+/// What a new connection of a seat brings that takes the place of a standing one: after four in a row it is said that its
+/// key may be in use twice. A node that came back after a crash has one.
+pub const REPLACED_POINTS: u64 = SCORE_MAX / 4;
 /// Peers that an observer, or a validator that misses others, chooses from its book, and holds connections to.
 pub const OUTBOUND_MAX: usize = 4;
 /// After so long without a connection a validator dials also those that should dial it: it may have moved.
@@ -63,6 +70,12 @@ pub const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
 pub const GUEST_BYTES_PER_SECOND: usize = 1 << 20;
 /// See [`GUEST_BYTES_PER_SECOND`].
 pub const GUEST_MESSAGES_PER_SECOND: usize = 500;
+/// Bytes written to one guest before the others, and validators, have their turn.
+pub const GUEST_WRITE_BUDGET: usize = 64 << 10;
+/// What may go out to guests at once after a rest, in time at their rate: about what a vote waits for them.
+pub const GUESTS_BURST: Duration = Duration::from_millis(5);
+/// Bytes that wait for a guest at most before it is not read from.
+pub const GUEST_OUT_PAUSE: usize = 4 << 20;
 /// How often it is looked at whether the connections that a node chose bring anything.
 pub const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How often the book of addresses is written.
@@ -170,12 +183,16 @@ pub struct NetConfig {
     pub per_group_max: usize,
     /// Handshakes per second of one address; validators that prove themselves do not count.
     pub handshakes_per_second: usize,
+    /// New connections of clients per second of one address.
+    pub client_calls_per_second: usize,
     /// Bytes that are read per second from one peer; beyond, it waits.
     pub peer_bytes_per_second: usize,
     /// Messages that are read per second from one peer; beyond, it waits.
     pub peer_messages_per_second: usize,
     /// Peers without a seat that are served at once: observers, and who only asks.
     pub guests_max: usize,
+    /// Bytes that are written per second to all of those together; beyond, they wait, in turn.
+    pub guests_bytes_per_second: usize,
     /// Whether the limits for addresses hold for this machine's own too.
     pub limit_local: bool,
     /// Links to other validators.
@@ -190,9 +207,11 @@ impl Default for NetConfig {
             per_address_max: 256,
             per_group_max: 2048,
             handshakes_per_second: 20,
+            client_calls_per_second: 200,
             peer_bytes_per_second: 256 << 20,
             peer_messages_per_second: 50_000,
             guests_max: 16,
+            guests_bytes_per_second: 128 << 20,
             limit_local: false,
             shape: ShapeConfig::default(),
         }
@@ -228,6 +247,8 @@ impl NetConfig {
         in_range("per_group_max", self.per_group_max, 1, CLIENTS_MAX)?;
         in_range("guests_max", self.guests_max, 0, GUESTS_MAX - OUTBOUND_MAX)?;
         in_range("handshakes_per_second", self.handshakes_per_second, 1, 1 << 20)?;
+        in_range("guests_bytes_per_second", self.guests_bytes_per_second, 1 << 20, usize::MAX)?;
+        in_range("client_calls_per_second", self.client_calls_per_second, 1, 1 << 20)?;
         // Less than two of the largest frames a second would not carry the protocol.
         in_range("peer_bytes_per_second", self.peer_bytes_per_second, 2 * PEER_FRAME_BYTES_MAX, usize::MAX)?;
         in_range("peer_messages_per_second", self.peer_messages_per_second, 100, usize::MAX)?;

@@ -60,8 +60,8 @@ pub enum Gone {
     /// A validator that is refused for now came again.
     #[error("refused for now, for what it did before")]
     Refused,
-    /// Others of its address or network came.
-    #[error("made room: {0}")]
+    /// The limits of its address or network are reached: it is not taken, or makes room for one that comes later.
+    #[error("{0}")]
     Denied(#[from] Denied),
 }
 
@@ -95,7 +95,9 @@ impl Gone {
             // What follows is for want of room or of time, here or there, and nobody's fault for certain.
             Gone::Silent => (Dismissal::Silent, SCORE_MAX / 50),
             Gone::Client(ClientError::Slow) | Gone::Stalled => (Dismissal::Slow, 0),
-            Gone::Crowded | Gone::Denied(_) => (Dismissal::Full, 0),
+            Gone::Denied(Denied::Refused) => (Dismissal::Refused, 0),
+            Gone::Denied(Denied::Rate) => (Dismissal::Rate, 0),
+            Gone::Crowded | Gone::Denied(Denied::Address | Denied::Group) => (Dismissal::Full, 0),
             Gone::Rules(_) => (Dismissal::Rules, 0),
             Gone::Refused => (Dismissal::Refused, 0),
         })
@@ -144,6 +146,8 @@ pub(super) struct Conn {
     pub(super) told_addresses: Option<Time>,
     /// It has said where it is itself.
     pub(super) said_address: bool,
+    /// It is not read from until less waits for it.
+    pub(super) choked: bool,
     /// Bytes to a peer whose link has a rate.
     pub(super) sending: Pace,
     /// It is not written to before, for its link is busy.

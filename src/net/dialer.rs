@@ -66,15 +66,35 @@ impl Dialer {
 
     /// A validator has said where it is reached.
     pub fn moved(&mut self, seat: Seat, address: SocketAddr, now: Time) {
+        self.reached(seat, 1, address, now);
+    }
+
+    /// The configuration's name of a validator leads to this address.
+    pub fn renamed(&mut self, seat: Seat, address: SocketAddr, now: Time) {
+        self.reached(seat, 0, address, now);
+    }
+
+    fn reached(&mut self, seat: Seat, source: usize, address: SocketAddr, now: Time) {
         let Some(target) = self.targets.get_mut(seat.index()) else { return };
-        let news = target.addresses != [Some(address); 2] && target.addresses[1] != Some(address);
-        target.addresses[1] = Some(address);
+        let news = !target.addresses.contains(&Some(address));
+        target.addresses[source] = Some(address);
         if news && let Some(due) = target.due.take() {
             // It is waited for already, where nobody may be any more.
             self.due.remove(&(due, seat));
             (target.wait, target.attempts) = (REDIAL_MIN, 0);
             self.schedule(seat, now);
         }
+    }
+
+    /// Where the configuration says that validators are reached.
+    pub fn configured(&self) -> impl Iterator<Item = SocketAddr> {
+        self.targets.iter().filter_map(|target| target.addresses[0])
+    }
+
+    /// Where a validator is reached, as far as is known, and why there is no connection to it, if one was attempted.
+    pub fn of_seat(&self, seat: Seat) -> (Option<SocketAddr>, Option<&str>) {
+        let Some(target) = self.targets.get(seat.index()) else { return (None, None) };
+        (target.addresses[0].or(target.addresses[1]), target.said.as_deref())
     }
 
     /// The connection to `seat` stands: what went wrong before is worth saying again.

@@ -1,10 +1,11 @@
 //! The thread that owns the machine: one turn after the other, everything else reports to it.
 
+use super::book_file::BookFile;
 use super::config::*;
 use super::disk::Disk;
 use super::inbound::Gate;
 use super::listener::Listener;
-use super::running::write_book;
+use super::names::Resolver;
 use super::serve::Server;
 use super::sockets::{Event, Sockets};
 use super::workers::{Executor, Mailbox, Report, Verifiers};
@@ -22,7 +23,6 @@ use crossbeam::channel::Receiver;
 use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,7 @@ pub struct EventLoop {
     pub(super) executor: Executor,
     pub(super) disk: Disk,
     pub(super) server: Server,
+    pub(super) resolver: Resolver,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) reports: Receiver<Report>,
     pub(super) metrics: Arc<Metrics>,
@@ -66,8 +67,7 @@ pub struct EventLoop {
     pub(super) last_full: Height,
     /// The last height that was new here, and when it was.
     pub(super) moved: (Height, Time),
-    /// The data directory, where the book of addresses lies.
-    pub(super) dir: PathBuf,
+    pub(super) book_file: BookFile,
     /// While the node stops, its time stands still, so that it begins nothing new.
     pub(super) frozen: Option<Time>,
     /// CPU time of this thread in this turn that belongs to another stage than the network.
@@ -89,7 +89,7 @@ impl EventLoop {
             End::Asked => self.settle(),
         };
         if let Some(text) = self.sockets.book_text(self.clock.now(), true).filter(|text| !text.is_empty()) {
-            write_book(&self.dir, &text);
+            self.book_file.finish(&text);
         }
         drop(self.executor);
         drop(self.verifiers);
@@ -115,6 +115,9 @@ impl EventLoop {
         }
         self.take_reports()?;
         self.sockets.tick(now, &mut self.events);
+        if let Some(asked) = self.sockets.names.next(now) {
+            self.resolver.ask(asked);
+        }
         for listener in &mut self.listeners {
             listener.accept(&mut self.sockets, now, &mut self.events);
         }
@@ -141,17 +144,13 @@ impl EventLoop {
         self.sockets.acquaintance.stuck = self.now() >= self.moved.1 + LOOK_EVERY;
     }
 
-    /// Writes the book of addresses now and then, on a thread that may wait for the disk.
+    /// Writes the book of addresses now and then.
     fn keep_book(&mut self) {
-        let Some(text) = self.sockets.book_text(self.clock.now(), false).filter(|text| !text.is_empty())
-        else {
-            return;
-        };
-        let dir = self.dir.clone();
-        let written =
-            std::thread::Builder::new().name("book".to_owned()).spawn(move || write_book(&dir, &text));
-        if let Err(error) = written {
-            tracing::warn!(%error, "the book of addresses is not written");
+        if self.book_file.is_free()
+            && let Some(text) =
+                self.sockets.book_text(self.clock.now(), false).filter(|text| !text.is_empty())
+        {
+            self.book_file.write(text);
         }
     }
 
@@ -243,6 +242,10 @@ impl EventLoop {
                     let now = self.now();
                     messages.iter().for_each(|message| self.sockets.send(to, message, now));
                 }
+                Report::Found { number, found } => {
+                    let now = self.clock.now();
+                    self.sockets.found(number, found, now);
+                }
                 Report::Died(reason) => return Err(End::Died(reason)),
                 Report::Stop if self.frozen.is_none() => return Err(End::Asked),
                 Report::Stop => {}
@@ -328,6 +331,7 @@ impl EventLoop {
                 let peers = self.sockets.peers() as u16;
                 Reply::Status(Status { height, hash, accounts: self.shared.ledger.len(), pending, peers })
             }
+            Request::Absent => self.sockets.absent(now),
             Request::Account(number) => Reply::Account(number, self.shared.ledger.account(number)),
             Request::Certificate(height) => {
                 Reply::Certificate(height, self.node.certificate(height).cloned())

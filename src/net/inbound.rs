@@ -140,9 +140,15 @@ impl Sockets {
         events: &mut Vec<Event>,
     ) -> Result<Turn, Gone> {
         let Some(conn) = self.conns.get_mut(token) else { return Ok(Turn::Done) };
-        let Conn { stream, link: Link::Peer(link), readable, paces, paused_until, .. } = conn else {
+        let Conn { stream, link: Link::Peer(link), readable, paces, paused_until, choked, .. } = conn else {
             return Ok(Turn::Done);
         };
+        let guest = self.identity.seat != Seat::NONE
+            && link.seat().is_some_and(|seat| seat.index() >= self.seats.len());
+        if guest && link.waiting_bytes() > GUEST_OUT_PAUSE {
+            *choked = true;
+            return Ok(Turn::Done);
+        }
         if !gate.peers {
             return Ok(Turn::Wait);
         }
@@ -168,8 +174,6 @@ impl Sockets {
         // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
         // that the rest waits in its own buffers.
         let spent = [PEER_READ_BUDGET - budget, come.len()];
-        let guest = self.identity.seat != Seat::NONE
-            && link.seat().is_some_and(|seat| seat.index() >= self.seats.len());
         let rates = if guest { &self.guest_rates } else { &self.rates };
         let ahead = paces.iter_mut().zip(rates).zip(spent);
         let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));

@@ -1,7 +1,7 @@
 //! What a stranger may take of a node, by the address that it comes from, and how long which address is refused.
 //!
-//! - Upon a connection: it is refused if its address is, or takes more handshakes than its rate; and it has to make room
-//!   if its address, or the network group around it, holds as many as it may already.
+//! - Upon a connection: it is refused if its address is, or calls at this port more often than its rate; and it has to make
+//!   room if its address, or the network group around it, holds as many as it may already.
 //! - Upon a proven identity: the connection counts no more towards any of that, and its handshake costs nothing.
 //! - Upon a fault of somebody without identity: points for the address; too many, and it is refused for a while, twice
 //!   as long each time in a row.
@@ -34,8 +34,8 @@ pub enum Denied {
     /// Its address is refused for what came from it.
     #[error("its address is refused for now")]
     Refused,
-    /// Too many handshakes of its address.
-    #[error("too many handshakes from its address")]
+    /// Too many new connections of its address: handshakes with peers, or calls of clients.
+    #[error("too many new connections from its address")]
     Rate,
     /// Too many connections of its address.
     #[error("too many connections from its address")]
@@ -114,7 +114,7 @@ struct Entry {
     /// Without a connection since then.
     used: Time,
     connections: [u32; PORTS],
-    handshakes: Pace,
+    calls: [Pace; PORTS],
     score: Score,
     refused_until: Time,
     /// How long it is refused the next time.
@@ -133,7 +133,8 @@ impl Entry {
 pub struct Limits {
     per_address_max: u32,
     per_group_max: u32,
-    handshakes: Rate,
+    /// New connections, at each port.
+    calls: [Rate; PORTS],
     limit_local: bool,
     entries_max: usize,
     validators: BTreeSet<Source>,
@@ -151,10 +152,11 @@ impl Limits {
         validators: impl Iterator<Item = IpAddr>,
     ) -> Limits {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let rate = |per_second: usize| Rate { per_second: per_second as u64, burst: CALLS_BURST };
         Limits {
             per_address_max: number(config.per_address_max),
             per_group_max: number(config.per_group_max),
-            handshakes: Rate { per_second: config.handshakes_per_second as u64, burst: HANDSHAKE_BURST },
+            calls: [config.handshakes_per_second, config.client_calls_per_second].map(rate),
             limit_local: config.limit_local,
             entries_max: connections_max + RESTING_MAX,
             validators: validators.map(Source::of).collect(),
@@ -164,14 +166,19 @@ impl Limits {
         }
     }
 
+    /// Validators live at these addresses, and at no others by the configuration.
+    pub fn set_validators(&mut self, validators: impl Iterator<Item = IpAddr>) {
+        self.validators = validators.map(Source::of).collect();
+    }
+
     /// A connection to a port, which counts from now on if it is let in.
     ///
     /// # Errors
     /// [`Denied::Address`] and [`Denied::Group`]: others may make room, then it may come again.
-    pub fn admit(&mut self, address: IpAddr, port: usize, handshake: bool, now: Time) -> Result<(), Denied> {
+    pub fn admit(&mut self, address: IpAddr, port: usize, now: Time) -> Result<(), Denied> {
         let Some(source) = self.limited(address) else { return Ok(()) };
         let (per_address_max, per_group_max, rate) =
-            (self.per_address_max, self.per_group_max, self.rate_of(source, now));
+            (self.per_address_max, self.per_group_max, self.rate_of(source, port, now));
         if self.entries.get(&source).is_some_and(|entry| entry.refused_until > now)
             && !self.shelters(source, now)
         {
@@ -185,7 +192,7 @@ impl Limits {
             if entry.connections[port] >= per_address_max {
                 return Err(Denied::Address);
             }
-            if handshake && !entry.handshakes.take(&rate, now) {
+            if !entry.calls[port].take(&rate, now) {
                 return Err(Denied::Rate);
             }
             entry.connections[port] += 1;
@@ -215,9 +222,9 @@ impl Limits {
     pub fn proved(&mut self, address: IpAddr, port: usize, now: Time) {
         self.left(address, port, now);
         let Some(source) = self.limited(address) else { return };
-        let rate = self.rate_of(source, now);
+        let rate = self.rate_of(source, port, now);
         self.entry(source, now, |entry| {
-            entry.handshakes.give_back(&rate);
+            entry.calls[port].give_back(&rate);
             entry.known_until = now + KNOWN_FOR;
         });
     }
@@ -246,9 +253,9 @@ impl Limits {
             || self.entries.get(&source).is_some_and(|entry| entry.known_until > now)
     }
 
-    fn rate_of(&self, source: Source, now: Time) -> Rate {
+    fn rate_of(&self, source: Source, port: usize, now: Time) -> Rate {
         let factor = if self.shelters(source, now) { KNOWN_RATE_FACTOR } else { 1 };
-        Rate { per_second: self.handshakes.per_second.saturating_mul(factor), ..self.handshakes }
+        Rate { per_second: self.calls[port].per_second.saturating_mul(factor), ..self.calls[port] }
     }
 
     fn limited(&self, address: IpAddr) -> Option<Source> {
@@ -295,7 +302,7 @@ mod tests {
     #[test]
     fn an_address_and_a_network_hold_only_so_many_connections_at_each_port() {
         let mut limits = limits(config(), &[]);
-        let mut admit = |address: &str, port| limits.admit(ip(address), port, false, NOW);
+        let mut admit = |address: &str, port| limits.admit(ip(address), port, NOW);
         for _ in 0..3 {
             assert_eq!(admit("8.8.1.1", 0), Ok(()));
         }
@@ -306,14 +313,14 @@ mod tests {
         assert_eq!(admit("8.8.4.4", 0), Err(Denied::Group));
         assert_eq!(admit("8.9.4.4", 0), Ok(()));
         limits.left(ip("8.8.2.2"), 0, NOW);
-        assert_eq!(limits.admit(ip("8.8.4.4"), 0, false, NOW), Ok(()));
-        assert_eq!(limits.admit(ip("::ffff:8.8.1.1"), 0, false, NOW), Err(Denied::Group), "the same in IPv6");
+        assert_eq!(limits.admit(ip("8.8.4.4"), 0, NOW), Ok(()));
+        assert_eq!(limits.admit(ip("::ffff:8.8.1.1"), 0, NOW), Err(Denied::Group), "the same in IPv6");
     }
 
     #[test]
     fn an_ipv6_machine_has_one_64_and_its_network_a_32() {
         let mut limits = limits(config(), &[]);
-        let mut admit = |address: &str| limits.admit(ip(address), 0, false, NOW);
+        let mut admit = |address: &str| limits.admit(ip(address), 0, NOW);
         assert_eq!(admit("2001:db8:1:1::1"), Ok(()));
         assert_eq!(admit("2001:db8:1:1::2"), Ok(()));
         assert_eq!(admit("2001:db8:1:1:9::3"), Ok(()));
@@ -328,16 +335,16 @@ mod tests {
     fn a_chain_on_one_machine_or_in_one_private_network_fits() {
         let mut limits = limits(config(), &[]);
         for _ in 0..1000 {
-            assert_eq!(limits.admit(ip("127.0.0.1"), 0, true, NOW), Ok(()));
-            assert_eq!(limits.admit(ip("::1"), 0, true, NOW), Ok(()));
+            assert_eq!(limits.admit(ip("127.0.0.1"), 0, NOW), Ok(()));
+            assert_eq!(limits.admit(ip("::1"), 0, NOW), Ok(()));
         }
         for host in 0..100 {
-            assert_eq!(limits.admit(ip(&format!("10.0.0.{host}")), 0, true, NOW), Ok(()));
-            assert_eq!(limits.admit(ip(&format!("fd00:0:0:{host}::1")), 0, true, NOW), Ok(()));
+            assert_eq!(limits.admit(ip(&format!("10.0.0.{host}")), 0, NOW), Ok(()));
+            assert_eq!(limits.admit(ip(&format!("fd00:0:0:{host}::1")), 0, NOW), Ok(()));
         }
         assert_eq!(limits.fault(ip("127.0.0.1"), 1000, NOW), None);
         let mut strict = Limits::new(&NetConfig { limit_local: true, ..config() }, 100, std::iter::empty());
-        assert!((0..4).any(|_| strict.admit(ip("127.0.0.1"), 0, false, NOW) == Err(Denied::Address)));
+        assert!((0..4).any(|_| strict.admit(ip("127.0.0.1"), 0, NOW) == Err(Denied::Address)));
     }
 
     #[test]
@@ -345,15 +352,15 @@ mod tests {
         let mut limits =
             limits(NetConfig { per_address_max: 1000, per_group_max: 1000, ..config() }, &["8.8.8.8"]);
         let burst = |limits: &mut Limits, address: &str| {
-            (0..900).filter(|_| limits.admit(ip(address), 0, true, NOW).is_ok()).count()
+            (0..900).filter(|_| limits.admit(ip(address), 0, NOW).is_ok()).count()
         };
-        let most = 10 * HANDSHAKE_BURST.as_secs() as usize;
+        let most = 10 * CALLS_BURST.as_secs() as usize;
         assert_eq!(burst(&mut limits, "8.1.1.1"), most);
-        assert_eq!(limits.admit(ip("8.1.1.1"), 0, true, NOW), Err(Denied::Rate));
-        assert_eq!(limits.admit(ip("8.1.1.1"), 1, false, NOW), Ok(()), "clients shake no hands");
+        assert_eq!(limits.admit(ip("8.1.1.1"), 0, NOW), Err(Denied::Rate));
+        assert_eq!(limits.admit(ip("8.1.1.1"), 1, NOW), Ok(()), "the other port has its own rate");
         assert_eq!(burst(&mut limits, "8.8.8.8"), most * KNOWN_RATE_FACTOR as usize, "validators live there");
         for _ in 0..10 * most {
-            assert_eq!(limits.admit(ip("8.2.2.2"), 0, true, NOW), Ok(()));
+            assert_eq!(limits.admit(ip("8.2.2.2"), 0, NOW), Ok(()));
             limits.proved(ip("8.2.2.2"), 0, NOW);
         }
     }
@@ -365,9 +372,9 @@ mod tests {
         for times in 0..3 {
             assert_eq!(limits.fault(bad, SCORE_MAX - 1, now), None);
             assert_eq!(limits.fault(bad, 1, now), Some(ADDRESS_REFUSAL_MIN * (1 << times)));
-            assert_eq!(limits.admit(bad, 1, false, now), Err(Denied::Refused));
+            assert_eq!(limits.admit(bad, 1, now), Err(Denied::Refused));
             now = now + ADDRESS_REFUSAL_MIN * (1 << times);
-            assert_eq!(limits.admit(bad, 1, false, now), Ok(()), "it is over");
+            assert_eq!(limits.admit(bad, 1, now), Ok(()), "it is over");
             limits.left(bad, 1, now);
         }
         now = now + ADDRESS_REFUSAL_MAX;
@@ -378,10 +385,10 @@ mod tests {
     fn where_a_validator_lives_nobody_is_refused_for_another() {
         let mut limits = limits(config(), &["8.8.8.8"]);
         for address in ["8.8.8.8", "9.9.9.9"] {
-            assert_eq!(limits.admit(ip(address), 0, true, NOW), Ok(()));
+            assert_eq!(limits.admit(ip(address), 0, NOW), Ok(()));
             limits.proved(ip(address), 0, NOW);
             assert_eq!(limits.fault(ip(address), 10 * SCORE_MAX, NOW), None);
-            assert_eq!(limits.admit(ip(address), 0, true, NOW), Ok(()));
+            assert_eq!(limits.admit(ip(address), 0, NOW), Ok(()));
         }
         let later = NOW + KNOWN_FOR;
         assert_eq!(limits.fault(ip("9.9.9.9"), SCORE_MAX, later), Some(ADDRESS_REFUSAL_MIN), "none lately");
@@ -392,7 +399,7 @@ mod tests {
     fn the_table_is_bounded_and_forgets_who_rests_longest() {
         let mut limits = limits(config(), &[]);
         let held = ip("7.7.7.7");
-        assert_eq!(limits.admit(held, 0, false, NOW), Ok(()));
+        assert_eq!(limits.admit(held, 0, NOW), Ok(()));
         let address = |number: u32| IpAddr::V4(Ipv4Addr::from_bits((11 << 24) + number));
         for number in 0..20_000 {
             limits.fault(address(number), SCORE_MAX, NOW + Duration::from_millis(u64::from(number)));
@@ -400,8 +407,8 @@ mod tests {
         let later = NOW + Duration::from_secs(20);
         assert_eq!((limits.entries.len(), limits.resting.len()), (100 + RESTING_MAX, 100 + RESTING_MAX - 1));
         assert!(limits.entries.contains_key(&Source::of(held)), "who is connected is not forgotten");
-        assert_eq!(limits.admit(address(1), 0, false, later), Ok(()), "forgotten");
-        assert_eq!(limits.admit(address(19_999), 0, false, later), Err(Denied::Refused));
+        assert_eq!(limits.admit(address(1), 0, later), Ok(()), "forgotten");
+        assert_eq!(limits.admit(address(19_999), 0, later), Err(Denied::Refused));
         limits.left(held, 0, later);
         limits.left(address(1), 0, later);
         assert!(limits.groups.is_empty());

@@ -1,8 +1,14 @@
 //! Accepting connections, within limits, also when descriptors run out.
+//!
+//! What a caller costs that is turned away is what a flood of them costs, so the cheapest question comes first: whether its
+//! address may call at all, from what is known here; then, on the peer port, whether the bytes that have come already are
+//! those of a peer, by a look at them in the socket. Only who passes both is given memory and a place in the poll, and only
+//! for it somebody else makes room. (A socket that is closed with bytes unread is reset: that is the cheapest way too.)
 
 use super::config::*;
 use super::conn::{Gone, Link};
 use super::limits::{Denied, Source};
+use super::noise::{PREFACE_BYTES, PeerError, opens_as_peer};
 use super::peer::PeerLink;
 use super::sockets::{Event, Sockets};
 use crate::metrics::{Dismissal, Metrics};
@@ -127,20 +133,13 @@ impl Sockets {
         now: Time,
         events: &mut Vec<Event>,
     ) {
-        let full = match door {
-            Door::Peers => self.inbound_strangers >= STRANGERS_MAX,
-            Door::Clients { most } => self.clients >= most || self.silent_clients >= SILENT_CLIENTS_MAX,
-        };
-        if full && !self.evict(door, &Gone::Crowded, |_| true, now, events) {
-            return self.metrics.dismiss(Dismissal::Full);
-        }
-        if let Err(denied) = self.let_in(door, address.ip(), now, events) {
-            tracing::debug!(%address, reason = %denied, "connection not taken");
-            return self.metrics.dismiss(match denied {
-                Denied::Refused => Dismissal::Refused,
-                Denied::Rate => Dismissal::Rate,
-                Denied::Address | Denied::Group => Dismissal::Full,
-            });
+        if let Err(gone) = self.let_in(door, &stream, address.ip(), now, events) {
+            tracing::debug!(%address, reason = %gone, "connection not taken");
+            if let Some((reason, points)) = gone.dismissal() {
+                self.metrics.dismiss(reason);
+                self.blame_address(address.ip(), points, now);
+            }
+            return;
         }
         let link = match door {
             Door::Peers => Link::Peer(Box::new(PeerLink::accept(self.identity.clone()))),
@@ -160,28 +159,56 @@ impl Sockets {
         }
     }
 
-    /// Counts a connection of an address; where that has too many, its own oldest stranger makes room.
+    /// Counts a connection of an address. Where that has too many, or all have, the oldest stranger of them makes room.
     fn let_in(
         &mut self,
         door: Door,
+        stream: &TcpStream,
         address: IpAddr,
         now: Time,
         events: &mut Vec<Event>,
-    ) -> Result<(), Denied> {
-        let (port, handshake) = (door.port(), door == Door::Peers);
-        let denied = match self.limits.admit(address, port, handshake, now) {
-            Err(denied @ (Denied::Address | Denied::Group)) => denied,
-            other => return other,
+    ) -> Result<(), Gone> {
+        let port = door.port();
+        let admitted = self.limits.admit(address, port, now);
+        if let Err(denied @ (Denied::Refused | Denied::Rate)) = admitted {
+            return Err(denied.into());
+        }
+        let mut placed = if door == Door::Peers { knock(stream) } else { Ok(()) };
+        if placed.is_ok()
+            && let Err(denied) = admitted
+        {
+            self.make_room(door, denied, address, now, events)?;
+            // What was refused a moment ago was not counted.
+            return self.limits.admit(address, port, now).map_err(Gone::from);
+        }
+        let full = match door {
+            Door::Peers => self.inbound_strangers >= STRANGERS_MAX,
+            Door::Clients { most } => self.clients >= most || self.silent_clients >= SILENT_CLIENTS_MAX,
         };
+        if placed.is_ok() && full && !self.evict(door, &Gone::Crowded, |_| true, now, events) {
+            placed = Err(Gone::Crowded);
+        }
+        if placed.is_err() && admitted.is_ok() {
+            self.limits.left(address, port, now);
+        }
+        placed
+    }
+
+    /// Lets the oldest stranger go of an address, or of the network around it, that has too many.
+    fn make_room(
+        &mut self,
+        door: Door,
+        denied: Denied,
+        address: IpAddr,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Gone> {
         let source = Source::of(address);
         let same = |other: IpAddr| match denied {
             Denied::Group => Source::of(other).group() == source.group(),
             _ => Source::of(other) == source,
         };
-        if !self.evict(door, &denied.into(), same, now, events) {
-            return Err(denied);
-        }
-        self.limits.admit(address, port, handshake, now)
+        if self.evict(door, &denied.into(), same, now, events) { Ok(()) } else { Err(denied.into()) }
     }
 
     /// Drops the oldest stranger of a door that comes from such an address; `false` if there is none.
@@ -209,6 +236,17 @@ impl Sockets {
         let Some(token) = found else { return false };
         self.drop_conn(token, reason, now, events);
         true
+    }
+}
+
+/// Looks at what a caller has said so far, and leaves it in the socket.
+fn knock(stream: &TcpStream) -> Result<(), Gone> {
+    let mut said = [0; PREFACE_BYTES];
+    match stream.peek(&mut said) {
+        Ok(0) => Err(Gone::Closed),
+        Ok(count) if !opens_as_peer(&said[..count]) => Err(PeerError::Magic.into()),
+        // It has not spoken yet, or as a peer does; whatever else is the matter shows when it is read.
+        _ => Ok(()),
     }
 }
 

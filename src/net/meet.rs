@@ -90,7 +90,7 @@ impl Sockets {
         match older {
             Some(_) if chosen => {
                 let dialed = self.conns.get(token).and_then(|conn| conn.dialed);
-                dialed.iter().for_each(|address| self.acquaintance.book.answered(address, key, now));
+                dialed.iter().for_each(|address| self.answered(*address, key, now));
                 return self.drop_conn(token, &Gone::Double, now, events);
             }
             Some(older) => self.drop_conn(older, &Gone::Replaced, now, events),
@@ -112,7 +112,7 @@ impl Sockets {
         link.name(peer);
         self.inbound_strangers -= usize::from(inbound);
         tracing::info!(key = %hex::encode(key), %address, inbound, "a peer without a seat connected");
-        dialed.iter().for_each(|address| self.acquaintance.book.answered(address, key, now));
+        dialed.iter().for_each(|address| self.answered(*address, key, now));
         events.push(if is_source { Event::Opened(peer) } else { Event::GuestOpened(peer) });
         self.greet(token, now);
     }
@@ -132,6 +132,9 @@ impl Sockets {
     pub(super) fn close_guest(&mut self, token: Token, peer: Seat, events: &mut Vec<Event>) {
         let Some(guest) = self.guest(peer).filter(|guest| guest.token == token) else { return };
         self.guests[usize::from(peer.0 - Seat::guest(0).0)] = None;
+        if let Some(shaper) = &mut self.shaper {
+            shaper.closed(peer);
+        }
         events.push(if guest.is_source { Event::Closed(peer) } else { Event::GuestClosed(peer) });
     }
 
@@ -148,7 +151,7 @@ impl Sockets {
         }
     }
 
-    fn say(&mut self, token: Token, message: &Message) {
+    pub(super) fn say(&mut self, token: Token, message: &Message) {
         let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get_mut(token) else { return };
         // Of what is lost here nothing depends.
         let _ = link.send(message, message.payload());
@@ -268,7 +271,7 @@ impl Sockets {
         }
     }
 
-    fn peer_tokens(&self) -> Vec<Token> {
+    pub(super) fn peer_tokens(&self) -> Vec<Token> {
         let guests = self.guests.iter().flatten().map(|guest| guest.token);
         self.seats.iter().flatten().copied().chain(guests).collect()
     }
@@ -300,6 +303,7 @@ impl Sockets {
                 }
                 Err(gone) => {
                     tracing::debug!(%address, reason = %gone, "cannot dial");
+                    self.trouble(address, &gone, now);
                     self.acquaintance.book.failed(&address, now);
                 }
             }
@@ -309,6 +313,7 @@ impl Sockets {
     /// A connection to an address of the book has ended.
     pub(super) fn left_address(&mut self, address: &SocketAddr, proved: bool, gone: &Gone, now: Time) {
         self.acquaintance.outbound.remove(address);
+        self.trouble(*address, gone, now);
         if !proved || matches!(gone, Gone::Double | Gone::Useless | Gone::Rules(_)) {
             tracing::info!(%address, reason = %gone, "no peer there");
             self.acquaintance.book.failed(address, now);

@@ -28,6 +28,10 @@
 //!   leave the others most of the time, until it has brought enough good ones (see `turns.rs`).
 //! - Upon a peer without a seat: it has a key and gets a number; who came by itself is served as a guest, few at a time. Who
 //!   is reached where peers tell each other by signed records (`meet.rs`, `book.rs`).
+//! - Upon a validator or a named node that is not connected: the last reason is kept in words, for whoever asks the node for
+//!   its status (`absent.rs`); and its name, if it was given by one, is looked up again, off the loop (`names.rs`).
+//! - Upon guests that ask for much: what goes out to all of them together has a rate and they take turns at it, so that votes
+//!   do not wait behind it; and whoever has too much waiting for it is not read from.
 //! - Upon a peer that wants what only the disk has: another thread reads it, one request at a time; it travels as bulk.
 //! - Upon a disk that is behind: nobody is read from until it has caught up.
 //! - Upon a full disk: the machine is told, clients are refused, and everybody is read from, for who asks is still served.
@@ -36,7 +40,9 @@
 //! Why that is safe: every queue between two threads is bounded by what its writer may have outstanding; nothing in
 //! the loop waits for another thread; a message that is dropped or late is, for the protocol, one that was lost.
 
+mod absent;
 mod book;
+mod book_file;
 mod client;
 mod clock;
 mod config;
@@ -48,6 +54,7 @@ mod inbound;
 mod limits;
 mod listener;
 mod meet;
+mod names;
 mod noise;
 mod opening;
 mod outbound;
@@ -69,6 +76,7 @@ mod tests;
 
 pub use config::{NetConfig, NetConfigError, ShapeConfig};
 pub use dialer::NOWHERE;
+pub use names::{Name, Named, Resolve, SystemResolver};
 pub use noise::{Exchange, Identity, PeerError, Role};
 pub use peer::{PeerEvent, PeerLink};
 pub use records::Channel;

@@ -38,6 +38,11 @@ const PATTERN: &str = "Noise_NN_25519_ChaChaPoly_BLAKE2s";
 const IDENTITY_BYTES_MAX: usize = 98;
 const _: () = assert!(IDENTITY_BYTES_MAX < STRANGER_RECORD_BYTES_MAX);
 
+/// Whether the first bytes of a connection, however few, are those of a peer of any version and chain.
+pub fn opens_as_peer(said: &[u8]) -> bool {
+    said.iter().zip(MAGIC).all(|(said, magic)| said == magic)
+}
+
 /// Why a connection between peers is given up.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PeerError {
@@ -45,10 +50,10 @@ pub enum PeerError {
     #[error("not a peer of this kind")]
     Magic,
     /// Another version of the rules.
-    #[error("speaks version {0}, not {VERSION}")]
+    #[error("another version: it speaks {0}, this node {VERSION}")]
     Version(u8),
     /// Another chain.
-    #[error("belongs to chain {theirs}…, not to {ours}…")]
+    #[error("another chain: it belongs to {theirs}…, this node to {ours}…")]
     Chain {
         /// The beginning of its chain id.
         theirs: String,
@@ -61,11 +66,11 @@ pub enum PeerError {
     /// A record of a length that is not allowed at this point.
     #[error("a record of {0} bytes is not allowed here")]
     RecordLength(usize),
-    /// It claims a seat that does not exist, or the own one.
-    #[error("claims seat {0}, which is not another validator's")]
+    /// It claims a seat that does not exist.
+    #[error("claims seat {0}, which this chain does not have")]
     Seat(u16),
     /// It has the own key.
-    #[error("has this node's own key: a node was dialed from itself, or its key was copied")]
+    #[error("has this node's own key: the address is this node's, or its key is in use twice")]
     OwnKey,
     /// It is not the validator that was dialed.
     #[error("claims seat {found}, but {expected} was dialed")]
@@ -196,13 +201,13 @@ impl Identity {
             return if good { Ok(Who::Guest(*key)) } else { Err(PeerError::Identity(seat.0)) };
         }
         let signature = proof.try_into().map_err(|_| wrong)?;
-        if seat == self.seat || seat.index() >= self.seats.len() {
+        if seat.index() >= self.seats.len() {
             return Err(PeerError::Seat(seat.0));
         }
-        if self.seats.verify(seat.index(), &digest, signature) {
-            Ok(Who::Seat(seat))
-        } else {
-            Err(PeerError::Identity(seat.0))
+        match self.seats.verify(seat.index(), &digest, signature) {
+            true if seat == self.seat => Err(PeerError::OwnKey),
+            true => Ok(Who::Seat(seat)),
+            false => Err(PeerError::Identity(seat.0)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::config::*;
 use super::conn::{Conn, Gone, Link, flush};
+use super::meet::Guest;
 use super::sockets::{Event, Sockets};
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
@@ -10,6 +11,13 @@ use crate::wire::client::Reply;
 use bytes::Bytes;
 use mio::Token;
 use std::io::Write;
+
+/// Whether a peer is one that is only served: a guest, and no source of this node.
+fn is_served(guests: &[Option<Guest>], peer: Seat) -> bool {
+    let number = peer.0.checked_sub(Seat::guest(0).0);
+    let guest = number.and_then(|number| guests.get(usize::from(number)).copied().flatten());
+    guest.is_some_and(|guest| !guest.is_source)
+}
 
 impl Sockets {
     /// Writes to everybody who has something to write, each within its budget.
@@ -22,9 +30,22 @@ impl Sockets {
                 self.busy.insert((conn.busy_until, token));
                 continue;
             }
+            let peer = if let Link::Peer(link) = &conn.link { link.seat() } else { None };
+            let served = peer.is_some_and(|peer| is_served(&self.guests, peer));
+            if served && self.guests_until > now {
+                // It keeps its mark: it stands in the line, and is written to when its turn comes.
+                conn.in_dirty = true;
+                self.guests_line.push(token);
+                continue;
+            }
+            let most = if served { GUEST_WRITE_BUDGET } else { WRITE_BUDGET };
             let shaper = self.shaper.as_ref().filter(|_| matches!(conn.link, Link::Peer(_)));
-            match flush(conn, shaper.map_or(WRITE_BUDGET, |shaper| shaper.budget(WRITE_BUDGET))) {
+            match flush(conn, shaper.map_or(most, |shaper| shaper.budget(most))) {
                 Ok((sent, more)) => {
+                    if served {
+                        let wait = self.guests_pace.charge(sent as u64, &self.guests_rate, now);
+                        self.guests_until = now + wait;
+                    }
                     if let Some(shaper) = shaper {
                         conn.busy_until = now + conn.sending.charge(sent as u64, &shaper.rate, now);
                     }
@@ -66,14 +87,28 @@ impl Sockets {
         }
     }
 
-    /// Reads on from a client that its own bounds had held back.
+    /// Reads on from a client or a guest that its own bounds had held back.
     fn rouse(&mut self, token: Token) {
-        if let Some(conn) = self.conns.get_mut(token)
-            && !conn.in_waiting
-            && conn.has_input()
-            && matches!(&conn.link, Link::Client(link) if link.may_ask())
-        {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let wants = match &conn.link {
+            Link::Client(link) => link.may_ask(),
+            Link::Peer(link) => conn.choked && link.waiting_bytes() <= GUEST_OUT_PAUSE,
+        };
+        conn.choked &= !wants;
+        if wants && !conn.in_waiting && conn.has_input() {
             self.ready.add(token, &mut conn.in_ready);
+        }
+    }
+
+    /// The guests that wait for their turn have it again.
+    pub(super) fn tick_guests(&mut self, now: Time) {
+        if self.guests_until <= now {
+            for token in std::mem::take(&mut self.guests_line) {
+                if let Some(conn) = self.conns.get_mut(token) {
+                    conn.in_dirty = false;
+                    self.dirty.add(token, &mut conn.in_dirty);
+                }
+            }
         }
     }
 
@@ -87,13 +122,13 @@ impl Sockets {
             self.queue(to, &message, payload);
         }
         while let Some(seat) = self.shaper.as_mut().and_then(|shaper| shaper.reset(now)) {
-            if let Some(token) = self.seats.get(seat.index()).copied().flatten() {
+            if let Some(token) = self.token_of(seat) {
                 self.drop_conn(token, &Gone::Shaped, now, events);
             }
         }
     }
 
-    /// Sends a message to one validator; drops it when there is no room, or no connection.
+    /// Sends a message to one peer; drops it when there is no room, or no connection.
     pub fn send(&mut self, to: Seat, message: &Message, now: Time) {
         self.send_payload(to, message, message.payload(), now);
     }
@@ -107,16 +142,15 @@ impl Sockets {
     }
 
     fn send_payload(&mut self, to: Seat, message: &Message, payload: Bytes, now: Time) {
-        let Some(shaper) = self.shaper.as_mut().filter(|_| to.index() < self.seats.len()) else {
-            return self.queue(to, message, payload);
-        };
         // Where there is no connection there is no way either.
-        if self.seats[to.index()].is_some() && !shaper.hold(to, message.clone(), payload, now) {
+        let stands = self.token_of(to).is_some();
+        let Some(shaper) = &mut self.shaper else { return self.queue(to, message, payload) };
+        if stands && !shaper.hold(to, message.clone(), payload, now) {
             Metrics::add(&self.metrics.messages_dropped, 1);
         }
     }
 
-    /// Queues a message at the connection to a validator.
+    /// Queues a message at the connection to a peer.
     fn queue(&mut self, to: Seat, message: &Message, payload: Bytes) {
         let Some(token) = self.token_of(to) else { return };
         let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get_mut(token) else { return };

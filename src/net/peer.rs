@@ -185,11 +185,12 @@ impl PeerLink {
             Stage::Preface(exchange) => Stage::Exchange(self.take_preface(whole, exchange)?),
             Stage::Exchange(exchange) => self.take_exchange(&whole[RECORD_HEADER_BYTES..], exchange)?,
             Stage::Identity(mut channel, binding) => {
-                let who = self.take_identity(channel.open(whole)?, &binding)?;
-                if self.role == Role::Acceptor {
+                let who = self.take_identity(channel.open(whole)?, &binding);
+                // Also towards one's own key: so that the other side can say what is wrong.
+                if self.role == Role::Acceptor && matches!(who, Ok(_) | Err(PeerError::OwnKey)) {
                     self.prove(&mut channel, &binding)?;
                 }
-                events.push(match who {
+                events.push(match who? {
                     Who::Seat(seat) => {
                         self.seat = Some(seat);
                         PeerEvent::Opened(seat)
@@ -259,6 +260,12 @@ impl PeerLink {
             events.push(PeerEvent::Message(message));
         }
         Ok(())
+    }
+
+    /// Bytes that wait for the other side to read.
+    pub fn waiting_bytes(&self) -> usize {
+        let queued: usize = [&self.votes, &self.requests, &self.bulk].map(ClassQueue::bytes).iter().sum();
+        queued + self.out.pending().len()
     }
 
     /// Queues a message; `false` if its class is full and it was dropped.

@@ -39,6 +39,11 @@ impl ClassQueue {
         Some((kind, payload))
     }
 
+    /// What all that waits counts, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()

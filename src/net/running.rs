@@ -1,13 +1,15 @@
 //! Starting and stopping a node.
 
 use super::State;
-use super::book::{self, Book};
+use super::book::Book;
+use super::book_file::BookFile;
 use super::clock::Clock;
 use super::config::{NetConfig, NetConfigError, check_mempool, check_store};
 use super::disk::Disk;
 use super::event_loop::{CLIENT_DOOR, EventLoop, PEER_DOOR, WAKER};
 use super::listener::{Door, Listener};
 use super::meet::Acquaintance;
+use super::names::{Name, Named, Resolve, Resolver, SystemResolver};
 use super::noise::Identity;
 use super::opening::{self, Opening};
 use super::serve::Server;
@@ -17,7 +19,7 @@ use super::workers::{Executor, Mailbox, Report, Verifiers, panic_words};
 use crate::crypto::{PreparedKey, SigningKey};
 use crate::metrics::Metrics;
 use crate::node::{OpenError, Progress, Setup, Shared};
-use crate::store::{BOOK_NAME, BOOK_NEW_NAME, StoreConfig, StoreError};
+use crate::store::{StoreConfig, StoreError};
 use crate::types::{BlockHash, Genesis, GenesisError, Height, Root, Seat};
 use crate::wire::AddressRecord;
 use mio::{Interest, Poll, Registry, Token, Waker};
@@ -26,7 +28,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -53,6 +55,34 @@ pub struct NodeSetup {
     pub bootstrap: Vec<SocketAddr>,
     /// Where it tells others that it is reached.
     pub announce: Option<SocketAddr>,
+    /// Those of `peers` and `bootstrap`, and of itself, that are given by name, with the addresses that stand there.
+    pub names: Vec<Name>,
+    /// What looks those names up again.
+    pub resolver: Arc<dyn Resolve>,
+}
+
+impl NodeSetup {
+    /// A node on a directory and on sockets for peers and for clients, with every setting at its default, that knows of
+    /// nobody yet.
+    pub fn new(
+        setup: Setup,
+        dir: impl Into<PathBuf>,
+        [peer_listener, client_listener]: [TcpListener; 2],
+    ) -> NodeSetup {
+        NodeSetup {
+            setup,
+            dir: dir.into(),
+            store: StoreConfig::default(),
+            net: NetConfig::default(),
+            peer_listener,
+            client_listener,
+            peers: Vec::new(),
+            bootstrap: Vec::new(),
+            announce: None,
+            names: Vec::new(),
+            resolver: Arc::new(SystemResolver),
+        }
+    }
 }
 
 /// Why a node did not start.
@@ -148,10 +178,10 @@ impl RunningNode {
     ///
     /// # Errors
     /// [`StartError`]; then no thread is left running and no file was lost.
-    pub fn start(setup: NodeSetup) -> Result<RunningNode, StartError> {
-        let NodeSetup { setup, dir, store, net, peer_listener, client_listener, peers, bootstrap, announce } =
-            setup;
-        check(&setup, &store, &net, (&peers, &bootstrap, announce))?;
+    pub fn start(node: NodeSetup) -> Result<RunningNode, StartError> {
+        check(&node)?;
+        let NodeSetup { setup, dir, store, net, peer_listener, client_listener, .. } = node;
+        let NodeSetup { peers, bootstrap, announce, names, resolver, .. } = node;
         let (client_address, peer_address) = (address(&client_listener)?, address(&peer_listener)?);
         let clock = Clock::start();
         let Opening { store, node, shared, last_full } = opening::open(&setup, &dir, &store, &clock)?;
@@ -170,9 +200,10 @@ impl RunningNode {
         let identity = identity(&shared, key);
         #[cfg(test)]
         let kept = shared.clone();
-        let acquaintance = acquaintance(&setup.genesis, &identity, &dir, &bootstrap, announce, &clock);
+        let book_file = BookFile::new(dir);
+        let acquaintance = acquaintance(&setup.genesis, &identity, &book_file, &bootstrap, announce, &clock);
         let (sockets, now) = (metrics.clone(), clock.now());
-        let sockets = Sockets::new(registry, identity, &peers, acquaintance, &net, sockets, now);
+        let sockets = Sockets::new(registry, identity, (&peers, names), acquaintance, &net, sockets, now);
         let threads = StartError::system("start a thread");
         let verifiers = Verifiers::start(net.threads(), shared.clone(), metrics.clone(), mailbox.clone());
         let verifiers = verifiers.map_err(threads)?;
@@ -187,6 +218,8 @@ impl RunningNode {
             state: state.clone(),
             finder: Arc::new(Mutex::new(store.finder())),
         };
+        let resolver = Resolver::start(resolver, seat, mailbox.clone());
+        let resolver = resolver.map_err(StartError::system("start a thread"))?;
         let disk = Disk::start(store, metrics.clone(), mailbox.clone())?;
         *state.progress.lock() = node.progress();
         let event_loop = EventLoop {
@@ -200,6 +233,7 @@ impl RunningNode {
             executor,
             disk,
             server,
+            resolver,
             mailbox: mailbox.clone(),
             reports,
             metrics: metrics.clone(),
@@ -210,7 +244,7 @@ impl RunningNode {
             events: Vec::new(),
             last_full,
             moved: (Height(0), now),
-            dir,
+            book_file,
             frozen: None,
             elsewhere: Duration::ZERO,
             counted: Duration::ZERO,
@@ -296,10 +330,7 @@ impl Drop for RunningNode {
 }
 
 fn check(
-    setup: &Setup,
-    store: &StoreConfig,
-    net: &NetConfig,
-    (peers, bootstrap, announce): (&[SocketAddr], &[SocketAddr], Option<SocketAddr>),
+    NodeSetup { setup, store, net, peers, bootstrap, announce, names, .. }: &NodeSetup,
 ) -> Result<(), StartError> {
     net.validate()?;
     check_mempool(setup.config.mempool_rows_max)?;
@@ -311,13 +342,15 @@ fn check(
     }
     let observes = setup.seat == Seat::NONE;
     let found = peers.len();
-    if observes && found > 0 || !observes && found != seats.len() && (found > 0 || bootstrap.is_empty()) {
+    let alone = bootstrap.is_empty() && names.iter().all(|name| name.of != Named::Bootstrap);
+    if observes && found > 0 || !observes && found != seats.len() && (found > 0 || alone) {
         return Err(StartError::Peers { found, seats: seats.len() });
     }
-    if let Some(announce) = announce.filter(|address| address.ip().is_unspecified() || address.port() == 0) {
+    if let Some(announce) = (*announce).filter(|address| address.ip().is_unspecified() || address.port() == 0)
+    {
         return Err(StartError::Announce(announce));
     }
-    if observes && bootstrap.is_empty() {
+    if observes && alone {
         return Err(StartError::Bootstrap);
     }
     if observes {
@@ -337,7 +370,7 @@ fn identity(shared: &Shared, key: SigningKey) -> Arc<Identity> {
 fn acquaintance(
     genesis: &Genesis,
     identity: &Identity,
-    dir: &Path,
+    file: &BookFile,
     bootstrap: &[SocketAddr],
     announce: Option<SocketAddr>,
     clock: &Clock,
@@ -345,28 +378,10 @@ fn acquaintance(
     let own = crate::crypto::public_key(&identity.key);
     let seats: Vec<[u8; 32]> = genesis.seats.iter().map(|seat| seat.key.0).collect();
     let mut book = Book::new(own, seats.iter().copied().collect(), bootstrap);
-    let path = dir.join(BOOK_NAME);
-    let size = std::fs::metadata(&path).map_or(0, |found| found.len());
-    if (1..=book::FILE_BYTES_MAX).contains(&size) {
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let refused = book.read_text(&text, |record| record.holds(&identity.chain));
-                tracing::info!(addresses = book.len(), refused, "read the book of addresses");
-            }
-            Err(error) => tracing::warn!(file = %path.display(), %error, "the book of addresses is not read"),
-        }
-    }
+    file.read(&mut book, &identity.chain);
     let record = |address| AddressRecord::sign(&identity.key, &identity.chain, address, clock.now());
     let seed = own.first_chunk().copied().map_or(0, u64::from_le_bytes);
     Acquaintance::new(book, announce.map(record), seats, seed)
-}
-
-/// Writes the book of addresses. Nothing depends on it: what is lost is learned again.
-pub(super) fn write_book(dir: &Path, text: &str) {
-    let (new, path) = (dir.join(BOOK_NEW_NAME), dir.join(BOOK_NAME));
-    if let Err(error) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)) {
-        tracing::warn!(file = %path.display(), %error, "the book of addresses is not written");
-    }
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
@@ -414,23 +429,9 @@ mod tests {
     }
 
     fn start(dir: &std::path::Path) -> RunningNode {
-        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let peers = vec!["127.0.0.1:1".parse().unwrap()];
-        let (peer_listener, client_listener) = (listener(), listener());
-        let (dir, store, net) = (dir.to_owned(), StoreConfig::default(), NetConfig::default());
-        let setup = setup();
-        RunningNode::start(NodeSetup {
-            setup,
-            dir,
-            store,
-            net,
-            peer_listener,
-            client_listener,
-            peers,
-            bootstrap: Vec::new(),
-            announce: None,
-        })
-        .unwrap()
+        RunningNode::start(NodeSetup { peers, ..NodeSetup::new(setup(), dir, listeners) }).unwrap()
     }
 
     #[test]
@@ -515,23 +516,10 @@ mod tests {
         let doors = [(); 4].map(|()| bind());
         let peers: Vec<_> = doors.iter().map(|door| door.local_addr().unwrap()).collect();
         let mut nodes = Vec::new();
-        for ((number, key), peer_listener) in (0..).zip(keys).zip(doors) {
+        for ((number, key), door) in (0..).zip(keys).zip(doors) {
             let setup = Setup { genesis: genesis.clone(), seat: Seat(number), key, ..setup() };
-            let (dir, store) = (dirs[usize::from(number)].path().to_owned(), StoreConfig::default());
-            let (net, client_listener, peers) = (NetConfig::default(), bind(), peers.clone());
-            let (bootstrap, announce) = (Vec::new(), None);
-            let node = NodeSetup {
-                setup,
-                dir,
-                store,
-                net,
-                peer_listener,
-                client_listener,
-                peers,
-                bootstrap,
-                announce,
-            };
-            nodes.push(RunningNode::start(node).unwrap());
+            let new = NodeSetup::new(setup, dirs[usize::from(number)].path(), [door, bind()]);
+            nodes.push(RunningNode::start(NodeSetup { peers: peers.clone(), ..new }).unwrap());
         }
         // A payment that no block has, from the only account to itself.
         let stray = Effect::transfer(1, 1, 1, 1, 1);

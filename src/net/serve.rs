@@ -130,3 +130,40 @@ impl Archive for Files {
         told(self.0.piece(height, piece))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn validators_are_answered_before_guests_and_each_in_the_order_of_asking() {
+        let (requests, receiver) = bounded(1);
+        let waiting = VecDeque::new();
+        let mut server = Server { requests: Some(requests), waiting, busy: false, thread: None };
+        let record = |height| Wanted::Record(Height(height));
+        // The first is under way before others ask.
+        let order =
+            [(Seat::guest(0), 1), (Seat::guest(1), 2), (Seat(3), 3), (Seat::guest(0), 4), (Seat(1), 5)];
+        assert!(order.into_iter().all(|(peer, height)| server.push(peer, record(height))));
+        let answered = order.map(|_| {
+            let (peer, wanted) = receiver.try_recv().unwrap();
+            assert!(receiver.is_empty(), "one is under way at a time");
+            server.finished();
+            let Wanted::Record(Height(height)) = wanted else { panic!("another request") };
+            (peer, height)
+        });
+        assert_eq!(answered.map(|(_, height)| height), [1, 3, 5, 2, 4]);
+        assert!(receiver.is_empty() && !server.busy);
+    }
+
+    #[test]
+    fn a_peer_has_few_requests_waiting_and_all_peers_not_many() {
+        let (requests, _receiver) = bounded(1);
+        let waiting = VecDeque::new();
+        let mut server = Server { requests: Some(requests), waiting, busy: true, thread: None };
+        let mut taken = |peer| (0..100).filter(|_| server.push(peer, Wanted::Record(Height(1)))).count();
+        assert_eq!((taken(Seat::guest(0)), taken(Seat(1))), (WANTED_PER_PEER, WANTED_PER_PEER));
+        let all: usize = (2..100).map(|seat| taken(Seat(seat))).sum();
+        assert_eq!(all, WANTED_TOTAL - 2 * WANTED_PER_PEER);
+    }
+}

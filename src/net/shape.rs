@@ -1,11 +1,12 @@
 //! Links made worse on purpose, so that nodes on one machine see each other as if they were far apart.
 //!
-//! - Upon a message for a validator: it is held back for the delay of its link, and only then comes to the queues of the
+//! - Upon a message for a peer: it is held back for the delay of its link, and only then comes to the queues of the
 //!   connection, in the order in which it was sent. What is held for one link is bounded; the newest is dropped.
-//! - Upon bytes for a validator: no more of them go out than the rate of its link, so that what is urgent still overtakes.
+//! - Upon bytes for a peer: no more of them go out than the rate of its link, so that what is urgent still overtakes.
 //! - From time to time, at random: a connection that this node dialed is reset, and what was under way on it is lost.
 //!
-//! Only what one node sends is shaped: the other shapes its own. Not shaped are the handshake, clients, and what the
+//! Only what one node sends is shaped: the other shapes its own. A peer without a seat has no region: it counts as one that is
+//! where this node is, and a node without a seat as one in the first region. Not shaped are the handshake, clients, and what the
 //! system does below: a long link has TCP windows of its own. Without a shape none of this costs anything.
 
 use super::config::{SHAPED_BYTES_MAX, ShapeConfig};
@@ -26,7 +27,7 @@ struct Held {
     payload: Bytes,
 }
 
-/// What is on its way to one validator.
+/// What is on its way to one peer.
 #[derive(Default)]
 struct Way {
     delay: Duration,
@@ -38,9 +39,11 @@ struct Way {
 
 /// The links of a node.
 pub struct Shaper {
+    /// To the seats, then to the guests.
     ways: Vec<Way>,
+    seats: usize,
     jitter: Duration,
-    /// Bytes per second to one validator.
+    /// Bytes per second to one peer.
     pub rate: Rate,
     reset_mean: Duration,
     /// Messages and resets that are due, by their time.
@@ -50,21 +53,24 @@ pub struct Shaper {
 }
 
 impl Shaper {
-    /// The links of a seat to all the others; `None` where nothing is shaped.
-    pub fn new(config: &ShapeConfig, own: Seat, seats: usize) -> Option<Shaper> {
+    /// The links of a node to all seats, and to as many guests; `None` where nothing is shaped.
+    pub fn new(config: &ShapeConfig, own: Seat, seats: usize, guests: usize) -> Option<Shaper> {
         if *config == ShapeConfig::default() {
             return None;
         }
         // Unknown names were refused before.
         let places = regions::places(&config.regions).unwrap_or_default();
         let place = |seat: usize| places.get(seat % places.len().max(1));
-        let far = |seat: usize| match (place(own.index()), place(seat)) {
+        let here = own.taken().map_or(0, Seat::index);
+        let far = |seat: usize| match (place(here), place(seat)) {
             (Some(&a), Some(&b)) => Duration::from_micros(regions::one_way_us(a, b)),
             _ => Duration::ZERO,
         };
-        let delay = |seat: usize| far(seat) + Duration::from_millis(config.delay_ms);
+        let least = Duration::from_millis(config.delay_ms);
+        let delays = (0..seats).map(|seat| least + far(seat)).chain((0..guests).map(|_| least));
         Some(Shaper {
-            ways: (0..seats).map(|seat| Way { delay: delay(seat), ..Way::default() }).collect(),
+            ways: delays.map(|delay| Way { delay, ..Way::default() }).collect(),
+            seats,
             jitter: Duration::from_millis(config.jitter_ms),
             rate: Rate { per_second: config.bytes_per_second, burst: RATE_BURST },
             reset_mean: Duration::from_secs(config.reset_after_s),
@@ -72,6 +78,15 @@ impl Shaper {
             resets: BTreeSet::new(),
             random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(own.0),
         })
+    }
+
+    /// The place of a peer among the ways.
+    fn place(&self, peer: Seat) -> usize {
+        if peer.index() < self.seats {
+            peer.index()
+        } else {
+            self.seats + usize::from(peer.0 - Seat::guest(0).0)
+        }
     }
 
     /// When something is due.
@@ -91,7 +106,8 @@ impl Shaper {
     #[must_use]
     pub fn hold(&mut self, to: Seat, message: Message, payload: Bytes, now: Time) -> bool {
         let jitter = self.jitter.mul_f64(self.draw());
-        let way = &mut self.ways[to.index()];
+        let place = self.place(to);
+        let way = &mut self.ways[place];
         let cost = payload.len() + size_of::<Held>();
         if way.bytes + cost > SHAPED_BYTES_MAX {
             return false;
@@ -110,7 +126,8 @@ impl Shaper {
     pub fn release(&mut self, now: Time) -> Option<(Seat, Message, Bytes)> {
         let (_, to) = *self.due.first().filter(|(due, _)| *due <= now)?;
         self.due.pop_first();
-        let way = &mut self.ways[to.index()];
+        let place = self.place(to);
+        let way = &mut self.ways[place];
         let held = way.held.pop_front()?;
         way.bytes -= held.payload.len() + size_of::<Held>();
         if let Some(next) = way.held.front() {
@@ -124,14 +141,16 @@ impl Shaper {
         if dialed && self.reset_mean > Duration::ZERO {
             // Exponential, so that a reset says nothing about the next one.
             let after = self.reset_mean.mul_f64(-(1.0 - self.draw()).ln());
-            self.ways[seat.index()].reset = Some(now + after);
+            let place = self.place(seat);
+            self.ways[place].reset = Some(now + after);
             self.resets.insert((now + after, seat));
         }
     }
 
     /// A connection is gone, and with it what was on its way.
     pub fn closed(&mut self, seat: Seat) {
-        let way = &mut self.ways[seat.index()];
+        let place = self.place(seat);
+        let way = &mut self.ways[place];
         if let Some(held) = way.held.front() {
             self.due.remove(&(held.due, seat));
         }
@@ -146,7 +165,8 @@ impl Shaper {
     pub fn reset(&mut self, now: Time) -> Option<Seat> {
         let (due, seat) = *self.resets.first().filter(|(due, _)| *due <= now)?;
         self.resets.remove(&(due, seat));
-        self.ways[seat.index()].reset = None;
+        let place = self.place(seat);
+        self.ways[place].reset = None;
         Some(seat)
     }
 
@@ -172,7 +192,7 @@ mod tests {
     }
 
     fn shaper(config: ShapeConfig) -> Shaper {
-        Shaper::new(&config, Seat(0), 3).unwrap()
+        Shaper::new(&config, Seat(0), 3, 2).unwrap()
     }
 
     fn send(shaper: &mut Shaper, to: u16, number: u64, now: Time) -> bool {
@@ -183,7 +203,7 @@ mod tests {
 
     #[test]
     fn nothing_is_shaped_unless_it_is_asked_for() {
-        assert!(Shaper::new(&ShapeConfig::default(), Seat(0), 3).is_none());
+        assert!(Shaper::new(&ShapeConfig::default(), Seat(0), 3, 2).is_none());
     }
 
     #[test]
@@ -215,6 +235,21 @@ mod tests {
         assert_eq!(shaper.deadline(), Some(NOW + Duration::from_micros(500)));
         assert_eq!(shaper.release(NOW + Duration::from_millis(1)).unwrap().0, Seat(2));
         assert_eq!(shaper.deadline(), Some(NOW + Duration::from_millis(74)));
+    }
+
+    #[test]
+    fn a_guest_is_where_the_node_is_and_who_has_no_seat_is_in_the_first_region() {
+        let regions: Vec<String> = ["virginia".into(), "tokyo".into()].into();
+        let config = ShapeConfig { regions, delay_ms: 3, ..ShapeConfig::default() };
+        let mut shaper = self::shaper(config.clone());
+        let (guest, message) = (Seat::guest(1), message(1));
+        assert!(shaper.hold(guest, message.clone(), message.payload(), NOW));
+        assert_eq!(shaper.deadline(), Some(NOW + Duration::from_millis(3)));
+        shaper.closed(guest);
+        assert_eq!(shaper.deadline(), None);
+        let mut observer = Shaper::new(&config, Seat::NONE, 2, 1).unwrap();
+        assert!(observer.hold(Seat(1), message.clone(), message.payload(), NOW));
+        assert_eq!(observer.deadline(), Some(NOW + Duration::from_millis(77)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::conn::{Conn, Gone, Link, connected};
 use super::dialer::Dialer;
 use super::limits::Limits;
 use super::meet::{Acquaintance, Guest};
+use super::names::{Name, Names};
 use super::noise::Identity;
 use super::pace::{Pace, Rate, Score};
 use super::peer::PeerLink;
@@ -18,9 +19,9 @@ use crate::wire::Message;
 use crate::wire::client::Request;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 
 /// What the sockets have to tell.
@@ -64,6 +65,12 @@ pub struct Sockets {
     pub(super) guests_max: usize,
     /// Where others are.
     pub(super) acquaintance: Acquaintance,
+    /// Those that the configuration names by a name.
+    pub(super) names: Names,
+    /// Why nobody of the chain answers at an address that the configuration names.
+    pub(super) troubles: BTreeMap<SocketAddr, String>,
+    /// Seats whose connections replace one another, with the places from which the last two came.
+    pub(super) twins: BTreeMap<Seat, (Score, [SocketAddr; 2])>,
     /// The current connection of each seat.
     pub(super) seats: Vec<Option<Token>>,
     /// What each seat did wrong, and until when it is refused.
@@ -74,6 +81,13 @@ pub struct Sockets {
     pub(super) rates: [Rate; 2],
     /// The same of one guest.
     pub(super) guest_rates: [Rate; 2],
+    /// Bytes per second to all guests together.
+    pub(super) guests_rate: Rate,
+    pub(super) guests_pace: Pace,
+    /// No guest is written to before, for they have had their share.
+    pub(super) guests_until: Time,
+    /// Guests that have output and wait for that time, in their turn.
+    pub(super) guests_line: Vec<Token>,
     /// Peers that sent more than their rate, by when they are read from again.
     pub(super) paused: BTreeSet<(Time, Token)>,
     /// What makes the links to validators worse, if anything.
@@ -103,7 +117,7 @@ impl Sockets {
     pub fn new(
         registry: Registry,
         identity: Arc<Identity>,
-        peers: &[SocketAddr],
+        (peers, names): (&[SocketAddr], Vec<Name>),
         acquaintance: Acquaintance,
         config: &NetConfig,
         metrics: Arc<Metrics>,
@@ -119,22 +133,28 @@ impl Sockets {
                 dialer.moved(Seat(seat as u16), address, now);
             }
         }
-        let others = (0..).zip(peers).filter(|(seat, _)| *seat != identity.seat.index());
         Sockets {
             registry,
             metrics,
             standings: vec![Default::default(); seats],
-            limits: Limits::new(config, connections_max, others.map(|(_, address)| address.ip())),
+            limits: Limits::new(config, connections_max, dialer.configured().map(|address| address.ip())),
             rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
             guest_rates: [rate(GUEST_BYTES_PER_SECOND), rate(GUEST_MESSAGES_PER_SECOND)],
+            guests_rate: Rate { per_second: config.guests_bytes_per_second as u64, burst: GUESTS_BURST },
+            guests_pace: Pace::default(),
+            guests_until: Time(0),
+            guests_line: Vec::new(),
             paused: BTreeSet::new(),
-            shaper: Shaper::new(&config.shape, identity.seat, seats),
+            shaper: Shaper::new(&config.shape, identity.seat, seats, config.guests_max + OUTBOUND_MAX),
             busy: BTreeSet::new(),
             conns: Slab::default(),
             dialer,
             guests: vec![None; config.guests_max + OUTBOUND_MAX],
             guests_max: config.guests_max,
             acquaintance,
+            names: Names::new(names, now),
+            troubles: BTreeMap::new(),
+            twins: BTreeMap::new(),
             seats: vec![None; identity.seats.len()],
             identity,
             opened: 0,
@@ -168,7 +188,9 @@ impl Sockets {
         let timed = |list: &BTreeSet<(Time, Token)>| list.first().map(|(time, _)| *time);
         let (paused, busy) = (timed(&self.paused), timed(&self.busy));
         let shaped = self.shaper.as_ref().and_then(Shaper::deadline);
-        [stranger, paused, busy, shaped, self.dialer.deadline(), self.book_deadline()]
+        let names = self.names.deadline();
+        let guests = (!self.guests_line.is_empty()).then_some(self.guests_until);
+        [stranger, paused, busy, guests, shaped, names, self.dialer.deadline(), self.book_deadline()]
             .into_iter()
             .flatten()
             .fold(self.stall_check, Time::min)
@@ -207,6 +229,7 @@ impl Sockets {
                 asked_addresses: None,
                 told_addresses: None,
                 said_address: false,
+                choked: false,
                 sending: Pace::default(),
                 busy_until: Time(0),
             })
@@ -254,17 +277,19 @@ impl Sockets {
         // Also of those whom the configuration of seats names.
         let key = self.acquaintance.seats.get(seat.index()).copied();
         if let Some(key) = key.filter(|_| !inbound) {
-            self.acquaintance.book.answered(&dialed.unwrap_or(address), key, now);
+            self.answered(dialed.unwrap_or(address), key, now);
         }
         if dialed.is_some() && self.seats[seat.index()].is_some() {
             return self.drop_conn(token, &Gone::Double, now, events);
         }
         if let Some(older) = self.seats[seat.index()] {
+            self.note_twin(seat, [older, token], now);
             self.drop_conn(older, &Gone::Replaced, now, events);
         }
         self.seats[seat.index()] = Some(token);
         self.opened += 1;
         self.dialer.opened(seat);
+        self.names.opened(seat);
         if let Some(shaper) = &mut self.shaper {
             shaper.opened(seat, !inbound, now);
         }
@@ -291,6 +316,7 @@ impl Sockets {
                 self.ready.add(token, &mut conn.in_ready);
             }
         }
+        self.tick_guests(now);
         self.tick_shape(now, events);
         while let Some((seat, address)) = self.dialer.next(now) {
             match address {
@@ -326,6 +352,7 @@ impl Sockets {
 
     fn redial(&mut self, seat: Seat, stood: std::time::Duration, gone: &Gone, now: Time) {
         let earliest = self.standings[seat.index()].1;
+        self.names.lost(seat, now);
         if self.dialer.lost(seat, stood, &gone.to_string(), earliest, now) {
             tracing::info!(seat = seat.0, reason = %gone, "validator not connected");
         }
@@ -401,12 +428,14 @@ impl Sockets {
             }
             // Whom this node dialed has not come by itself.
             Link::Peer(link) if !link.is_inbound() => {}
-            _ => {
-                if let Some(span) = self.limits.fault(conn.address.ip(), points, now) {
-                    let address = conn.address.ip();
-                    tracing::warn!(%address, seconds = span.as_secs(), "too many faults: the address is refused");
-                }
-            }
+            _ => self.blame_address(conn.address.ip(), points, now),
+        }
+    }
+
+    /// Counts what a stranger did wrong towards its address.
+    pub(super) fn blame_address(&mut self, address: IpAddr, points: u64, now: Time) {
+        if let Some(span) = self.limits.fault(address, points, now) {
+            tracing::warn!(%address, seconds = span.as_secs(), "too many faults: the address is refused");
         }
     }
 

@@ -16,6 +16,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,13 @@ pub enum Report {
         /// The answer.
         messages: Vec<Message>,
     },
+    /// A name was looked up: its number, and its addresses or why there are none.
+    Found {
+        /// Its number.
+        number: usize,
+        /// What came of it.
+        found: Result<Vec<SocketAddr>, String>,
+    },
     /// A thread cannot go on; why.
     Died(String),
     /// Somebody wants the node to stop.
@@ -70,7 +78,7 @@ pub struct Origin {
 }
 
 /// The way back to the event loop. It needs no bound of its own, because each sender limits itself: the pool has as
-/// many tasks as threads, the executor [`EXECUTE_QUEUE`] blocks, the disk what its queue holds, the keeper one errand.
+/// many tasks as threads, the executor [`EXECUTE_QUEUE`] blocks, the disk what its queue holds, the keeper one errand, the resolver one name.
 pub struct Mailbox {
     sender: Sender<Report>,
     waker: mio::Waker,

@@ -26,6 +26,11 @@ const BLOBS_HEAD_BYTES: usize = 16;
 /// The most refusals that one reply lists: one for each row.
 pub const REFUSALS_MAX: usize = SUBMIT_ROWS_MAX;
 
+/// The most peers that one answer names which are not connected.
+pub const ABSENT_MAX: usize = 128;
+/// The longest text about one of them, in bytes.
+pub const ABSENT_TEXT_MAX: usize = u8::MAX as usize;
+
 /// Why a row, or a submission of blobs, was not admitted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
@@ -185,6 +190,27 @@ pub enum Request {
     Account(AccountNumber),
     /// The certificate of a checkpoint; of height 0: the newest one.
     Certificate(Height),
+    /// Which peers of its configuration the node has no connection to, and why.
+    Absent,
+}
+
+/// A peer that the configuration of a node names, and that is not connected; or one of which something else is to be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Absent {
+    /// The seat; [`Seat::NONE`] of an address at which any node may answer.
+    pub seat: Seat,
+    /// Its address or name; empty: none is known.
+    pub place: String,
+    /// The last reason, in words for people.
+    pub reason: String,
+}
+
+impl Absent {
+    /// As it fits: what is longer than [`ABSENT_TEXT_MAX`] bytes is cut.
+    pub fn new(seat: Seat, place: &str, reason: &str) -> Absent {
+        let cut = |text: &str| text[..text.floor_char_boundary(ABSENT_TEXT_MAX)].to_owned();
+        Absent { seat, place: cut(place), reason: cut(reason) }
+    }
 }
 
 /// The state of a node, for people and tools.
@@ -255,6 +281,13 @@ pub enum Reply {
     Account(AccountNumber, Option<Account>),
     /// The certificate of a checkpoint, for the height that was asked for; `None` if the node has none of it at hand.
     Certificate(Height, Option<Arc<Certificate>>),
+    /// Peers of the configuration that are not connected.
+    Absent {
+        /// The first of them, at most [`ABSENT_MAX`].
+        absent: Vec<Absent>,
+        /// How many more there are.
+        more: u32,
+    },
 }
 
 impl Request {
@@ -300,6 +333,7 @@ impl Request {
                 out.put_u64(height.0);
                 7
             }
+            Request::Absent => 8,
         }
     }
 
@@ -329,6 +363,7 @@ impl Request {
                 return Ok(Request::SubmitBlobs { id, blobs });
             }
             7 => Request::Certificate(Height(reader.u64()?)),
+            8 => Request::Absent,
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;
@@ -383,6 +418,17 @@ impl Reply {
                     put_certificate(certificate, &mut out);
                 }
                 7
+            }
+            Reply::Absent { absent, more } => {
+                out.put_u32(*more).put_count(absent.len());
+                for Absent { seat, place, reason } in absent {
+                    out.put_u16(seat.0);
+                    for text in [place, reason] {
+                        let length = u8::try_from(text.len()).expect("made within the limit of texts");
+                        out.put_u8(length).put(text.as_bytes());
+                    }
+                }
+                8
             }
         };
         (kind, out)
@@ -454,9 +500,29 @@ impl Reply {
                 };
                 Reply::Certificate(height, certificate)
             }
+            8 => {
+                let more = reader.u32()?;
+                let count = reader.count("peers not connected", ABSENT_MAX, 4)?;
+                let mut absent = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let seat = reader.seat_or_none()?;
+                    absent.push(Absent {
+                        seat,
+                        place: read_text(&mut reader)?,
+                        reason: read_text(&mut reader)?,
+                    });
+                }
+                Reply::Absent { absent, more }
+            }
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;
         Ok(reply)
     }
+}
+
+fn read_text(reader: &mut Reader<'_>) -> Result<String, WireError> {
+    let length = reader.u8()?;
+    let text = std::str::from_utf8(reader.bytes(length.into())?);
+    text.map(str::to_owned).map_err(|_| WireError::Value("text"))
 }

@@ -21,6 +21,8 @@ use throng::wire::{FrameReader, Rows, chain_id, frame_header, transaction_digest
 /// How long a test waits for bytes that must come before it gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const ACCOUNTS: u32 = 32;
+/// The number of the key of a node without a seat.
+pub const OBSERVER: u32 = 1_000;
 
 pub fn key_of(kind: u8, number: u32) -> SigningKey {
     let mut seed = [kind; 32];
@@ -80,27 +82,27 @@ impl Chain {
     }
 
     pub fn node(&self, seat: u16, peer_listener: TcpListener) -> Result<RunningNode, StartError> {
-        RunningNode::start(NodeSetup {
-            setup: Setup {
-                genesis: self.genesis.clone(),
-                seat: Seat(seat),
-                key: key_of(1, seat.into()),
-                config: self.config,
-                seed: seat.into(),
-            },
-            dir: self.path(seat),
-            store: StoreConfig {
-                segment_bytes: self.segment_bytes,
-                payload_bytes_max: 4 << 20,
-                ..StoreConfig::default()
-            },
+        let (peers, new) = (self.peers.clone(), self.setup(Seat(seat), &self.path(seat), peer_listener));
+        RunningNode::start(NodeSetup { peers, ..new })
+    }
+
+    /// A node of the chain, with or without a seat, that knows of nobody yet.
+    pub fn setup(&self, seat: Seat, dir: &Path, peer_listener: TcpListener) -> NodeSetup {
+        let number = if seat == Seat::NONE { OBSERVER } else { seat.0.into() };
+        let setup = Setup {
+            genesis: self.genesis.clone(),
+            seat,
+            key: key_of(1, number),
+            config: self.config,
+            seed: number.into(),
+        };
+        let listeners = [peer_listener, TcpListener::bind("127.0.0.1:0").unwrap()];
+        let store = StoreConfig { segment_bytes: self.segment_bytes, ..StoreConfig::default() };
+        NodeSetup {
+            store: StoreConfig { payload_bytes_max: 4 << 20, ..store },
             net: NetConfig { verify_threads: 1, ..NetConfig::default() },
-            peer_listener,
-            client_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-            peers: self.peers.clone(),
-            bootstrap: Vec::new(),
-            announce: None,
-        })
+            ..NodeSetup::new(setup, dir, listeners)
+        }
     }
 
     pub fn path(&self, seat: u16) -> std::path::PathBuf {

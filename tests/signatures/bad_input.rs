@@ -4,10 +4,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use throng::crypto::{KeyTable, PreparedKey, public_key, sign, signing_key_from_seed};
-use throng::net::{NetConfig, NodeSetup, RunningNode, StartError};
+use throng::net::{NodeSetup, RunningNode, StartError};
 use throng::node::jobs::{Done, Job};
 use throng::node::{NodeConfig, Setup, Shared};
-use throng::store::StoreConfig;
 use throng::types::*;
 use throng::wire::{Rows, seal, transaction_digest};
 
@@ -44,23 +43,10 @@ fn own_key() -> [u8; 32] {
 /// Why a node does not start with these seats' keys.
 fn refusal(seat_keys: &[[u8; 32]]) -> Option<StartError> {
     let dir = tempfile::tempdir().expect("a folder for a moment");
-    let listener = || TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let (peer_listener, client_listener) = (listener(), listener());
-    let (store, net) = (StoreConfig::default(), NetConfig::default());
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     let peers = vec!["127.0.0.1:1".parse().expect("an address"); seat_keys.len()];
-    let (setup, dir) = (setup(seat_keys), dir.path().to_owned());
-    RunningNode::start(NodeSetup {
-        setup,
-        dir,
-        store,
-        net,
-        peer_listener,
-        client_listener,
-        peers,
-        bootstrap: Vec::new(),
-        announce: None,
-    })
-    .err()
+    let new = NodeSetup::new(setup(seat_keys), dir.path(), listeners);
+    RunningNode::start(NodeSetup { peers, ..new }).err()
 }
 
 #[test]

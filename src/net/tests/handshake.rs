@@ -127,7 +127,7 @@ fn the_dialed_seat_and_no_other_must_answer_and_oneself_never() {
     let (mut a, mut b) = links(identity(1, 0, 4), identity(1, 2, 4), 3);
     assert_eq!(converse(&mut a, &mut b, 99).unwrap_err(), PeerError::OtherSeat { expected: 3, found: 2 });
     let (mut a, mut b) = links(identity(1, 1, 4), identity(1, 1, 4), 3);
-    assert_eq!(converse(&mut a, &mut b, 99).unwrap_err(), PeerError::Seat(1));
+    assert_eq!(converse(&mut a, &mut b, 99).unwrap_err(), PeerError::OwnKey);
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn opening(of: Identity) -> Vec<u8> {
 #[test]
 fn an_address_over_its_rate_is_refused_before_any_exchange_of_keys() {
     let mut side = strict(NetConfig { handshakes_per_second: 2, ..NetConfig::default() });
-    let most = 2 * HANDSHAKE_BURST.as_secs() as usize;
+    let most = 2 * CALLS_BURST.as_secs() as usize;
     let opening = opening(identity(1, 0, 2));
     let mut callers: Vec<_> = (0..most + 5).map(|_| Raw::connect(side.addresses[0])).collect();
     callers.iter_mut().for_each(|caller| caller.send(&opening));
@@ -231,6 +231,56 @@ fn who_sends_garbage_is_refused_by_its_address_for_a_while() {
     assert!(refused(&mut side, 0) && refused(&mut side, 1));
     side.now = side.now + ADDRESS_REFUSAL_MIN;
     assert!(!refused(&mut side, 0));
+}
+
+#[test]
+fn who_does_not_open_as_a_peer_gets_no_place_and_takes_nobodys() {
+    let mut side = Side::alone(identity(1, 1, 2));
+    let mut waiting = Vec::new();
+    for number in 1..=STRANGERS_MAX {
+        waiting.push(Raw::connect(side.addresses[0]));
+        side.until_it(|side| side.sockets.inbound_strangers == number);
+    }
+    let flood = 50;
+    for number in 1..=flood {
+        let mut caller = Raw::connect(side.addresses[0]);
+        caller.send(&b"throngs"[..(number as usize % 7) + 1]);
+        caller.send(b"GET / HTTP/1.1");
+        side.until_it(|side| side.metrics.dismissed(Dismissal::Foreign) == number);
+        side.until_it(|_| caller.hung_up());
+    }
+    assert_eq!((side.sockets.inbound_strangers, side.dropped()), (STRANGERS_MAX, flood));
+    assert!(waiting.iter_mut().all(|caller| !caller.hung_up()));
+    // The beginning of a preface is no reason to hang up, and one that hangs up by itself is nobody's fault.
+    waiting.truncate(1);
+    side.until_it(|side| side.sockets.inbound_strangers == 1);
+    let mut slow = Raw::connect(side.addresses[0]);
+    slow.send(&identity(1, 0, 2).preface()[..3]);
+    drop(Raw::connect(side.addresses[0]));
+    side.until_it(|side| side.sockets.inbound_strangers == 2);
+    slow.send(b"x");
+    slow.send(&[0; 20]);
+    side.until_it(|side| side.dropped() == flood + 1);
+}
+
+#[test]
+fn clients_of_one_address_call_at_a_rate_and_those_that_are_in_stay() {
+    let mut side = strict(NetConfig { client_calls_per_second: 3, ..NetConfig::default() });
+    let most = 3 * CALLS_BURST.as_secs() as usize;
+    let mut clients: Vec<_> = (0..most + 5).map(|_| Raw::connect(side.addresses[1])).collect();
+    side.until_it(|side| side.metrics.dismissed(Dismissal::Rate) == 5);
+    assert_eq!(side.sockets.clients, most);
+    side.now = side.now + Duration::from_secs(1);
+    (0..4).for_each(|_| clients.push(Raw::connect(side.addresses[1])));
+    side.until_it(|side| side.metrics.dismissed(Dismissal::Rate) == 6);
+    assert_eq!(side.sockets.clients, most + 3);
+    // Peers have a rate of their own, and this machine none unless it is asked for.
+    let _peer = Raw::connect(side.addresses[0]);
+    side.until_it(|side| side.sockets.inbound_strangers == 1);
+    let mut lenient = Side::alone(identity(1, 1, 2));
+    let callers: Vec<_> = (0..90).map(|_| Raw::connect(lenient.addresses[1])).collect();
+    lenient.until_it(|side| side.sockets.clients == callers.len());
+    assert_eq!(lenient.dropped(), 0);
 }
 
 #[test]

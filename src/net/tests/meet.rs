@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::net::PeerLink;
-use crate::net::config::{DIAL_LOWER_AFTER, REDIAL_ADDRESS_MIN};
+use crate::net::config::{
+    DIAL_LOWER_AFTER, GUEST_MESSAGES_PER_SECOND, GUEST_OUT_PAUSE, GUEST_WRITE_BUDGET, GUESTS_BURST,
+    LOOK_EVERY, OUTBOUND_MAX, PEER_READ_BUDGET, REDIAL_ADDRESS_MIN,
+};
+use crate::net::names::{Name, Named, Names};
+use crate::types::Round;
 use crate::wire::AddressRecord;
 use std::collections::BTreeSet;
 
@@ -257,4 +262,232 @@ fn validators_that_miss_one_leave_the_connections_that_stand() {
             }
         }
     }
+}
+
+/// An observer with as many connections as it chooses, and one more peer in its book.
+fn observer_with_all_places_taken() -> (Side, Vec<Side>) {
+    let mut others: Vec<Side> = (0..4).map(|seat| Side::alone(identity(1, seat, 4))).collect();
+    others.push(observer(90, &[]));
+    let known: Vec<SocketAddr> = others.iter().map(|side| side.addresses[0]).collect();
+    let mut watching = observer(77, &known);
+    for _ in 0..TURNS_MAX {
+        watching.turn();
+        others.iter_mut().for_each(|side| _ = side.turn());
+        if watching.sockets.acquaintance.outbound.len() == OUTBOUND_MAX && open(&watching) == OUTBOUND_MAX {
+            return (watching, others);
+        }
+    }
+    panic!("it never had all of them");
+}
+
+/// Connections whose other side has proved who it is.
+fn open(side: &Side) -> usize {
+    side.sockets.peers() + guests(side)
+}
+
+#[test]
+fn of_chosen_connections_the_oldest_gives_way_where_nothing_comes_and_none_where_something_does() {
+    let (mut watching, mut others) = observer_with_all_places_taken();
+    let all: BTreeSet<SocketAddr> = others.iter().map(|side| side.addresses[0]).collect();
+    let chosen = |side: &Side| side.sockets.acquaintance.outbound.clone();
+    let first = chosen(&watching);
+    let mut pass = |watching: &mut Side| {
+        watching.now = watching.now + LOOK_EVERY;
+        for _ in 0..50 {
+            watching.turn();
+            others.iter_mut().for_each(|side| _ = side.turn());
+        }
+    };
+    pass(&mut watching);
+    assert_eq!(chosen(&watching), first, "the chain moves here");
+    watching.sockets.acquaintance.stuck = true;
+    // Which of them stands longest is known by its time.
+    let tokens: Vec<Token> = watching.sockets.conns.tokens().collect();
+    for (age, token) in tokens.iter().enumerate() {
+        watching.sockets.conns.get_mut(*token).unwrap().since = Time(1_000 - age as u64);
+    }
+    let oldest = watching.sockets.conns.get(*tokens.last().unwrap()).unwrap().address;
+    pass(&mut watching);
+    let missing: Vec<_> = all.difference(&chosen(&watching)).copied().collect();
+    assert_eq!((missing, open(&watching)), (vec![oldest], OUTBOUND_MAX), "the fifth is in its place");
+}
+
+#[test]
+fn what_a_stranger_says_of_private_addresses_is_not_dialed() {
+    let mut node = Side::alone(identity(1, 2, 4));
+    let mut watching = observer(77, &node.addresses[..1]);
+    together(&mut [&mut node, &mut watching], |sides| sides[1].sockets.peers() == 1);
+    let record = |number: u8, address: &str| {
+        AddressRecord::sign(&key(number), &ChainId([1; 32]), address.parse().unwrap(), Time(9))
+    };
+    let records = [record(90, "127.0.0.1:22"), record(91, "192.168.1.1:80"), record(92, "8.8.4.4:1")];
+    let told = |watching: &mut Side, from: &str| {
+        let token = watching.sockets.seats[2].unwrap();
+        let conn = watching.sockets.conns.get_mut(token).unwrap();
+        (conn.address, conn.asked_addresses) = (from.parse().unwrap(), Some(Time(1)));
+        watching.sockets.hear_addresses(token, &records, Time(9));
+        [90, 91, 92]
+            .map(|number| watching.sockets.acquaintance.book.of_key(&public_key(&key(number))).is_some())
+    };
+    assert_eq!(told(&mut watching, "9.9.9.9:1"), [false, false, true], "from afar");
+    assert_eq!(told(&mut watching, "10.0.0.1:1"), [false, true, true], "from one's own network");
+    assert_eq!(told(&mut watching, "127.0.0.1:1"), [true, true, true], "from this machine");
+}
+
+#[test]
+fn a_guest_that_asks_more_than_its_rate_waits_and_loses_nothing() {
+    let mut node = Side::alone(identity(1, 2, 4));
+    let mut watching = observer(77, &node.addresses[..1]);
+    together(&mut [&mut node, &mut watching], |sides| guests(sides[0]) == 1);
+    // Of a size of which a turn reads far fewer than the rate lets through at once.
+    let (count, want) = (800, Message::Frontier { began: Round(0), rounds: vec![Round(1); 128] });
+    (0..count).for_each(|_| watching.send(Seat(2), &want));
+    let a_turn = PEER_READ_BUDGET / want.payload().len();
+    let (mut came, mut still, mut waits) = (0, 0, Vec::new());
+    while came < count {
+        watching.turn();
+        let events = node.turn();
+        still = if events.is_empty() { still + 1 } else { 0 };
+        came += events.len();
+        if still == 100 {
+            (node.now, still) = (node.now + Duration::from_secs(1), 0);
+            waits.push(came);
+            assert!(waits.len() < 10, "{waits:?}");
+        }
+    }
+    let at_once = GUEST_MESSAGES_PER_SECOND..=GUEST_MESSAGES_PER_SECOND + a_turn;
+    assert!(waits.first().is_some_and(|came| at_once.contains(came)), "{waits:?}");
+    assert_eq!((came, node.dropped()), (count, 0));
+}
+
+/// Batches that came to a node.
+fn batches(side: &mut Side) -> usize {
+    side.turn()
+        .iter()
+        .filter(|event| matches!(event, Event::Message { message: Message::Batch(_), .. }))
+        .count()
+}
+
+#[test]
+fn guests_share_a_rate_in_turn_and_no_validator_waits_for_them() {
+    let bound = [Side::bind(), Side::bind()];
+    let mut peers: Vec<SocketAddr> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
+    peers.extend(["127.0.0.1:1".parse::<SocketAddr>().unwrap(); 2]);
+    let [first, second] = bound;
+    let rate = 4 << 20;
+    let config = NetConfig { guests_bytes_per_second: rate, ..NetConfig::default() };
+    let mut node = Side::with(identity(1, 0, 4), first, &peers, &config);
+    let mut validator = Side::new(identity(1, 1, 4), second, &peers, 10);
+    let mut watching = [71, 72].map(|byte| observer(byte, &peers[..1]));
+    let [one, two] = &mut watching;
+    together(&mut [&mut node, &mut validator, one, two], |sides| {
+        guests(sides[0]) == 2 && sides[0].sockets.peers() == 1
+    });
+    let (count, start) = (8, node.now);
+    for number in 1..=count {
+        for to in [Seat::guest(0), Seat::guest(1), Seat(1)] {
+            node.send(to, &batch(number, 2000));
+        }
+    }
+    let bytes = batch(1, 2000).payload().len();
+    let (mut came, mut idle) = ([0; 3], 0);
+    while idle < 20 {
+        let [one, two] = &mut watching;
+        node.turn();
+        let more = [batches(&mut validator), batches(one), batches(two)];
+        idle = if more == [0; 3] { idle + 1 } else { 0 };
+        (0..3).for_each(|place| came[place] += more[place]);
+    }
+    let most = (GUESTS_BURST.as_millis() as usize * rate / 1000 + GUEST_WRITE_BUDGET) / bytes;
+    assert_eq!(came[0], count as usize, "all of it, in no time");
+    assert!(came[1] + came[2] <= most + 1, "{came:?}");
+    assert!(node.sockets.deadline() <= node.now + Duration::from_millis(20), "it wakes when it may go on");
+    while came[1] + came[2] < 2 * count as usize {
+        node.now = node.now + Duration::from_millis(5);
+        for _ in 0..4 {
+            let [one, two] = &mut watching;
+            node.turn();
+            (came[1], came[2]) = (came[1] + batches(one), came[2] + batches(two));
+        }
+        assert!(came[1].abs_diff(came[2]) <= 2, "each in its turn: {came:?}");
+        assert!(node.now.since(start) < Duration::from_secs(60), "{came:?}");
+    }
+    let least = Duration::from_secs_f64(0.9 * ((2 * count as usize - most) * bytes) as f64 / rate as f64);
+    assert!(node.now.since(start) >= least, "{:?} instead of {least:?}", node.now.since(start));
+}
+
+#[test]
+fn a_guest_that_does_not_read_what_it_asked_for_is_not_read_from_until_it_does() {
+    let mut node = Side::alone(identity(1, 2, 4));
+    let mut watching = observer(77, &node.addresses[..1]);
+    together(&mut [&mut node, &mut watching], |sides| guests(sides[0]) == 1);
+    let (count, answer) = (60, batch(1, 4096));
+    let want = Message::Frontier { began: Round(0), rounds: vec![Round(1); 1000] };
+    let serve = |node: &mut Side| {
+        let asked = node.turn().len();
+        (0..asked).for_each(|_| node.send(Seat::guest(0), &answer));
+        asked
+    };
+    let (mut asked, mut idle) = (0, 0);
+    while idle < 100 {
+        if asked < count {
+            // One after the other, so that they do not come in one piece.
+            watching.sockets.send(Seat(2), &want, watching.now);
+            watching.sockets.write(watching.now, &mut Vec::new());
+        }
+        let more = serve(&mut node);
+        (asked, idle) = (asked + more, if more == 0 { idle + 1 } else { 0 });
+    }
+    let most = GUEST_OUT_PAUSE / answer.payload().len();
+    assert!(asked < count && asked > most / 2, "{asked} of {count} were read, and {most} fit");
+    let mut came = 0;
+    let start = node.now;
+    while came < count {
+        // All guests together have a rate too.
+        node.now = node.now + Duration::from_millis(5);
+        came += batches(&mut watching);
+        serve(&mut node);
+        assert!(node.now.since(start) < Duration::from_secs(100), "{came} of {count} came");
+    }
+    assert_eq!((node.dropped(), Metrics::read(&node.metrics.messages_dropped)), (0, 0));
+}
+
+#[test]
+fn a_name_that_was_unknown_and_one_whose_address_moved_lead_to_a_connection() {
+    let bound = [Side::bind(), Side::bind()];
+    let [own, first] = [&bound[0], &bound[1]].map(|bound| bound[0].local_addr().unwrap());
+    let [lower, upper] = bound;
+    let mut zero = Side::new(identity(1, 0, 2), lower, &[own, crate::net::NOWHERE], 10);
+    let name = Name { of: Named::Seat(Seat(1)), name: "one.example:1".into(), address: None };
+    zero.sockets.names = Names::new(vec![name], zero.now);
+    let reason = |side: &Side| match side.sockets.absent(side.now) {
+        Reply::Absent { absent, more: 0 } => {
+            absent.into_iter().map(|absent| (absent.seat, absent.place, absent.reason)).collect()
+        }
+        other => panic!("{other:?}"),
+    };
+    let said: Vec<_> = reason(&zero);
+    assert!(
+        matches!(&said[..], [(Seat(1), place, reason)] if place == "one.example:1" && reason.contains("no address")),
+        "{said:?}"
+    );
+    // What the event loop and its thread do.
+    let look_up = |side: &mut Side, found: SocketAddr| {
+        side.now = side.sockets.names.deadline().expect("it is due");
+        let (number, _) = side.sockets.names.next(side.now).expect("it is due");
+        side.sockets.found(number, Ok(vec![found]), side.now);
+    };
+    // Nobody but seat 0 dials.
+    let mut one = Side::new(identity(1, 1, 2), upper, &[crate::net::NOWHERE; 2], 10);
+    look_up(&mut zero, first);
+    together(&mut [&mut zero, &mut one], |sides| sides.iter().all(|side| side.sockets.peers() == 1));
+    assert_eq!((reason(&zero).len(), zero.sockets.names.deadline()), (0, None));
+    // It comes back elsewhere.
+    drop(one);
+    zero.until(|event| matches!(event, Event::Closed(Seat(1))));
+    let bound = Side::bind();
+    let second = bound[0].local_addr().unwrap();
+    let mut one = Side::new(identity(1, 1, 2), bound, &[crate::net::NOWHERE; 2], 10);
+    look_up(&mut zero, second);
+    together(&mut [&mut zero, &mut one], |sides| sides.iter().all(|side| side.sockets.peers() == 1));
 }

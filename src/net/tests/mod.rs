@@ -88,7 +88,8 @@ impl Side {
         let seats = (0..identity.seats.len() as u8).map(|seat| public_key(&key(seat))).collect();
         let acquaintance = Acquaintance::new(Book::default(), None, seats, 1);
         let identity = Arc::new(identity);
-        let sockets = Sockets::new(registry, identity, peers, acquaintance, config, metrics.clone(), now);
+        let sockets =
+            Sockets::new(registry, identity, (peers, Vec::new()), acquaintance, config, metrics.clone(), now);
         Side { poll, sockets, listeners, addresses, metrics, now, rows: 10_000 }
     }
 

@@ -1,6 +1,7 @@
 //! Sockets of two nodes, and of clients, on loopback.
 
 use super::*;
+use crate::net::noise::PeerError;
 use crate::net::peer::{PeerEvent, PeerLink};
 use crate::types::{AccountNumber, Height, Round};
 use crate::wire::client::{BlockNotice, Status, Submission};
@@ -93,6 +94,56 @@ fn a_second_connection_of_a_seat_replaces_the_first() {
     assert!(matches!(events[..], [Event::Closed(Seat(0)), Event::Opened(Seat(0))]), "{events:?}");
     assert_eq!(b.sockets.peers(), 1);
     a.until(|event| matches!(event, Event::Closed(Seat(1))));
+    assert_eq!(absent(&b), [], "once is what happens after a crash");
+    // Two that do not give up have one key.
+    for _ in 0..TURNS_MAX {
+        for side in [&mut a, &mut twin] {
+            side.now = side.now + Duration::from_millis(20);
+            side.turn();
+        }
+        b.turn();
+        if !absent(&b).is_empty() {
+            break;
+        }
+    }
+    let said = absent(&b);
+    assert!(matches!(&said[..], [(Seat(0), reason)] if reason.contains("in use twice")), "{said:?}");
+}
+
+/// Who is not connected, or is but with something to be said of it.
+fn absent(side: &Side) -> Vec<(Seat, String)> {
+    let Reply::Absent { absent, more: 0 } = side.sockets.absent(side.now) else { panic!() };
+    absent.into_iter().map(|absent| (absent.seat, absent.reason)).collect()
+}
+
+#[test]
+fn a_node_says_why_a_peer_of_its_configuration_is_not_connected() {
+    // A validator of another chain at the second place, the node itself at the third, and nobody at the last.
+    let bound = [Side::bind(), Side::bind()];
+    let mut peers: Vec<SocketAddr> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
+    peers.extend([peers[0], "127.0.0.1:1".parse().unwrap()]);
+    let [first, second] = bound;
+    let (mut node, mut foreign) = (
+        Side::new(identity(1, 0, 4), first, &peers, 10),
+        Side::new(identity(2, 1, 4), second, &peers[..2], 10),
+    );
+    let started = absent(&node);
+    assert!(started.iter().all(|(_, reason)| reason == "no connection yet"), "{started:?}");
+    let reasons = ["another chain: it belongs to 0202", "this node's own key", "refused"];
+    let told = |side: &Side| {
+        let said = absent(side);
+        said.len() == 3 && said.iter().zip(reasons).all(|((_, said), reason)| said.contains(reason))
+    };
+    for _ in 0..TURNS_MAX {
+        node.turn();
+        foreign.turn();
+        if told(&node) {
+            break;
+        }
+    }
+    assert!(told(&node), "{:?}", absent(&node));
+    // What a version is worth is said in words too.
+    assert!(PeerError::Version(9).to_string().starts_with("another version: it speaks 9"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{CHAIN, frame, signer};
 use crate::crypto::{self, Domain};
 use crate::types::*;
-use crate::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
+use crate::wire::client::{Absent, BlockNotice, Refusal, Reply, Request, Status, Submission};
 use crate::wire::*;
 use bytes::Bytes;
 use std::num::NonZeroU32;
@@ -200,7 +200,7 @@ fn messages() -> [Message; 22] {
     ]
 }
 
-fn requests() -> [Request; 7] {
+fn requests() -> [Request; 8] {
     let rows = rows(Submission::pack).expect("two rows");
     [
         Request::Hello,
@@ -210,10 +210,11 @@ fn requests() -> [Request; 7] {
         Request::Status,
         Request::Account(AccountNumber(9)),
         Request::Certificate(Height(32)),
+        Request::Absent,
     ]
 }
 
-fn replies() -> [Reply; 10] {
+fn replies() -> [Reply; 11] {
     let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
     [
         Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
@@ -226,6 +227,10 @@ fn replies() -> [Reply; 10] {
         Reply::Account(AccountNumber(9), Some(Account::new([5; 32], 70))),
         Reply::Certificate(Height(33), None),
         Reply::Certificate(Height(0), Some(Arc::new(certificate()))),
+        Reply::Absent {
+            absent: vec![Absent::new(Seat(2), "host:1", "gone"), Absent::new(Seat::NONE, "", "é")],
+            more: 3,
+        },
     ]
 }
 

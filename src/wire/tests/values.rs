@@ -3,7 +3,9 @@
 use super::{CHAIN, signer};
 use crate::types::params::{ACCOUNTS_MAX, CHECKPOINT_VOTES_MAX, GIVE_WAY_STEPS_MAX, SEATS_MAX};
 use crate::types::*;
-use crate::wire::client::{BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission};
+use crate::wire::client::{
+    Absent, BlockNotice, Refusal, Reply, Request, SUBMIT_ROWS_MAX, Status, Submission,
+};
 use crate::wire::{
     AddressRecord, BLOCKS_MAX, Batch, Blobs, Gathered, HashedBlock, Message, PIECES_MAX, Rows, SNAPSHOTS_MAX,
     encode_block, encode_record, seal, seal_blobs, sign_vertex,
@@ -332,6 +334,7 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Status),
         any::<u32>().prop_map(|number| Request::Account(AccountNumber(number))),
         any::<u64>().prop_map(|height| Request::Certificate(Height(height))),
+        Just(Request::Absent),
     ]
 }
 
@@ -367,6 +370,12 @@ pub(super) fn reply() -> impl Strategy<Value = Reply> {
         (any::<u64>(), prop::option::of(certificate())).prop_map(|(height, certificate)| {
             Reply::Certificate(Height(height), certificate.map(Arc::new))
         }),
+        (prop::collection::vec((seat(), any::<[String; 2]>()), 0..5), any::<u32>()).prop_map(
+            |(absent, more)| {
+                let absent = absent.iter().map(|(seat, [place, reason])| Absent::new(*seat, place, reason));
+                Reply::Absent { absent: absent.collect(), more }
+            }
+        ),
         any::<[u32; 2]>().prop_map(|[id, accepted]| Reply::Taken {
             id: id.into(),
             accepted: NonZeroU32::new(accepted % 3).ok_or(Refusal::DiskFull),
