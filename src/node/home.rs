@@ -13,7 +13,7 @@
 //!   ([`super::jobs::ExecuteJob`]).
 //! - **Upon rows that a validator hands on**: they are admitted like a client's, as far as this seat's rank is `f` or lower, the
 //!   row is not in flight here, its fee is covered, and there is room. At rank 0 they are sealed; above it they are held for
-//!   [`HOME_GRACE_STEPS`] first: else one validator would have all that the others seal sealed `f` times more, by handing on the
+//!   [`HOME_GRACE_STEPS`] first, unless nobody before is connected: else one validator would have all that the others seal sealed `f` times more, by handing on the
 //!   rows of their batches. They are never handed on again.
 //! - **Upon the turn of homes**: what is under way goes on by the order in which it began; the seats of the turn before still
 //!   take it for a while.
@@ -88,8 +88,13 @@ impl Node {
         let mut parcels: BTreeMap<Seat, Vec<Taken>> = BTreeMap::new();
         self.shared.mempool.pass_on(self.now, &mut |entry, from, held| {
             let held = Held { until, waits: held.waits + 1, ..held };
+            let account = entry.effect.sender();
             if from != Seat::NONE {
-                return if held.waits <= HOME_GRACE_STEPS { Fate::Hold(held) } else { Fate::Seal };
+                let mut before = (0..committee.home_rank(account, executed, me))
+                    .map(|rank| committee.home_at(account, executed, rank));
+                let waits =
+                    held.waits <= HOME_GRACE_STEPS && before.any(|seat| self.connected.contains(seat));
+                return if waits { Fate::Hold(held) } else { Fate::Seal };
             }
             let turn = if held.waits == 1 { (executed.0 / HOME_TURN) as u32 } else { held.turn };
             let first = usize::from(held.rank) + usize::from(held.offers >= HOME_OFFERS);
@@ -97,7 +102,7 @@ impl Node {
             if first > last || usize::from(held.waits) > usize::from(HOME_OFFERS) * (last + 2) {
                 return Fate::LetGo;
             }
-            let (account, height) = (entry.effect.sender(), Height(u64::from(turn) * HOME_TURN));
+            let height = Height(u64::from(turn) * HOME_TURN);
             let mut turns = (first..=last).map(|rank| (rank, committee.home_at(account, height, rank)));
             match turns.find(|(_, seat)| *seat == me || self.connected.contains(*seat)) {
                 Some((_, seat)) if seat == me => Fate::Seal,
