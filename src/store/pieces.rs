@@ -46,9 +46,12 @@ struct OpenSnapshot {
     good: Option<(File, Arc<TablePieces>)>,
 }
 
+/// Snapshots by height, with what proves their pieces.
+type Proven = VecDeque<(Height, Arc<TablePieces>)>;
+
 /// What proves the pieces of the snapshots that were written or read through last: from who writes to all who serve.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proofs(Arc<Mutex<VecDeque<(Height, Arc<TablePieces>)>>>);
+pub(super) struct Proofs(Arc<Mutex<Proven>>);
 
 impl Proofs {
     /// A snapshot of these bytes is on disk.
