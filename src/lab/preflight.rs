@@ -70,6 +70,28 @@ pub enum BadInput {
         /// The most.
         most: usize,
     },
+    /// Nobody answers there as a node does.
+    #[error("--target {address}: {reason}")]
+    Target {
+        /// Who was named.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Without it nothing can be seen of the target.
+    #[error("--target: name the address for clients of at least one node, as `throng up` prints it")]
+    NoClientTarget,
+    /// A kind for which something is missing.
+    #[error("--kind {kind} needs {what}")]
+    Kind {
+        /// Which.
+        kind: &'static str,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A file that cannot be used; its name is in the reason.
+    #[error("{0}")]
+    File(String),
     /// The directory holds something.
     #[error("--dir {0} is not empty: name a new or an empty directory, nothing in it was touched")]
     NotEmpty(PathBuf),

@@ -143,6 +143,18 @@ impl Mempool {
         })
     }
 
+    /// Of each row, whether its account and nonce wait here or are sealed here and not yet executed. (It may change at once:
+    /// [`Mempool::insert`] looks again.)
+    pub fn in_flight<'a>(&self, effects: impl Iterator<Item = &'a Effect>) -> Vec<bool> {
+        let pool = self.pool.lock();
+        let accounts = &pool.accounts;
+        let known = |effect: &Effect| {
+            let account = accounts.get(effect.from.get() as usize);
+            account.is_some_and(|account| (account.waiting | account.taken) & bit(effect) != 0)
+        };
+        effects.map(known).collect()
+    }
+
     /// Rows that wait to be sealed. Without the lock: as of the last change.
     pub fn len(&self) -> usize {
         self.waiting.load(Ordering::Acquire)

@@ -63,6 +63,8 @@ pub const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
 pub const GUEST_BYTES_PER_SECOND: usize = 1 << 20;
 /// See [`GUEST_BYTES_PER_SECOND`].
 pub const GUEST_MESSAGES_PER_SECOND: usize = 500;
+/// Questions of clients that may come at once after a rest, in time at their rate.
+pub const QUESTIONS_BURST: Duration = Duration::from_millis(100);
 /// How often it is looked at whether the connections that a node chose bring anything.
 pub const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How often the book of addresses is written.
@@ -119,6 +121,15 @@ pub const CLIENT_OUT_PAUSE: usize = 64 << 10;
 /// Bytes of answers and notices that wait for a client at most: beyond, it is dropped.
 pub const CLIENT_OUT_MAX: usize = 1 << 20;
 
+/// Bytes of answers that the system keeps for a client's socket, about: what an honest reader needs for a round trip.
+pub const CLIENT_SEND_BUFFER: usize = 128 << 10;
+/// A client that says nothing for so long is asked by the system whether it is still there,
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// again and again after so long,
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// and after so many questions without an answer it is gone: so who vanishes without a word keeps no descriptor.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
 /// Blocks that wait for the executor at most before clients are not read from.
 pub const EXECUTE_BACKLOG_MAX: usize = 256;
 /// Blocks handed to the executor's thread at once.
@@ -174,6 +185,9 @@ pub struct NetConfig {
     pub peer_bytes_per_second: usize,
     /// Messages that are read per second from one peer; beyond, it waits.
     pub peer_messages_per_second: usize,
+    /// Questions of all clients together (status, accounts, certificates) that are answered per second; beyond, whoever asks
+    /// waits until it is its turn again. (Rows are bounded by the room that they find.)
+    pub client_questions_per_second: usize,
     /// Peers without a seat that are served at once: observers, and who only asks.
     pub guests_max: usize,
     /// Whether the limits for addresses hold for this machine's own too.
@@ -192,6 +206,7 @@ impl Default for NetConfig {
             handshakes_per_second: 20,
             peer_bytes_per_second: 256 << 20,
             peer_messages_per_second: 50_000,
+            client_questions_per_second: 10_000,
             guests_max: 16,
             limit_local: false,
             shape: ShapeConfig::default(),
@@ -231,6 +246,7 @@ impl NetConfig {
         // Less than two of the largest frames a second would not carry the protocol.
         in_range("peer_bytes_per_second", self.peer_bytes_per_second, 2 * PEER_FRAME_BYTES_MAX, usize::MAX)?;
         in_range("peer_messages_per_second", self.peer_messages_per_second, 100, usize::MAX)?;
+        in_range("client_questions_per_second", self.client_questions_per_second, 100, usize::MAX)?;
         self.shape.validate()
     }
 

@@ -100,7 +100,7 @@ impl Sockets {
         let turn = if is_peer {
             self.read_peer(token, gate, now, events)
         } else {
-            self.read_client(token, gate, events)
+            self.read_client(token, gate, now, events)
         };
         let Some(conn) = self.conns.get_mut(token) else { return };
         match turn {
@@ -173,7 +173,9 @@ impl Sockets {
         let rates = if guest { &self.guest_rates } else { &self.rates };
         let ahead = paces.iter_mut().zip(rates).zip(spent);
         let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
-        *paused_until = now + ahead.max().unwrap_or_default();
+        let pause = ahead.max().unwrap_or_default();
+        *paused_until = now + pause;
+        Metrics::add(&self.metrics.throttled, u64::from(!pause.is_zero()));
         for event in come {
             match event {
                 PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
@@ -195,10 +197,21 @@ impl Sockets {
         Ok(turn)
     }
 
-    fn read_client(&mut self, token: Token, gate: &mut Gate, events: &mut Vec<Event>) -> Result<Turn, Gone> {
-        let Some(Conn { stream, link: Link::Client(link), readable, .. }) = self.conns.get_mut(token) else {
+    fn read_client(
+        &mut self,
+        token: Token,
+        gate: &mut Gate,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> Result<Turn, Gone> {
+        let Some(conn) = self.conns.get_mut(token) else { return Ok(Turn::Done) };
+        let Conn { stream, link: Link::Client(link), readable, paused_until, .. } = conn else {
             return Ok(Turn::Done);
         };
+        if *paused_until > now {
+            self.paused.insert((*paused_until, token));
+            return Ok(Turn::Done);
+        }
         let mut budget = CLIENT_READ_BUDGET;
         loop {
             // First what was read before, then the socket: the reader holds one read at most.
@@ -220,9 +233,20 @@ impl Sockets {
                     }
                     // Answered in this very turn: nothing of it waits.
                     Request::SubmitBlobs { blobs, .. } => gate.blobs -= blobs.column().len(),
-                    _ => {}
+                    Request::Subscribe => {}
+                    // It is answered, and who asked goes to the end of the line of all that ask too much together: so a
+                    // flood takes no more than the rate, and who asks for the first time does not wait for it.
+                    Request::Status | Request::Account(_) | Request::Certificate(_) => {
+                        let pause = self.questions.charge(1, &self.question_rate, now);
+                        *paused_until = now + pause;
+                    }
                 }
                 events.push(Event::Request { client: token, request });
+                if *paused_until > now {
+                    self.paused.insert((*paused_until, token));
+                    Metrics::add(&self.metrics.throttled, 1);
+                    return Ok(Turn::Done);
+                }
             }
             if link.held {
                 // What its own bounds hold back goes on when it is answered or has read.

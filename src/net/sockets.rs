@@ -18,6 +18,7 @@ use crate::wire::Message;
 use crate::wire::client::Request;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::net::sockopt;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -74,7 +75,10 @@ pub struct Sockets {
     pub(super) rates: [Rate; 2],
     /// The same of one guest.
     pub(super) guest_rates: [Rate; 2],
-    /// Peers that sent more than their rate, by when they are read from again.
+    /// Questions of all clients together.
+    pub(super) questions: Pace,
+    pub(super) question_rate: Rate,
+    /// Peers and clients that sent more than their rate, by when they are read from again.
     pub(super) paused: BTreeSet<(Time, Token)>,
     /// What makes the links to validators worse, if anything.
     pub(super) shaper: Option<Shaper>,
@@ -96,6 +100,16 @@ pub struct Sockets {
     pub(super) clients: usize,
     stall_check: Time,
     pub(super) buffer: Box<[u8]>,
+}
+
+/// Lets the system find out when a client has vanished, and keep only so much for it. Where a system does not know these
+/// options, its own bounds hold.
+fn bound_by_system(stream: &TcpStream) {
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE);
+    let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY);
+    let _ = sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES);
+    let _ = sockopt::set_socket_send_buffer_size(stream, CLIENT_SEND_BUFFER);
 }
 
 impl Sockets {
@@ -127,6 +141,11 @@ impl Sockets {
             limits: Limits::new(config, connections_max, others.map(|(_, address)| address.ip())),
             rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
             guest_rates: [rate(GUEST_BYTES_PER_SECOND), rate(GUEST_MESSAGES_PER_SECOND)],
+            questions: Pace::default(),
+            question_rate: Rate {
+                per_second: config.client_questions_per_second as u64,
+                burst: QUESTIONS_BURST,
+            },
             paused: BTreeSet::new(),
             shaper: Shaper::new(&config.shape, identity.seat, seats),
             busy: BTreeSet::new(),
@@ -184,6 +203,9 @@ impl Sockets {
         now: Time,
     ) -> io::Result<Token> {
         let _ = stream.set_nodelay(true);
+        if let Link::Client(_) = &link {
+            bound_by_system(&stream);
+        }
         let registry = &self.registry;
         let token = self.conns.insert(|token| {
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;

@@ -37,8 +37,8 @@ struct Candidate<'a> {
 struct Answers(Vec<Admission>);
 
 /// Verifies the rows of several submissions as one batch and inserts what is good. One answer per submission.
-/// Refusals are looked for in the order form, accounts, nonce, balance, room, signature, duplicate and fees in the
-/// mempool. A key that no open row takes is passed over.
+/// Refusals are looked for in the order form, accounts, nonce, balance, duplicate, room, signature, duplicate again and fees in
+/// the mempool. A key that no open row takes is passed over.
 pub fn admit(shared: &Shared, submissions: &[Submission]) -> Vec<Admission> {
     let mut answers = Answers(vec![Admission::default(); submissions.len()]);
     let mut candidates = well_formed(shared, submissions, &mut answers);
@@ -51,6 +51,7 @@ pub fn admit(shared: &Shared, submissions: &[Submission]) -> Vec<Admission> {
             Err(refusal) => answers.refuse(candidate, refusal),
         });
     });
+    refuse_duplicates(shared, &mut candidates, &mut answers);
     let room = shared.mempool.room().min(candidates.len());
     for candidate in candidates.drain(room..) {
         answers.refuse(&candidate, Refusal::Full);
@@ -100,6 +101,31 @@ fn payable(accounts: &[Account], effect: &Effect) -> Result<u64, Refusal> {
     let balance = from.balance.get();
     let cost = effect.amount.get().checked_add(u64::from(effect.fee.get()));
     if cost.is_some_and(|cost| cost <= balance) { Ok(balance) } else { Err(Refusal::NotCovered) }
+}
+
+/// Refuses what needs no check of its signature because a good row of the same account and nonce is under way, and copies of
+/// rows that are here already: a flood of one row costs no more than that row. (Another row of the same account and nonce is no
+/// copy: which of both is good, only the signatures tell, and nobody is refused for what another forged.)
+fn refuse_duplicates(shared: &Shared, candidates: &mut Vec<Candidate<'_>>, answers: &mut Answers) {
+    let mut known = shared.mempool.in_flight(candidates.iter().map(|candidate| candidate.row.effect));
+    let head = |Row { effect, witness, .. }: &Row<'_>| {
+        (effect.from.get(), effect.nonce.get(), witness.0.first_chunk::<8>().copied())
+    };
+    // The first of equal ones is the one that stays.
+    let mut order: Vec<_> = candidates.iter().zip(0..).map(|(it, place)| (head(&it.row), place)).collect();
+    order.sort_unstable();
+    for pair in order.windows(2) {
+        let (before, this): (usize, usize) = (pair[0].1, pair[1].1);
+        known[this] |= pair[0].0 == pair[1].0 && same(&candidates[before].row, &candidates[this].row);
+    }
+    let mut known = known.into_iter();
+    candidates.retain(|candidate| {
+        !known.next().unwrap_or_default() || answers.refuse(candidate, Refusal::Duplicate)
+    });
+}
+
+fn same(a: &Row<'_>, b: &Row<'_>) -> bool {
+    a.effect == b.effect && a.witness == b.witness && a.key == b.key
 }
 
 /// The rows whose signatures hold, checked as one batch.

@@ -51,11 +51,34 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    fn from_byte(byte: u8) -> Option<Refusal> {
+    /// All of them in order, from 1 on.
+    pub const ALL: [Refusal; 9] = {
         use Refusal::*;
         [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull, NoSeat]
-            .into_iter()
-            .find(|refusal| *refusal as u8 == byte)
+    };
+
+    /// Its place among [`Refusal::ALL`].
+    pub fn place(self) -> usize {
+        self as usize - 1
+    }
+
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        [
+            "malformed",
+            "unknown_account",
+            "bad_signature",
+            "bad_nonce",
+            "duplicate",
+            "not_covered",
+            "full",
+            "disk_full",
+            "no_seat",
+        ][self.place()]
+    }
+
+    fn from_byte(byte: u8) -> Option<Refusal> {
+        Refusal::ALL.into_iter().find(|refusal| *refusal as u8 == byte)
     }
 }
 
