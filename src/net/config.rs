@@ -63,8 +63,14 @@ pub const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
 pub const GUEST_BYTES_PER_SECOND: usize = 1 << 20;
 /// See [`GUEST_BYTES_PER_SECOND`].
 pub const GUEST_MESSAGES_PER_SECOND: usize = 500;
+/// So many blocks that a guest wants count as a message more: at most 14,000 blocks a second are looked up for one, which is
+/// hundreds of times as many as a chain makes.
+pub const BLOCKS_PER_MESSAGE: usize = 32;
 /// Questions of clients that may come at once after a rest, in time at their rate.
 pub const QUESTIONS_BURST: Duration = Duration::from_millis(100);
+/// Questions that a client may ask at once although all together are ahead of that rate: many answers in one write cost little
+/// more than one.
+pub const QUESTIONS_TOGETHER: usize = 16;
 /// How often it is looked at whether the connections that a node chose bring anything.
 pub const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How often the book of addresses is written.

@@ -10,6 +10,7 @@ use crate::types::{Seat, Time};
 use crate::wire::Message;
 use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use mio::Token;
+use std::time::Duration;
 
 /// What may be read in this turn.
 #[derive(Clone, Copy, Debug)]
@@ -167,10 +168,11 @@ impl Sockets {
         let turn = if *readable { Turn::More } else { Turn::Done };
         // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
         // that the rest waits in its own buffers.
-        let spent = [PEER_READ_BUDGET - budget, come.len()];
         let guest = self.identity.seat != Seat::NONE
             && link.seat().is_some_and(|seat| seat.index() >= self.seats.len());
         let rates = if guest { &self.guest_rates } else { &self.rates };
+        let messages = if guest { come.iter().map(weight).sum() } else { come.len() };
+        let spent = [PEER_READ_BUDGET - budget, messages];
         let ahead = paces.iter_mut().zip(rates).zip(spent);
         let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
         let pause = ahead.max().unwrap_or_default();
@@ -204,15 +206,39 @@ impl Sockets {
         now: Time,
         events: &mut Vec<Event>,
     ) -> Result<Turn, Gone> {
-        let Some(conn) = self.conns.get_mut(token) else { return Ok(Turn::Done) };
-        let Conn { stream, link: Link::Client(link), readable, paused_until, .. } = conn else {
+        match self.conns.get(token) {
+            Some(conn) if conn.paused_until > now => {
+                self.paused.insert((conn.paused_until, token));
+                return Ok(Turn::Done);
+            }
+            Some(_) => {}
+            None => return Ok(Turn::Done),
+        }
+        let mut pause = Duration::ZERO;
+        let turn = self.take_requests(token, gate, (now, &mut pause), events)?;
+        // What was asked is answered, and who asked goes to the end of the line of all that ask too much together: so a flood
+        // takes no more than the rate, and who asks for the first time does not wait for it.
+        if let Some(conn) = self.conns.get_mut(token).filter(|_| !pause.is_zero()) {
+            conn.paused_until = now + pause;
+            self.paused.insert((conn.paused_until, token));
+            Metrics::add(&self.metrics.throttled, 1);
+        }
+        Ok(turn)
+    }
+
+    /// Takes what a client asks, up to its bounds; `pause`: how long the questions of all clients together are ahead of their
+    /// rate with those that it has asked now.
+    fn take_requests(
+        &mut self,
+        token: Token,
+        gate: &mut Gate,
+        (now, pause): (Time, &mut Duration),
+        events: &mut Vec<Event>,
+    ) -> Result<Turn, Gone> {
+        let Some(Conn { stream, link: Link::Client(link), readable, .. }) = self.conns.get_mut(token) else {
             return Ok(Turn::Done);
         };
-        if *paused_until > now {
-            self.paused.insert((*paused_until, token));
-            return Ok(Turn::Done);
-        }
-        let mut budget = CLIENT_READ_BUDGET;
+        let (mut budget, mut asked) = (CLIENT_READ_BUDGET, 0);
         loop {
             // First what was read before, then the socket: the reader holds one read at most.
             link.held = true;
@@ -234,18 +260,14 @@ impl Sockets {
                     // Answered in this very turn: nothing of it waits.
                     Request::SubmitBlobs { blobs, .. } => gate.blobs -= blobs.column().len(),
                     Request::Subscribe => {}
-                    // It is answered, and who asked goes to the end of the line of all that ask too much together: so a
-                    // flood takes no more than the rate, and who asks for the first time does not wait for it.
                     Request::Status | Request::Account(_) | Request::Certificate(_) => {
-                        let pause = self.questions.charge(1, &self.question_rate, now);
-                        *paused_until = now + pause;
+                        *pause = self.questions.charge(1, &self.question_rate, now);
+                        asked += 1;
                     }
                 }
                 events.push(Event::Request { client: token, request });
-                if *paused_until > now {
-                    self.paused.insert((*paused_until, token));
-                    Metrics::add(&self.metrics.throttled, 1);
-                    return Ok(Turn::Done);
+                if asked >= QUESTIONS_TOGETHER && !pause.is_zero() {
+                    return Ok(Turn::Done); // the reader holds the rest
                 }
             }
             if link.held {
@@ -263,5 +285,26 @@ impl Sockets {
             Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
             link.receive(bytes);
         }
+    }
+}
+
+/// As how many messages of a guest one counts: what is looked up block by block is as dear as what it asks for.
+fn weight(event: &PeerEvent) -> usize {
+    match event {
+        PeerEvent::Message(Message::WantBlocks { count, .. }) => 1 + *count as usize / BLOCKS_PER_MESSAGE,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Height;
+
+    #[test]
+    fn many_blocks_weigh_more_than_few() {
+        let want = |count| PeerEvent::Message(Message::WantBlocks { first: Height(1), count });
+        assert_eq!([1, 31, 32, 256].map(|count| weight(&want(count))), [1, 1, 2, 9]);
+        assert_eq!(weight(&PeerEvent::Message(Message::WantSnapshots)), 1);
     }
 }

@@ -7,7 +7,7 @@ use super::{Crowd, Plan, Told};
 use crate::lab::machine;
 use crate::types::Time;
 use mio::{Events, Interest};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,10 +32,10 @@ pub struct Apart {
     listener: Option<JoinHandle<()>>,
 }
 
+/// What was told last, and whether no more will come.
 #[derive(Default)]
 struct Mirror {
     told: Mutex<(Told, bool)>,
-    changed: Condvar,
 }
 
 impl Apart {
@@ -109,7 +109,6 @@ fn follow(mut reader: BufReader<UnixStream>, mirror: &Mirror) {
             Some(told) => mirrored.0 = told,
             None => mirrored.1 = true,
         }
-        mirror.changed.notify_all();
         if mirrored.1 {
             return;
         }
@@ -129,7 +128,6 @@ pub fn serve() -> Result<(), String> {
     let plan: Plan = serde_json::from_slice(&text).map_err(|error| strange(error.into()))?;
     machine::raise_descriptor_limit();
     let mut crowd = Crowd::new(&plan)?;
-    line.set_nonblocking(true).map_err(strange)?;
     let token = crowd.token_end();
     let mut watched = mio::net::UnixStream::from_std(line.try_clone().map_err(strange)?);
     crowd.registry().register(&mut watched, token, Interest::READABLE).map_err(strange)?;
@@ -140,7 +138,7 @@ pub fn serve() -> Result<(), String> {
         let now = crowd.now();
         if now >= next || over {
             next = now + TELL_EVERY;
-            tell(&line, &crowd.told(), over);
+            tell(&line, &crowd.told());
         }
         if over {
             return Ok(());
@@ -148,28 +146,17 @@ pub fn serve() -> Result<(), String> {
     }
 }
 
-/// Says what they did; left out where the other side is behind, unless it is the last word.
-fn tell(mut line: &UnixStream, told: &Told, last: bool) {
+/// Says what they did. Waits if the other side is stuck: then nobody measures anything.
+fn tell(mut line: &UnixStream, told: &Told) {
     let Ok(mut text) = serde_json::to_vec(told) else { return };
     text.push(b'\n');
-    if last {
-        let _ = line.set_nonblocking(false);
-    }
-    let mut rest = &text[..];
-    while !rest.is_empty() {
-        match line.write(rest) {
-            Ok(count) => rest = &rest[count..],
-            // Half of a line may not stay: the rest of it waits, or it is left out as a whole.
-            Err(error) if error.kind() == ErrorKind::WouldBlock && rest.len() < text.len() => {}
-            Err(_) => return,
-        }
-    }
+    let _ = line.write_all(&text); // whoever is gone hears nothing
 }
 
-/// Whether the other side has ended the line.
+/// Whether the other side has ended the line, of which something is to be read.
 fn is_over(mut line: &UnixStream) -> bool {
     match line.read(&mut [0; 64]) {
         Ok(count) => count == 0,
-        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
+        Err(error) => error.kind() != ErrorKind::Interrupted,
     }
 }

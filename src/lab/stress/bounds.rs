@@ -271,3 +271,103 @@ pub(super) fn recovery(parts: &[Part], windows: &[(Time, Time)], settled: &[Sett
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::stress::document::Cpu;
+    use crate::metrics::Dismissal;
+
+    /// A part with this throughput, CPU time, p99 and memory, and so many descriptors at its end.
+    fn part(name: &'static str, tps: f64, cpu: f64, p99: f64, megabytes: u64, open: usize) -> Part {
+        Part {
+            tps: Some(tps),
+            p99_ms: Some(p99),
+            memory_bytes: Some(megabytes << 20),
+            descriptors: Some(open),
+            descriptors_at_end: Some(open),
+            seen: Seen::Counted(Saw::default()),
+            ..Part::of_target(
+                name,
+                Duration::from_secs(10),
+                Cpu { node: Some(cpu), ..Cpu::default() },
+                Seen::Counted(Saw::default()),
+            )
+        }
+    }
+
+    fn broken(
+        during: Part,
+        after: Part,
+        told: &Told,
+        recovery: Option<f64>,
+        drained: bool,
+    ) -> Vec<&'static str> {
+        let config = StressConfig { peers: 400, ..StressConfig::default() };
+        let parts = [part("before", 1000.0, 10.0, 100.0, 20, 50), during, after];
+        let bounds = of_run(&config, &parts, told, recovery, drained);
+        bounds.iter().filter(|bound| bound.kept == Some(false)).map(|bound| bound.what).collect()
+    }
+
+    #[test]
+    fn each_bound_breaks_by_itself_and_is_named() {
+        let good = || part("during", 800.0, 14.0, 900.0, 100, 300);
+        let after = || part("after", 1000.0, 10.0, 100.0, 100, 58);
+        let none = Told::default();
+        assert!(broken(good(), after(), &none, Some(5.0), true).is_empty());
+        let cases = [
+            (part("during", 799.0, 14.0, 900.0, 100, 300), "throughput, during / before"),
+            (part("during", 800.0, 14.1, 900.0, 100, 300), "node CPU per transaction, during / before"),
+            (part("during", 800.0, 14.0, 901.0, 100, 300), "p99 during"),
+            (part("during", 800.0, 14.0, 900.0, 1000, 300), "memory of a node"),
+        ];
+        for (during, name) in cases {
+            assert_eq!(broken(during, after(), &none, Some(0.0), true), [name]);
+        }
+        let leaks = part("after", 1000.0, 10.0, 100.0, 100, 59);
+        assert_eq!(
+            broken(good(), leaks, &none, Some(0.0), true),
+            ["descriptors of a node after, beyond before"]
+        );
+        assert_eq!(broken(good(), after(), &none, Some(5.1), true), ["full speed after they left"]);
+        assert_eq!(broken(good(), after(), &none, None, true), ["full speed after they left"]);
+        assert_eq!(broken(good(), after(), &none, Some(0.0), false), ["accepted and lost"]);
+    }
+
+    #[test]
+    fn an_attack_that_does_nothing_and_a_forged_row_that_is_admitted_break_a_bound() {
+        let told = |kind, admitted| Told {
+            kinds: vec![(kind, Counts { peers: 9, held: 9, admitted, ..Counts::default() })],
+            ..Told::default()
+        };
+        let during = |dismissed| {
+            let mut saw = Saw::default();
+            saw.dismissed[Dismissal::Foreign as usize] = dismissed;
+            Part { seen: Seen::Counted(saw), ..part("during", 1000.0, 10.0, 100.0, 20, 50) }
+        };
+        let after = || part("after", 1000.0, 10.0, 100.0, 20, 50);
+        let broken = |count, told: Told| broken(during(count), after(), &told, Some(0.0), true);
+        assert_eq!(broken(0, told(Kind::Garbage, 0)), ["kinds that nodes saw nothing of"]);
+        assert!(broken(1, told(Kind::Garbage, 0)).is_empty());
+        assert!(broken(0, told(Kind::Quiet, 0)).is_empty(), "it does nothing wrong");
+        assert!(broken(0, told(Kind::Forged, 1)).contains(&"forged rows admitted"));
+    }
+
+    #[test]
+    fn full_speed_is_found_by_the_second_and_only_after_they_left() {
+        let settled = |ms: u64, ok: u32| Settled { height: ms, time: Time(ms * 1000), rows: ok, ok };
+        let windows = [(0, 1000), (1000, 2000), (2000, 8000)]
+            .map(|(from, until)| (Time(from * 1000), Time(until * 1000)));
+        let parts = [
+            part("before", 100.0, 1.0, 1.0, 1, 1),
+            part("during", 0.0, 1.0, 1.0, 1, 1),
+            part("after", 0.0, 1.0, 1.0, 1, 1),
+        ];
+        let blocks =
+            |from: u64, until: u64| (from..until).step_by(100).map(|ms| settled(ms, 8)).collect::<Vec<_>>();
+        assert_eq!(recovery(&parts, &windows, &blocks(0, 8000)), Some(0.0));
+        assert_eq!(recovery(&parts, &windows, &blocks(5000, 8000)), Some(3.0));
+        assert_eq!(recovery(&parts, &windows, &blocks(0, 2500)), None);
+        assert_eq!(recovery(&parts, &windows, &blocks(7500, 8000)), None, "no whole second");
+    }
+}

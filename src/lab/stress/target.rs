@@ -92,7 +92,8 @@ pub fn run(
     watch: Watch<'_>,
 ) -> Result<StressDocument, SessionError> {
     check_peers(config.peers)?;
-    Needs { connections: config.peers as u64, ..Needs::default() }.check(&std::env::temp_dir())?;
+    Needs { connections: config.peers as u64, apart: true, ..Needs::default() }
+        .check(&std::env::temp_dir())?;
     let mut target = Target::find(config)?;
     let nodes = target.client_ports.len();
     watch(nodes, Step::Starting);

@@ -152,7 +152,7 @@ fn questions_have_a_rate_and_who_asks_for_the_first_time_does_not_wait_for_a_flo
     let mut events = side.until_it(|side| Metrics::read(&side.metrics.throttled) > 0);
     (0..20).for_each(|_| events.extend(side.turn()));
     let burst = QUESTIONS_BURST.as_millis() as usize + 1;
-    assert_eq!(asked(&events), burst, "what comes at once, and the one that overdraws");
+    assert_eq!(asked(&events), burst, "what comes at once, and the one that is ahead");
     let mut honest = Raw::connect(side.addresses[1]);
     honest.ask(&Request::Hello);
     honest.ask(&Request::Status);
