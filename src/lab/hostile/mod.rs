@@ -35,39 +35,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a hostile peer does.
+/// What a hostile peer does: [`KINDS`] says it of each.
+#[allow(missing_docs, reason = "one table tells it, here and on the command line")]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// See [`KINDS`], as for all others.
     Idle,
-    #[allow(missing_docs)]
     Quiet,
-    #[allow(missing_docs)]
     HalfOpen,
-    #[allow(missing_docs)]
     Churn,
-    #[allow(missing_docs)]
     SlowHandshake,
-    #[allow(missing_docs)]
     SlowRead,
-    #[allow(missing_docs)]
     SlowWrite,
-    #[allow(missing_docs)]
     Garbage,
-    #[allow(missing_docs)]
     Oversize,
-    #[allow(missing_docs)]
     Malformed,
-    #[allow(missing_docs)]
     Identities,
-    #[allow(missing_docs)]
     Flood,
-    #[allow(missing_docs)]
     Duplicate,
-    #[allow(missing_docs)]
     Forged,
-    #[allow(missing_docs)]
     NonceGap,
 }
 
