@@ -212,7 +212,7 @@ impl Default for NetConfig {
             handshakes_per_second: 20,
             peer_bytes_per_second: 256 << 20,
             peer_messages_per_second: 50_000,
-            client_questions_per_second: 10_000,
+            client_questions_per_second: 4_000,
             guests_max: 16,
             limit_local: false,
             shape: ShapeConfig::default(),
