@@ -79,7 +79,7 @@ pub(super) fn half_open(birth: &Birth<'_>) -> Box<dyn Conduct> {
 
 /// Leaves at once.
 pub(super) fn churn(birth: &Birth<'_>) -> Box<dyn Conduct> {
-    Drip::whole(Vec::new(), if birth.draw % 2 == 0 { Then::HangUp } else { Then::Reset })
+    Drip::whole(Vec::new(), if birth.draw.is_multiple_of(2) { Then::HangUp } else { Then::Reset })
 }
 
 /// Says what is valid byte by byte: to the peer port the preface and the beginning of an exchange, to the client port a hello
