@@ -54,6 +54,8 @@ fn cluster(criterion: &mut Criterion) {
             seed: 1,
             conduct: NodeConfig::default(),
             shape: ShapeConfig::default(),
+            limit_local: false,
+            reserved: 0,
             program: None,
         };
         let mut session = Session::start(&wallet, chain, dir.path(), &interrupt).expect("the chain starts");

@@ -228,6 +228,8 @@ fn what_cannot_be_started_is_told_and_nothing_is_left_running() {
             seed: 1,
             conduct: NodeConfig::default(),
             shape: ShapeConfig::default(),
+            limit_local: false,
+            reserved: 0,
             program: Some(program),
         };
         let started = Session::start(&wallet, chain, dir, &Interrupt::never());

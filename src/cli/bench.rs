@@ -138,7 +138,7 @@ impl Args {
 
 /// Runs the command; the exit status.
 pub fn run(args: &Args, interrupt: &Interrupt, logs: bool) -> u8 {
-    let config = match super::program(args.processes) {
+    let config = match args.processes.then(super::program).transpose() {
         Ok(program) => args.config(program),
         Err(status) => return status,
     };

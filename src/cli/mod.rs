@@ -20,6 +20,7 @@ mod prove;
 mod sim;
 mod sim_table;
 mod stress;
+mod stress_table;
 mod table;
 mod talk;
 mod up;
@@ -68,12 +69,16 @@ enum Command {
     /// its own event loop, store and directory, they are connected over TCP on loopback, and an outside client sends signed transfers through their client ports.
     /// Throughput counts what is settled, executed and durable on a quorum.
     Bench(bench::Args),
-    /// A chain of nodes under load while many peers misbehave: before, during and after
+    /// A chain of nodes under load while many hostile peers come: before, during and after
     ///
-    /// Runs a chain under a moderate load, lets peers loose on the peer and client ports of all its nodes, and compares
-    /// what the chain did before, during and after. It passes when all nodes agree, throughput during is at least half of
-    /// before and after at least 80 % of it, and the peers' descriptors are closed again.
+    /// Runs a chain under a moderate load, lets hostile peers loose on the peer and client ports of all its nodes, and
+    /// compares what the chain did before, during and after. Each node is a process of its own, and so are the hostile peers:
+    /// memory, descriptors and CPU time of each are known apart. It passes when all nodes agree and every bound that the
+    /// output lists is kept.
     Stress(stress::Args),
+    /// Hostile peers, for the stress run that started this process
+    #[command(hide = true)]
+    Hostile,
     /// A virtual world: the same nodes under crashes, partitions and losses, reproducible from a seed
     ///
     /// Plays one world per seed in virtual time: network, disks, cores and clocks are modelled, the nodes are the real
@@ -133,6 +138,7 @@ pub fn main() -> ExitCode {
     let status = match cli.command {
         Some(Command::Bench(args)) => bench::run(&args, &interrupt, cli.verbose > 0),
         Some(Command::Stress(args)) => stress::run(&args, &interrupt, cli.verbose > 0),
+        Some(Command::Hostile) => stress::hostile(),
         Some(Command::Sim(args)) => sim::run(&args, &interrupt, cli.verbose > 0),
         Some(Command::Verify(args)) => verify::run(&args, &interrupt, cli.verbose > 0),
         Some(Command::Inspect(args)) => inspect::run(&args, &interrupt, cli.verbose > 0),
@@ -184,10 +190,10 @@ fn print(text: &str) -> Result<(), u8> {
     })
 }
 
-/// This program as a file, if nodes are to be processes of their own.
-fn program(wanted: bool) -> Result<Option<PathBuf>, u8> {
-    wanted.then(std::env::current_exe).transpose().map_err(|error| {
-        eprintln!("throng: --processes: where this program lies is not known: {error}");
+/// This program as a file, for processes of their own.
+fn program() -> Result<PathBuf, u8> {
+    std::env::current_exe().map_err(|error| {
+        eprintln!("throng: other processes need this program, and where it lies is not known: {error}");
         AGAINST
     })
 }

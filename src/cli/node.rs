@@ -188,6 +188,10 @@ struct Driver {
     #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     guests_bytes_per_second: Option<u64>,
+    /// Questions of all clients together (status, accounts, certificates) answered per second; beyond, they wait their turn
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_questions_per_second: Option<u64>,
     /// Whether the limits for addresses hold for this machine's own too
     #[arg(long, value_name = "true|false")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,6 @@
 //! Tables for people, and the few honest lines beneath them.
 
 use crate::lab::results::{Document, Run};
-use crate::lab::stress::{Part, StressDocument};
 use crate::net::ShapeConfig;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use std::fmt::Write;
@@ -195,54 +194,6 @@ fn notes(document: &Document) -> Vec<String> {
         ));
     }
     notes
-}
-
-/// The table of a stress run.
-pub fn stress(document: &StressDocument) -> String {
-    let nothing = || "–".to_owned();
-    let row = |part: &Part| {
-        vec![
-            part.name.to_owned(),
-            grouped(part.tps.round() as u64),
-            part.cpu_us_per_tx.map_or_else(nothing, |cpu| format!("{cpu:.1}")),
-            part.p50_ms.map_or_else(nothing, milliseconds),
-            part.p99_ms.map_or_else(nothing, milliseconds),
-            part.memory_bytes_per_node.map_or_else(nothing, |bytes| format!("{} MB", grouped(bytes >> 20))),
-            part.descriptors.map_or_else(nothing, |open| grouped(open as u64)),
-        ]
-    };
-    let header = ["part", "tx/s", "CPU µs\n/tx/node", "p50", "p99", "memory\n/node", "open\ndescriptors"];
-    let mut out = frame(&header, header.len(), document.parts.iter().map(row)).to_string();
-    let config = &document.config;
-    out.push_str(&format!(
-        "\n{} peers ({}) made {} connections to {} nodes and sent {} MB; the nodes ended {} of the connections.",
-        grouped(config.peers as u64),
-        config.kinds.join(", "),
-        grouped(document.peers_connected),
-        config.nodes,
-        grouped(document.peers_sent_bytes >> 20),
-        grouped(document.peers_dropped),
-    ));
-    if document.peers_forged_rows > 0 {
-        out.push_str(&format!(
-            "\nThey submitted {} forged rows, of which {} were refused for their signature.",
-            grouped(document.peers_forged_rows),
-            grouped(document.peers_seen_through_rows),
-        ));
-    }
-    out.push_str(&format!(
-        "\nOffered: {} tx/s. Descriptors leave out the peers' own ends.",
-        grouped(config.offered_tps.round() as u64)
-    ));
-    let reason =
-        document.reason.iter().map(String::as_str).chain(document.exceeded.iter().map(String::as_str));
-    let reasons: Vec<_> = reason.collect();
-    let interrupted = if document.interrupted { ", interrupted" } else { "" };
-    out.push_str(&format!("\nverdict: {}{interrupted}", document.verdict));
-    for reason in reasons {
-        out.push_str(&format!("\n  {reason}"));
-    }
-    out
 }
 
 /// Other programs on more cores than this are worth a line.

@@ -324,6 +324,8 @@ fn run_one(
         seed: config.seed,
         conduct,
         shape: config.shape.clone(),
+        limit_local: false,
+        reserved: 0,
         program: config.program.clone(),
     };
     let mut session = Session::start(wallet, chain, dir.path(), interrupt)?;

@@ -70,6 +70,28 @@ pub enum BadInput {
         /// The most.
         most: usize,
     },
+    /// Nobody answers there as a node does.
+    #[error("--target {address}: {reason}")]
+    Target {
+        /// Who was named.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Without it nothing can be seen of the target.
+    #[error("--target: name the address for clients of at least one node, as `throng up` prints it")]
+    NoClientTarget,
+    /// A kind for which something is missing.
+    #[error("--kind {kind} needs {what}")]
+    Kind {
+        /// Which.
+        kind: &'static str,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A file that cannot be used; its name is in the reason.
+    #[error("{0}")]
+    File(String),
     /// The directory holds something.
     #[error("--dir {0} is not empty: name a new or an empty directory, nothing in it was touched")]
     NotEmpty(PathBuf),
@@ -173,7 +195,12 @@ impl Needs {
     pub fn descriptors(&self) -> u64 {
         let nodes = self.nodes as u64;
         let pairs = if self.apart { nodes } else { nodes * nodes.saturating_sub(1) / 2 };
-        DESCRIPTORS_BASE + DESCRIPTORS_PER_NODE * nodes + DESCRIPTORS_PER_PAIR * pairs + 2 * self.connections
+        // Apart, one process has one end of each.
+        let ends = if self.apart { 1 } else { 2 };
+        DESCRIPTORS_BASE
+            + DESCRIPTORS_PER_NODE * nodes
+            + DESCRIPTORS_PER_PAIR * pairs
+            + ends * self.connections
     }
 
     /// Memory in bytes, roughly.
@@ -309,6 +336,8 @@ mod tests {
     fn what_this_machine_cannot_carry_is_refused() {
         let needs = Needs { nodes: 64, accounts: 1_000_000, rows: 1_000_000, ..Needs::default() };
         assert!(Needs { apart: true, ..needs }.descriptors() < needs.descriptors() / 4);
+        let crowd = Needs { connections: 10_000, apart: true, ..Needs::default() };
+        assert!((10_000..11_000).contains(&crowd.descriptors()));
         let here = Path::new(".");
         let check = |descriptors, memory, disk| needs.check_against(descriptors, memory, disk, here);
         assert!(matches!(check(Some(1024), None, None), Err(BadInput::Descriptors { nodes: 64, .. })));

@@ -47,6 +47,9 @@ pub enum SessionError {
     /// The clients.
     #[error("cannot connect clients to the nodes: {0}")]
     Clients(io::Error),
+    /// Hostile peers.
+    #[error("cannot start the process of the hostile peers: {0}")]
+    Hostile(io::Error),
     /// A directory.
     #[error("cannot make a directory for the nodes' data: {0}")]
     Dir(io::Error),
@@ -79,6 +82,10 @@ pub struct SessionConfig {
     pub conduct: NodeConfig,
     /// Links between the nodes.
     pub shape: ShapeConfig,
+    /// Whether the nodes' limits for addresses hold for this machine's own too.
+    pub limit_local: bool,
+    /// Accounts of the wallet, its last ones, that send no load.
+    pub reserved: u32,
     /// `throng` itself, if each node is to be a process of its own; `None`: all of them live in this one.
     pub program: Option<PathBuf>,
 }
@@ -125,13 +132,13 @@ impl<'a> Session<'a> {
         dir: &Path,
         interrupt: &Interrupt,
     ) -> Result<Session<'a>, SessionError> {
-        let SessionConfig { nodes, policy, seed, conduct, shape, program } = config;
-        let partition = Partition { accounts: wallet.accounts(), nodes: nodes as u32 };
+        let SessionConfig { nodes, policy, seed, conduct, shape, limit_local, reserved, program } = config;
+        let partition = Partition { accounts: wallet.accounts() - reserved, nodes: nodes as u32 };
         let (genesis, keys) = wallet.genesis(nodes as u32, policy);
         genesis.check()?;
         let (chain, genesis) = (chain_id(&genesis), Arc::new(genesis));
         let verify_threads = (machine::cores() / nodes).max(1);
-        let net = NetConfig { verify_threads, shape, ..NetConfig::default() };
+        let net = NetConfig { verify_threads, shape, limit_local, ..NetConfig::default() };
         let cluster: Box<dyn Cluster> = match &program {
             None => Box::new(Local::start(&genesis, keys, (conduct, &net), dir, seed)?),
             Some(program) => {
@@ -287,6 +294,16 @@ impl<'a> Session<'a> {
         alive.fold(machine::holdings(None), |sum, (process, _)| sum + machine::holdings(Some(process)))
     }
 
+    /// What each node holds, where nodes are processes of their own. (A node that died holds nothing.)
+    pub fn node_holdings(&self) -> Vec<Holdings> {
+        let processes = self.cluster.processes().into_iter().zip(0..);
+        let of = |(process, node)| match self.cluster.failure(node) {
+            Some(_) => Holdings::default(),
+            None => machine::holdings(Some(process)),
+        };
+        processes.map(of).collect()
+    }
+
     /// Where every node stands.
     pub fn progress(&self) -> Vec<Progress> {
         (0..self.cluster.size()).map(|node| self.cluster.progress(node)).collect()
@@ -330,6 +347,11 @@ impl<'a> Session<'a> {
     /// The rules of the chain.
     pub fn rules(&self) -> &Rules {
         &self.genesis.rules
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> ChainId {
+        self.chain
     }
 
     /// A quorum of its committee.

@@ -88,6 +88,11 @@ impl Wallet {
         self.keys.len() as u32
     }
 
+    /// From which the key of an account, by its number, is derived.
+    pub fn key_seed(&self, number: u32) -> [u8; 32] {
+        derive(self.seed, b'a', u64::from(number.saturating_sub(1)), 0)
+    }
+
     /// The genesis of a chain of so many nodes over these accounts, and the validators' keys in order.
     pub fn genesis(&self, nodes: u32, policy: Policy) -> (Genesis, Vec<SigningKey>) {
         let validators: Vec<_> = (0..nodes)

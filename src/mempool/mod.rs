@@ -145,7 +145,8 @@ impl Mempool {
         self.change(|pool| offers.iter().map(|offer| pool.admit(offer)).collect())
     }
 
-    /// Of each row whether it would be refused as a duplicate now.
+    /// Of each row, whether its account and nonce wait here or are sealed here and not yet executed. (It may change at once:
+    /// [`Mempool::insert`] looks again.)
     pub fn in_flight<'a>(&self, effects: impl Iterator<Item = &'a Effect>) -> Vec<bool> {
         let pool = self.pool.lock();
         effects.map(|effect| pool.is_in_flight(effect)).collect()

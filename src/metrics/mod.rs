@@ -6,6 +6,7 @@
 //!   measuring costs less than it measures.
 //! - Nothing here is shared between nodes, even in one process.
 
+use crate::wire::client::Refusal;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub enum Dismissal {
 
 /// How many reasons there are.
 const DISMISSALS: usize = 11;
+/// How many reasons there are to refuse a row.
+const REFUSALS: usize = Refusal::ALL.len();
 
 impl Dismissal {
     /// All of them in order.
@@ -116,8 +119,8 @@ pub struct Metrics {
     pub rows_submitted: AtomicU64,
     /// Rows admitted to the mempool.
     pub rows_admitted: AtomicU64,
-    /// Rows refused, for any reason.
-    pub rows_refused: AtomicU64,
+    /// Rows refused, by reason.
+    refused: [AtomicU64; REFUSALS],
     /// Rows that were handed on to the node whose turn it is to seal them; counted again for the next one.
     pub rows_handed_on: AtomicU64,
     /// Rows that others handed on, admitted to the mempool.
@@ -132,6 +135,10 @@ pub struct Metrics {
     pub signatures_checked: AtomicU64,
     /// Frames or messages of peers refused as malformed or against a rule.
     pub peer_faults: AtomicU64,
+    /// Connections accepted from peers and clients, those that were dismissed at once included.
+    pub connections_accepted: AtomicU64,
+    /// How often a peer or a client was not read from for a while, for it asked or sent more than its rate.
+    pub throttled: AtomicU64,
     /// Connections refused or dropped, by reason.
     dismissed: [AtomicU64; DISMISSALS],
     /// Messages dropped because a peer's queue was full.
@@ -162,6 +169,16 @@ impl Metrics {
     /// Connections refused or dropped for any reason.
     pub fn connections_dropped(&self) -> u64 {
         Dismissal::ALL.into_iter().map(|reason| self.dismissed(reason)).sum()
+    }
+
+    /// Counts rows that were refused for a reason.
+    pub fn refuse(&self, reason: Refusal, rows: u64) {
+        self.refused[reason.place()].fetch_add(rows, Relaxed);
+    }
+
+    /// Rows refused for a reason.
+    pub fn refused(&self, reason: Refusal) -> u64 {
+        self.refused[reason.place()].load(Relaxed)
     }
 
     /// Adds to a counter.
@@ -198,7 +215,7 @@ impl Metrics {
             disk_full,
             rows_submitted,
             rows_admitted,
-            rows_refused,
+            refused,
             rows_handed_on,
             rows_taken_over,
             rows_passed_over,
@@ -206,6 +223,8 @@ impl Metrics {
             rows_ok,
             signatures_checked,
             peer_faults,
+            connections_accepted,
+            throttled,
             dismissed,
             messages_dropped,
         } = self;
@@ -216,7 +235,6 @@ impl Metrics {
             disk_full,
             rows_submitted,
             rows_admitted,
-            rows_refused,
             rows_handed_on,
             rows_taken_over,
             rows_passed_over,
@@ -224,9 +242,11 @@ impl Metrics {
             rows_ok,
             signatures_checked,
             peer_faults,
+            connections_accepted,
+            throttled,
             messages_dropped,
         ];
-        cpu_ns.iter().chain(single).chain(dismissed)
+        cpu_ns.iter().chain(single).chain(refused).chain(dismissed)
     }
 
     /// Reads a counter.
@@ -258,9 +278,9 @@ mod tests {
             Metrics::set(counter, value);
         }
         assert!(mirror.mirror(&real.values()));
-        assert_eq!(mirror.values(), (1..=31).collect::<Vec<_>>());
-        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 31));
-        assert!(!mirror.mirror(&[7; 30]) && !mirror.mirror(&[7; 32]));
+        assert_eq!(mirror.values(), (1..=41).collect::<Vec<_>>());
+        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 41));
+        assert!(!mirror.mirror(&[7; 40]) && !mirror.mirror(&[7; 42]));
         assert_eq!(mirror.values(), real.values());
     }
 }

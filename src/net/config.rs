@@ -76,6 +76,14 @@ pub const GUEST_WRITE_BUDGET: usize = 64 << 10;
 pub const GUESTS_BURST: Duration = Duration::from_millis(5);
 /// Bytes that wait for a guest at most before it is not read from.
 pub const GUEST_OUT_PAUSE: usize = 4 << 20;
+/// So many blocks that a guest wants count as a message more: at most 14,000 blocks a second are looked up for one, which is
+/// hundreds of times as many as a chain makes.
+pub const BLOCKS_PER_MESSAGE: usize = 32;
+/// Questions of clients that may come at once after a rest, in time at their rate.
+pub const QUESTIONS_BURST: Duration = Duration::from_millis(100);
+/// Questions that a client may ask at once although all together are ahead of that rate: many answers in one write cost little
+/// more than one.
+pub const QUESTIONS_TOGETHER: usize = 16;
 /// How often it is looked at whether the connections that a node chose bring anything.
 pub const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How often the book of addresses is written.
@@ -131,6 +139,15 @@ pub const SUSPECTS_ROOM: usize = 2 * SUBMIT_ROWS_MAX;
 pub const CLIENT_OUT_PAUSE: usize = 64 << 10;
 /// Bytes of answers and notices that wait for a client at most: beyond, it is dropped.
 pub const CLIENT_OUT_MAX: usize = 1 << 20;
+
+/// Bytes of answers that the system keeps for a client's socket, about: what an honest reader needs for a round trip.
+pub const CLIENT_SEND_BUFFER: usize = 128 << 10;
+/// A client that says nothing for so long is asked by the system whether it is still there,
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// again and again after so long,
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// and after so many questions without an answer it is gone: so who vanishes without a word keeps no descriptor.
+pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// Blocks that wait for the executor at most before clients are not read from.
 pub const EXECUTE_BACKLOG_MAX: usize = 256;
@@ -189,6 +206,9 @@ pub struct NetConfig {
     pub peer_bytes_per_second: usize,
     /// Messages that are read per second from one peer; beyond, it waits.
     pub peer_messages_per_second: usize,
+    /// Questions of all clients together (status, accounts, certificates) that are answered per second; beyond, whoever asks
+    /// waits until it is its turn again. (Rows are bounded by the room that they find.)
+    pub client_questions_per_second: usize,
     /// Peers without a seat that are served at once: observers, and who only asks.
     pub guests_max: usize,
     /// Bytes that are written per second to all of those together; beyond, they wait, in turn.
@@ -210,6 +230,7 @@ impl Default for NetConfig {
             client_calls_per_second: 200,
             peer_bytes_per_second: 256 << 20,
             peer_messages_per_second: 50_000,
+            client_questions_per_second: 4_000,
             guests_max: 16,
             guests_bytes_per_second: 128 << 20,
             limit_local: false,
@@ -252,6 +273,7 @@ impl NetConfig {
         // Less than two of the largest frames a second would not carry the protocol.
         in_range("peer_bytes_per_second", self.peer_bytes_per_second, 2 * PEER_FRAME_BYTES_MAX, usize::MAX)?;
         in_range("peer_messages_per_second", self.peer_messages_per_second, 100, usize::MAX)?;
+        in_range("client_questions_per_second", self.client_questions_per_second, 100, usize::MAX)?;
         self.shape.validate()
     }
 

@@ -212,7 +212,7 @@ impl EventLoop {
                     let now = self.now();
                     for (origin, admission) in admitted.answers {
                         Metrics::add(&self.metrics.rows_admitted, u64::from(admission.accepted));
-                        Metrics::add(&self.metrics.rows_refused, admission.refused.len() as u64);
+                        admission.refused.iter().for_each(|(_, refusal)| self.metrics.refuse(*refusal, 1));
                         Metrics::add(&self.metrics.signatures_checked, admission.checked.into());
                         let (accepted, refused) = (admission.accepted, admission.refused);
                         let reply = Reply::Submitted { id: origin.id, accepted, refused };
@@ -317,7 +317,7 @@ impl EventLoop {
                     Content::Rows => return self.verifiers.submit(client, id, rows),
                     Content::Opaque => Refusal::Malformed,
                 };
-                Metrics::add(&self.metrics.rows_refused, count as u64);
+                self.metrics.refuse(refusal, count as u64);
                 let refused = (0..count as u32).map(|index| (index, refusal)).collect();
                 let reply = Reply::Submitted { id, accepted: 0, refused };
                 return self.sockets.reply(client, &reply, count, now, &mut self.events);
@@ -353,8 +353,10 @@ impl EventLoop {
             }
             Content::Opaque => Err(Refusal::Full),
         };
-        let counted = if taken.is_ok() { &self.metrics.rows_admitted } else { &self.metrics.rows_refused };
-        Metrics::add(counted, count);
+        match &taken {
+            Ok(_) => Metrics::add(&self.metrics.rows_admitted, count),
+            Err(refusal) => self.metrics.refuse(*refusal, count),
+        }
         if taken.is_ok() && !matches!(self.inputs.back(), Some(Input::Rows)) {
             self.inputs.push_back(Input::Rows);
         }

@@ -10,6 +10,7 @@ use crate::types::{Seat, Time};
 use crate::wire::Message;
 use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use mio::Token;
+use std::time::Duration;
 
 /// What may be read in this turn.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +101,7 @@ impl Sockets {
         let turn = if is_peer {
             self.read_peer(token, gate, now, events)
         } else {
-            self.read_client(token, gate, events)
+            self.read_client(token, gate, now, events)
         };
         let Some(conn) = self.conns.get_mut(token) else { return };
         match turn {
@@ -173,11 +174,14 @@ impl Sockets {
         let turn = if *readable { Turn::More } else { Turn::Done };
         // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
         // that the rest waits in its own buffers.
-        let spent = [PEER_READ_BUDGET - budget, come.len()];
         let rates = if guest { &self.guest_rates } else { &self.rates };
+        let messages = if guest { come.iter().map(weight).sum() } else { come.len() };
+        let spent = [PEER_READ_BUDGET - budget, messages];
         let ahead = paces.iter_mut().zip(rates).zip(spent);
         let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
-        *paused_until = now + ahead.max().unwrap_or_default();
+        let pause = ahead.max().unwrap_or_default();
+        *paused_until = now + pause;
+        Metrics::add(&self.metrics.throttled, u64::from(!pause.is_zero()));
         for event in come {
             match event {
                 PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
@@ -199,11 +203,46 @@ impl Sockets {
         Ok(turn)
     }
 
-    fn read_client(&mut self, token: Token, gate: &mut Gate, events: &mut Vec<Event>) -> Result<Turn, Gone> {
+    fn read_client(
+        &mut self,
+        token: Token,
+        gate: &mut Gate,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> Result<Turn, Gone> {
+        match self.conns.get(token) {
+            Some(conn) if conn.paused_until > now => {
+                self.paused.insert((conn.paused_until, token));
+                return Ok(Turn::Done);
+            }
+            Some(_) => {}
+            None => return Ok(Turn::Done),
+        }
+        let mut pause = Duration::ZERO;
+        let turn = self.take_requests(token, gate, (now, &mut pause), events)?;
+        // What was asked is answered, and who asked goes to the end of the line of all that ask too much together: so a flood
+        // takes no more than the rate, and who asks for the first time does not wait for it.
+        if let Some(conn) = self.conns.get_mut(token).filter(|_| !pause.is_zero()) {
+            conn.paused_until = now + pause;
+            self.paused.insert((conn.paused_until, token));
+            Metrics::add(&self.metrics.throttled, 1);
+        }
+        Ok(turn)
+    }
+
+    /// Takes what a client asks, up to its bounds; `pause`: how long the questions of all clients together are ahead of their
+    /// rate with those that it has asked now.
+    fn take_requests(
+        &mut self,
+        token: Token,
+        gate: &mut Gate,
+        (now, pause): (Time, &mut Duration),
+        events: &mut Vec<Event>,
+    ) -> Result<Turn, Gone> {
         let Some(Conn { stream, link: Link::Client(link), readable, .. }) = self.conns.get_mut(token) else {
             return Ok(Turn::Done);
         };
-        let mut budget = CLIENT_READ_BUDGET;
+        let (mut budget, mut asked) = (CLIENT_READ_BUDGET, 0);
         loop {
             // First what was read before, then the socket: the reader holds one read at most.
             link.held = true;
@@ -224,9 +263,16 @@ impl Sockets {
                     }
                     // Answered in this very turn: nothing of it waits.
                     Request::SubmitBlobs { blobs, .. } => gate.blobs -= blobs.column().len(),
-                    _ => {}
+                    Request::Subscribe => {}
+                    Request::Status | Request::Account(_) | Request::Certificate(_) | Request::Absent => {
+                        *pause = self.questions.charge(1, &self.question_rate, now);
+                        asked += 1;
+                    }
                 }
                 events.push(Event::Request { client: token, request });
+                if asked >= QUESTIONS_TOGETHER && !pause.is_zero() {
+                    return Ok(Turn::Done); // the reader holds the rest
+                }
             }
             if link.held {
                 // What its own bounds hold back goes on when it is answered or has read.
@@ -243,5 +289,26 @@ impl Sockets {
             Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
             link.receive(bytes);
         }
+    }
+}
+
+/// As how many messages of a guest one counts: what is looked up block by block is as dear as what it asks for.
+fn weight(event: &PeerEvent) -> usize {
+    match event {
+        PeerEvent::Message(Message::WantBlocks { count, .. }) => 1 + *count as usize / BLOCKS_PER_MESSAGE,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Height;
+
+    #[test]
+    fn many_blocks_weigh_more_than_few() {
+        let want = |count| PeerEvent::Message(Message::WantBlocks { first: Height(1), count });
+        assert_eq!([1, 31, 32, 256].map(|count| weight(&want(count))), [1, 1, 2, 9]);
+        assert_eq!(weight(&PeerEvent::Message(Message::WantSnapshots)), 1);
     }
 }

@@ -68,7 +68,9 @@ impl Listener {
         }
         self.rests_until = None;
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.socket.accept() {
+            let accepted = self.socket.accept();
+            Metrics::add(&sockets.metrics.connections_accepted, u64::from(accepted.is_ok()));
+            match accepted {
                 // Dropping it hangs up.
                 Ok((stream, _)) if stream.as_raw_fd() >= self.descriptor_end => {
                     sockets.metrics.dismiss(Dismissal::Full);

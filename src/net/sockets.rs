@@ -19,6 +19,7 @@ use crate::wire::Message;
 use crate::wire::client::Request;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::net::sockopt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -88,7 +89,10 @@ pub struct Sockets {
     pub(super) guests_until: Time,
     /// Guests that have output and wait for that time, in their turn.
     pub(super) guests_line: Vec<Token>,
-    /// Peers that sent more than their rate, by when they are read from again.
+    /// Questions of all clients together.
+    pub(super) questions: Pace,
+    pub(super) question_rate: Rate,
+    /// Peers and clients that sent more than their rate, by when they are read from again.
     pub(super) paused: BTreeSet<(Time, Token)>,
     /// What makes the links to validators worse, if anything.
     pub(super) shaper: Option<Shaper>,
@@ -110,6 +114,16 @@ pub struct Sockets {
     pub(super) clients: usize,
     stall_check: Time,
     pub(super) buffer: Box<[u8]>,
+}
+
+/// Lets the system find out when a client has vanished, and keep only so much for it. Where a system does not know these
+/// options, its own bounds hold.
+fn bound_by_system(stream: &TcpStream) {
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE);
+    let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY);
+    let _ = sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES);
+    let _ = sockopt::set_socket_send_buffer_size(stream, CLIENT_SEND_BUFFER);
 }
 
 impl Sockets {
@@ -144,6 +158,11 @@ impl Sockets {
             guests_pace: Pace::default(),
             guests_until: Time(0),
             guests_line: Vec::new(),
+            questions: Pace::default(),
+            question_rate: Rate {
+                per_second: config.client_questions_per_second as u64,
+                burst: QUESTIONS_BURST,
+            },
             paused: BTreeSet::new(),
             shaper: Shaper::new(&config.shape, identity.seat, seats, config.guests_max + OUTBOUND_MAX),
             busy: BTreeSet::new(),
@@ -206,6 +225,9 @@ impl Sockets {
         now: Time,
     ) -> io::Result<Token> {
         let _ = stream.set_nodelay(true);
+        if let Link::Client(_) = &link {
+            bound_by_system(&stream);
+        }
         let registry = &self.registry;
         let token = self.conns.insert(|token| {
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;

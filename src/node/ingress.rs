@@ -106,7 +106,7 @@ fn enter(shared: &Shared, from: Seat, submissions: &[Submission]) -> Vec<Admissi
             Err(refusal) => answers.refuse(candidate, refusal),
         });
     });
-    let mut candidates = no_copies(shared, from, candidates, &mut answers);
+    refuse_duplicates(shared, &mut candidates, &mut answers);
     if from != Seat::NONE {
         // Not for clients together: else whoever is quick with forged rows would use up another's balance.
         let rows = candidates.iter().map(|candidate| (candidate.row.effect, candidate.balance));
@@ -169,28 +169,29 @@ fn payable(accounts: &[Account], effect: &Effect) -> Result<u64, Refusal> {
     if cost.is_some_and(|cost| cost <= balance) { Ok(balance) } else { Err(Refusal::NotCovered) }
 }
 
-/// The rows that are not in flight here, the first of each account and nonce from one source. Not from all sources: else
-/// whoever is quick with a forged row would keep out the good one.
-fn no_copies<'a>(
-    shared: &Shared,
-    from: Seat,
-    mut candidates: Vec<Candidate<'a>>,
-    answers: &mut Answers,
-) -> Vec<Candidate<'a>> {
-    let mut is_copy = shared.mempool.in_flight(candidates.iter().map(|candidate| candidate.row.effect));
-    let name = |(place, candidate): (usize, &Candidate<'_>)| {
-        let (source, effect) =
-            (if from == Seat::NONE { candidate.submission } else { 0 }, candidate.row.effect);
-        ((source, effect.from.get(), effect.nonce.get()), place)
+/// Refuses what needs no check of its signature because a good row of the same account and nonce is under way, and copies of
+/// rows that are here already: a flood of one row costs no more than that row. (Another row of the same account and nonce is no
+/// copy: which of both is good, only the signatures tell, and nobody is refused for what another forged.)
+fn refuse_duplicates(shared: &Shared, candidates: &mut Vec<Candidate<'_>>, answers: &mut Answers) {
+    let mut known = shared.mempool.in_flight(candidates.iter().map(|candidate| candidate.row.effect));
+    let head = |Row { effect, witness, .. }: &Row<'_>| {
+        (effect.from.get(), effect.nonce.get(), witness.0.first_chunk::<8>().copied())
     };
-    let mut names: Vec<_> = candidates.iter().enumerate().map(name).collect();
-    names.sort_unstable();
-    names.windows(2).filter(|pair| pair[0].0 == pair[1].0).for_each(|pair| is_copy[pair[1].1] = true);
-    let mut is_copy = is_copy.into_iter();
+    // The first of equal ones is the one that stays.
+    let mut order: Vec<_> = candidates.iter().zip(0..).map(|(it, place)| (head(&it.row), place)).collect();
+    order.sort_unstable();
+    for pair in order.windows(2) {
+        let (before, this): (usize, usize) = (pair[0].1, pair[1].1);
+        known[this] |= pair[0].0 == pair[1].0 && same(&candidates[before].row, &candidates[this].row);
+    }
+    let mut known = known.into_iter();
     candidates.retain(|candidate| {
-        !is_copy.next().unwrap_or_default() || answers.refuse(candidate, Refusal::Duplicate)
+        !known.next().unwrap_or_default() || answers.refuse(candidate, Refusal::Duplicate)
     });
-    candidates
+}
+
+fn same(a: &Row<'_>, b: &Row<'_>) -> bool {
+    a.effect == b.effect && a.witness == b.witness && a.key == b.key
 }
 
 /// The rows whose signatures hold, checked as one batch.

@@ -142,11 +142,7 @@ fn duplicates_across_submissions_and_a_full_mempool_are_refused() {
     let one = submit(&shared, &[pay(1, 2, 1), pay(1, 2, 2)], &[]);
     let answers = admit(&shared, &[one.clone(), one.clone()]);
     assert_eq!(answers[0], Admission { accepted: 2, refused: vec![], checked: 2 });
-    assert_eq!(
-        answers[1].refused,
-        [(0, Refusal::Duplicate), (1, Refusal::Full)],
-        "room counts before copies"
-    );
+    assert_eq!(answers[1].refused, [(0, Refusal::Duplicate), (1, Refusal::Duplicate)], "copies take no room");
     assert_eq!(
         admit(&shared, &[submit(&shared, &[pay(2, 1, 1), pay(2, 1, 2)], &[])])[0].refused,
         [(1, Refusal::Full)]
@@ -251,4 +247,30 @@ fn fees_of_held_rows_count_against_the_balance() {
     assert_eq!(shared.mempool.held(), 3);
     shared.mempool.executed(&effects[..1]);
     assert_eq!(admit(&shared, &[submit(&shared, &effects[3..], &[])])[0].accepted, 1);
+}
+
+#[test]
+fn copies_are_refused_before_their_signature_and_nobody_for_what_another_forged() {
+    let shared = node(100);
+    let good = submit(&shared, &[pay(1, 2, 1)], &[]);
+    let forged = |effect| {
+        let rows = Rows { effects: &[effect], keys: &[], witnesses: &[Witness([7; 64])] };
+        Submission::pack(rows).expect("one row")
+    };
+    let refused = |refusal, checked| Admission { accepted: 0, refused: vec![(0, refusal)], checked };
+    // A forged row of the same account and nonce comes first: the good one is not taken for a copy of it.
+    let bad = forged(pay(1, 2, 1));
+    let answers = admit(&shared, &[bad.clone(), bad.clone(), good.clone(), good.clone()]);
+    let admitted = Admission { accepted: 1, refused: vec![], checked: 1 };
+    let [wrong, copy] =
+        [(Refusal::BadSignature, 1), (Refusal::Duplicate, 0)].map(|(why, checked)| refused(why, checked));
+    assert_eq!(answers, [wrong, copy.clone(), admitted, copy.clone()]);
+    // Once a good one is under way, none of the same account and nonce needs a check.
+    assert_eq!(admit(&shared, std::slice::from_ref(&bad))[0], copy);
+    shared.mempool.take(1, &|_| true);
+    assert_eq!(admit(&shared, &[bad, good]), [copy.clone(), copy]);
+    assert_eq!(
+        shared.mempool.in_flight([pay(1, 2, 1), pay(1, 2, 2), pay(9, 2, 1)].iter()),
+        [true, false, false]
+    );
 }

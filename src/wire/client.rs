@@ -56,11 +56,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All of them in order.
+    /// All of them in order, from 1 on.
     pub const ALL: [Refusal; 9] = {
         use Refusal::*;
         [Malformed, UnknownAccount, BadSignature, BadNonce, Duplicate, NotCovered, Full, DiskFull, NoSeat]
     };
+
+    /// Its place among [`Refusal::ALL`].
+    pub fn place(self) -> usize {
+        self as usize - 1
+    }
 
     /// Its name in documents for programs.
     pub fn name(self) -> &'static str {

@@ -5,6 +5,7 @@
 
 use super::site::Site;
 use crate::metrics::{Dismissal, Metrics, STAGES};
+use crate::wire::client::Refusal;
 use std::fmt::{Display, Write};
 
 /// A page under construction.
@@ -115,7 +116,8 @@ fn work(page: &mut Page, metrics: &Metrics) {
     page.gauge("disk_full", "Whether the disk has no room: 1 or 0.", read(&metrics.disk_full));
     page.counter("rows_submitted_total", "Rows that clients submitted.", read(&metrics.rows_submitted));
     page.counter("rows_admitted_total", "Rows admitted to the mempool.", read(&metrics.rows_admitted));
-    page.counter("rows_refused_total", "Rows refused, for any reason.", read(&metrics.rows_refused));
+    let refused = Refusal::ALL.map(|why| (label("reason", why.name()), metrics.refused(why)));
+    page.family("counter", "rows_refused_total", "Rows refused, by reason.", refused);
     let handed_on = read(&metrics.rows_handed_on);
     page.counter("rows_handed_on_total", "Rows handed on to whose turn it is to seal them.", handed_on);
     let taken_over = read(&metrics.rows_taken_over);

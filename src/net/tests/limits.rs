@@ -112,7 +112,8 @@ fn a_subscriber_that_does_not_read_is_dropped_and_the_others_hear_on() {
 
 #[test]
 fn a_client_that_asks_and_never_reads_is_not_read_from() {
-    let mut side = Side::alone(identity(1, 0, 1));
+    let config = NetConfig { client_questions_per_second: usize::MAX, ..NetConfig::default() };
+    let mut side = Side::with(identity(1, 0, 1), Side::bind(), &["127.0.0.1:1".parse().unwrap()], &config);
     let mut client = Raw::connect(side.addresses[1]);
     client.ask(&Request::Hello);
     let request = frame_header(4, 0).repeat(1000);
@@ -135,6 +136,34 @@ fn a_client_that_asks_and_never_reads_is_not_read_from() {
     assert_eq!(side.dropped(), 0, "it is only not read from");
     side.now = side.now + STALL_MAX;
     side.until_it(|side| side.sockets.clients == 0);
+}
+
+#[test]
+fn questions_have_a_rate_and_who_asks_for_the_first_time_does_not_wait_for_a_flood() {
+    let config = NetConfig { client_questions_per_second: 1000, ..NetConfig::default() };
+    let mut side = Side::with(identity(1, 0, 1), Side::bind(), &["127.0.0.1:1".parse().unwrap()], &config);
+    let mut flood = Raw::connect(side.addresses[1]);
+    flood.ask(&Request::Hello);
+    flood.send(&frame_header(4, 0).repeat(1000));
+    let asked = |events: &[Event]| {
+        let question = |event: &&Event| matches!(event, Event::Request { request: Request::Status, .. });
+        events.iter().filter(question).count()
+    };
+    let mut events = side.until_it(|side| Metrics::read(&side.metrics.throttled) > 0);
+    (0..20).for_each(|_| events.extend(side.turn()));
+    let burst = QUESTIONS_BURST.as_millis() as usize + 1;
+    assert_eq!(asked(&events), burst, "what comes at once, and the one that is ahead");
+    let mut honest = Raw::connect(side.addresses[1]);
+    honest.ask(&Request::Hello);
+    honest.ask(&Request::Status);
+    side.until(|event| matches!(event, Event::Request { request: Request::Status, .. }));
+    let mut later = Vec::new();
+    for _ in 0..100 {
+        side.now = side.now + Duration::from_millis(10);
+        later.extend(side.turn());
+    }
+    assert!((900..=1000).contains(&(asked(&later) + burst)), "{}", asked(&later));
+    assert_eq!((side.dropped(), side.sockets.clients), (0, 2), "nothing is held against it");
 }
 
 #[test]
