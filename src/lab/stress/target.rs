@@ -96,8 +96,8 @@ pub fn run(
         .check(&std::env::temp_dir())?;
     let mut target = Target::find(config)?;
     let nodes = target.client_ports.len();
-    watch(nodes, Step::Starting);
     let kinds = kinds(config, &target)?;
+    watch(nodes, Step::Starting);
     let plan = target.plan(config, &kinds);
     let (flow, clock) = (Arc::new(Flow::default()), Clock::system());
     let seconds = (config.duration + config.calm * 2 + SETTLE_MAX).as_secs_f64() + 1.0;
