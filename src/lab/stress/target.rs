@@ -96,8 +96,8 @@ pub fn run(
         .check(&std::env::temp_dir())?;
     let mut target = Target::find(config)?;
     let nodes = target.client_ports.len();
-    watch(nodes, Step::Starting);
     let kinds = kinds(config, &target)?;
+    watch(nodes, Step::Starting);
     let plan = target.plan(config, &kinds);
     let (flow, clock) = (Arc::new(Flow::default()), Clock::system());
     let seconds = (config.duration + config.calm * 2 + SETTLE_MAX).as_secs_f64() + 1.0;
@@ -248,18 +248,18 @@ impl Target {
         for name in &config.addresses {
             let address = name.to_socket_addrs().map_err(|error| refused(name, error.to_string()))?.next();
             let address = address.ok_or_else(|| refused(name, "the name has no address".to_owned()))?;
-            match Client::connect(name, PATIENCE) {
-                Ok(client) => {
-                    let (chain, first) = (client.chain(), asked.get_or_insert(client));
-                    if first.chain() != chain {
-                        return Err(refused(name, format!("it is of another chain, {chain}")).into());
-                    }
-                    client_ports.push(address);
-                    clients.push(name.clone());
-                }
-                Err(_) if speaks_as_peer(address) => peer_ports.push(address),
-                Err(error) => return Err(refused(name, error.to_string()).into()),
+            // In this order: either port answers a preface at once, and a hello only one of them.
+            if speaks_as_peer(address) {
+                peer_ports.push(address);
+                continue;
             }
+            let client = Client::connect(name, PATIENCE).map_err(|error| refused(name, error.to_string()))?;
+            let (chain, first) = (client.chain(), asked.get_or_insert(client));
+            if first.chain() != chain {
+                return Err(refused(name, format!("it is of another chain, {chain}")).into());
+            }
+            client_ports.push(address);
+            clients.push(name.clone());
         }
         let Some(mut client) = asked else { return Err(BadInput::NoClientTarget.into()) };
         let (chain, node) = (client.chain(), clients[0].clone());
