@@ -106,6 +106,7 @@ fn the_services_of_the_compose_file_make_a_chain_that_settles_and_ends_cleanly()
 }
 
 /// The service's own check succeeds on the node, and so does the one that Kubernetes makes.
+#[allow(clippy::disallowed_methods, reason = "processes take real time")]
 fn healthy(service: &Value, seat: usize, free: &[u16]) {
     let nodes = free.len() / 3;
     let test = words(&service["healthcheck"]["test"]);

@@ -173,7 +173,7 @@ impl Dag {
     }
 
     /// Whether a vertex of this slot and id is worth checking: not known, above the floor, the first of its slot or
-    /// a twin that another author's vertex names. Of what only shunned authors name, no more than [`Dag::faces_max`].
+    /// a twin that another author's vertex names. Of what only shunned authors name, no more than one for each of them beside the first.
     pub fn wants(&self, vertex: VertexRef) -> bool {
         if !self.is_new(vertex) {
             return false;

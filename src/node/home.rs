@@ -18,7 +18,7 @@
 //! - **Upon the turn of homes**: what is under way goes on by the order in which it began; the seats of the turn before still
 //!   take it for a while.
 //! - **Upon a row that no honest validator hands on**, malformed or with a bad signature: its sender has misbehaved, and is not
-//!   taken from any more for [`DEAF_FOR`]. It proves nothing to others, for a row carries no signature of who hands it on.
+//!   taken from any more for ten minutes. It proves nothing to others, for a row carries no signature of who hands it on.
 //! - **Upon an observer or a guest**: neither hands on, nor is taken from.
 //! - **Upon a restart**: rows that wait or are held are lost, here as there: their clients send again.
 //!
@@ -32,7 +32,7 @@
 //!
 //! It is a rule of mempools, not of validity: who breaks it seals what it could have invented.
 //!
-//! Bounds: each validator may have [`HANDED_ROWS_MAX`] rows here unchecked, which are checked as one batch, one at a time, so
+//! Bounds: each validator may have 4,096 rows here unchecked, which are checked as one batch, one at a time, so
 //! that a bad one costs its own sender; what is more is passed over, since the sender keeps its copy and offers it again. In the
 //! mempool each has a share that other validators cannot take ([`crate::mempool`]).
 //!

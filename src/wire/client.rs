@@ -130,12 +130,12 @@ impl Submission {
         out.put_u32(self.rows).put_u32(self.keys).put(&self.columns);
     }
 
-    /// Bytes of what [`Submission::put`] appends.
+    /// Bytes that it takes in a message between peers.
     pub fn encoded_bytes(&self) -> usize {
         8 + self.columns.len()
     }
 
-    /// Reads what [`Submission::put`] appends, to the end of the payload; the columns stay where they are.
+    /// Reads what `put` appends, to the end of the payload; the columns stay where they are.
     pub(super) fn read(payload: &Bytes) -> Result<Submission, WireError> {
         let mut reader = Reader::new("submitted rows", payload);
         let (rows, keys) = (reader.u32()?, reader.u32()?);

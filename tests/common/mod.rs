@@ -132,7 +132,7 @@ pub struct Pump {
     /// What becomes of a message from one to another node; nothing: it is lost.
     pub change: Option<Change>,
     /// Every message that was sent, by kind.
-    pub sent: [u64; 18],
+    pub sent: [u64; 21],
     /// Batches whose rows some node was told to verify.
     pub verified: u64,
     /// No snapshot can be written.
@@ -175,7 +175,7 @@ impl Pump {
             misbehaved: Vec::new(),
             convicted: Vec::new(),
             diverged: Vec::new(),
-            sent: [0; 18],
+            sent: [0; 21],
             verified: 0,
             no_room: false,
         };
