@@ -1,32 +1,18 @@
 //! A chain of processes, run the way a person runs it: keys, genesis, nodes, transfers, stops and restarts.
 
+#[path = "common/command.rs"]
+mod command;
 #[path = "http/wire.rs"]
 mod wire;
 
+use command::{Running, good, ports, throng};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
 use throng::home::{Layout, write_chain};
 use throng::types::{Rules, Time};
-
-fn throng(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_throng"))
-        .args(args)
-        .output()
-        .expect("the binary was built for this test")
-}
-
-/// Runs it; what it says on standard output. It must succeed.
-fn good(args: &[&str]) -> String {
-    let output = throng(args);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {complaint}");
-    String::from_utf8(output.stdout).expect("text")
-}
 
 /// Runs it; it must fail with this status and one line that says this.
 fn bad(status: i32, says: &str, args: &[&str]) {
@@ -39,57 +25,6 @@ fn bad(status: i32, says: &str, args: &[&str]) {
 
 fn json(args: &[&str]) -> Value {
     serde_json::from_str(&good(args)).expect("one JSON document")
-}
-
-/// Ports that were free a moment ago.
-fn ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
-}
-
-/// A command that stays, killed at the end of the test whatever happens.
-struct Running {
-    child: Child,
-    out: BufReader<std::process::ChildStdout>,
-    /// What it has said.
-    said: String,
-}
-
-impl Running {
-    /// Starts it, and waits for a line that begins like this.
-    fn start(args: &[String], until: &str) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_throng"))
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary was built for this test");
-        let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let (mut line, mut said) = (String::new(), String::new());
-        while !line.starts_with(until) {
-            line.clear();
-            assert!(out.read_line(&mut line).expect("text") > 0, "{args:?} ended");
-            said.push_str(&line);
-        }
-        Running { child, out, said }
-    }
-
-    /// Asks it to end; the exit status, and what else it said.
-    fn end(mut self, signal: rustix::process::Signal) -> (Option<i32>, String) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("signalled");
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).expect("text");
-        (self.child.wait().expect("it ended").code(), rest)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn text(path: &Path) -> &str {

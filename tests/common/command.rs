@@ -31,6 +31,8 @@ pub fn ports(count: usize) -> Vec<u16> {
 pub struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
+    /// What it has said.
+    pub said: String,
 }
 
 impl Running {
@@ -43,12 +45,13 @@ impl Running {
             .spawn()
             .expect("the binary was built for this test");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
+        let (mut line, mut said) = (String::new(), String::new());
         while !line.starts_with(until) {
             line.clear();
             assert!(out.read_line(&mut line).expect("text") > 0, "{args:?} ended");
+            said.push_str(&line);
         }
-        Running { child, out }
+        Running { child, out, said }
     }
 
     /// Asks it to end; the exit status, and what else it said.
