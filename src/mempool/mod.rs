@@ -199,7 +199,8 @@ impl Mempool {
     }
 
     /// Lets `decide` say what becomes of the rows that are first for others: of those that are new, in order of arrival, and
-    /// of those that were held until `now` or earlier; it hears which validator handed a row on. It is called under the lock, so it may not wait.
+    /// of those that were held until `now` or earlier; it hears which validator handed a row on. It is called under the lock, so
+    /// it may not wait.
     pub fn pass_on(&self, now: Time, decide: &mut dyn FnMut(&Entry, Seat, Held) -> Fate) {
         self.change(|pool| pool.pass_on(now, decide));
     }

@@ -13,8 +13,8 @@
 //!   ([`super::jobs::ExecuteJob`]).
 //! - **Upon rows that a validator hands on**: they are admitted like a client's, as far as this seat's rank is `f` or lower, the
 //!   row is not in flight here, its fee is covered, and there is room. At rank 0 they are sealed; above it they are held for
-//!   [`HOME_GRACE_STEPS`] first, unless nobody before is connected: else one validator would have all that the others seal sealed `f` times more, by handing on the
-//!   rows of their batches. They are never handed on again.
+//!   [`HOME_GRACE_STEPS`] first, unless nobody before is connected: else one validator would have all that the others seal
+//!   sealed `f` times more, by handing on the rows of their batches. They are never handed on again.
 //! - **Upon the turn of homes**: what is under way goes on by the order in which it began; the seats of the turn before still
 //!   take it for a while.
 //! - **Upon a row that no honest validator hands on**, malformed or with a bad signature: its sender has misbehaved, and is not
