@@ -12,7 +12,9 @@ use std::time::Duration;
 use throng::audit::{AuditError, Fault, Options, Question, Shown, Verified, export_state, inspect, verify};
 use throng::node::{Base, Node, NodeConfig, Shared, Snapshots, TABLE_BYTES_MAX};
 use throng::store::{Guard, GuardState, Opened, RecordKind, Store, StoreError};
-use throng::types::{Account, Block, Epoch, Height, Policy, Root, RootKind, Round, Seat, Time, Vertex};
+use throng::types::{
+    Account, AccountNumber, Block, Epoch, Height, Policy, Root, RootKind, Round, Seat, Time, Vertex,
+};
 use throng::wire::{Evidence, Message, chain_id, decode_block, encode_genesis, record_root, sign_vertex};
 use zerocopy::IntoBytes;
 
@@ -119,6 +121,37 @@ fn nodes_that_start_from_snapshots_and_prune_stay_with_the_others() {
         pump.assert_agreed();
         assert!(pump.misbehaved.is_empty() && pump.diverged.is_empty());
     }
+}
+
+#[test]
+fn a_pruning_that_failed_is_wanted_again_with_a_later_snapshot_and_then_takes_all() {
+    let mut pump = played(1, OFTEN, 500);
+    let live = |pump: &mut Pump, blocks: u64| {
+        let target = pump.height(0) + blocks;
+        while pump.height(0) < target {
+            let before = pump.height(0);
+            for account in 1..=8 {
+                let known = pump.shared(0).unwrap().ledger.account(AccountNumber(account)).unwrap();
+                pump.submit(0, &transfers(&pump.genesis, account, known.nonce_high.get() + 1, 4));
+            }
+            assert!(pump.run(Duration::from_secs(60), |pump| pump.height(0) > before), "{before}");
+        }
+    };
+    let (wanted, gone) = (pump.prunings, pump.pruned(0));
+    pump.no_pruning = true;
+    live(&mut pump, 100);
+    assert!(pump.prunings > wanted + 2, "{} and {wanted} before", pump.prunings);
+    assert_eq!(pump.pruned(0), gone);
+    pump.no_pruning = false;
+    let wanted = pump.prunings;
+    while pump.prunings == wanted {
+        live(&mut pump, 1);
+    }
+    assert!(pump.pruned(0) > gone + 100, "{} and {gone} before", pump.pruned(0));
+    // What is left leads to the same state.
+    pump.crash(0, 0);
+    pump.start(0);
+    live(&mut pump, 10);
 }
 
 /// A validator that was away for long asks what it may have forgotten, and has to go by what one answers that began later.

@@ -15,8 +15,9 @@
 //! - Upon an executed batch of one's own ([`Mempool::release`]), and whenever a row is let go: its nonce and fee are free
 //!   again. Upon any executed batch ([`Mempool::executed`]): so are those of the same rows that wait or are held here.
 //! - Upon a dead batch ([`Mempool::put_back`]): its rows wait again, before all others.
-//! - When full: refuse. A row that waits is not displaced by a higher fee. Rows that other validators hand on fill one half
-//!   at most of what clients leave, but for a share of each: so no validator keeps out what the others hand on.
+//! - When full: refuse. A row that waits is not displaced by a higher fee. A quarter is kept free for the rows that other
+//!   validators hand on, in equal shares: so neither clients nor one validator keep out what the others hand on. Beyond its
+//!   share a validator's rows find room while half of the mempool is free.
 //! - Where the chain carries blobs instead ([`BlobQueue`]): they wait in order of arrival, bounded by bytes.
 //!
 //! Why that is safe: acceptable nonces span 128 (63 below the highest used one to 64 above), so two that are
@@ -119,10 +120,11 @@ pub struct Taken {
 /// The mempool of one node.
 #[derive(Debug)]
 pub struct Mempool {
-    rows_max: usize,
-    /// Rows that wait to be sealed, and rows that are held, as of the last change: read without the lock.
+    /// Rows that wait to be sealed, rows that are held, and rows of clients that find room, as of the last change: read
+    /// without the lock.
     waiting: AtomicUsize,
     held: AtomicUsize,
+    room: AtomicUsize,
     /// Rows that others may seal as well, likewise.
     shared: AtomicUsize,
     /// When the next held row is due, likewise.
@@ -136,8 +138,9 @@ impl Mempool {
         let rows_max = rows_max.min(ROWS_LIMIT);
         let pool = Pool::new(rows_max, seats);
         let due = AtomicU64::new(pool.due().0);
+        let room = AtomicUsize::new(pool.room(Seat::NONE));
         let (waiting, held, shared) = Default::default();
-        Mempool { rows_max, waiting, held, shared, due, pool: Mutex::new(pool) }
+        Mempool { waiting, held, room, shared, due, pool: Mutex::new(pool) }
     }
 
     /// Admits rows. One answer for each. Refusals are looked for in the order duplicate, fees, room.
@@ -167,9 +170,10 @@ impl Mempool {
         self.held.load(Ordering::Acquire)
     }
 
-    /// Rows of clients that still find room: the bound less the rows that wait or are held.
+    /// Rows of clients that still find room: the bound less the rows that wait or are held, and less what is kept free for
+    /// those that validators hand on. As [`Mempool::len`].
     pub fn room(&self) -> usize {
-        self.rows_max.saturating_sub(self.len() + self.held())
+        self.room.load(Ordering::Acquire)
     }
 
     /// Rows that still find room if this validator hands them on.
@@ -200,9 +204,9 @@ impl Mempool {
 
     /// Lets `decide` say what becomes of the rows that are first for others: of those that are new, in order of arrival, and
     /// of those that were held until `now` or earlier; it hears which validator handed a row on. It is called under the lock, so
-    /// it may not wait.
-    pub fn pass_on(&self, now: Time, decide: &mut dyn FnMut(&Entry, Seat, Held) -> Fate) {
-        self.change(|pool| pool.pass_on(now, decide));
+    /// it may not wait. How many were let go.
+    pub fn pass_on(&self, now: Time, decide: &mut dyn FnMut(&Entry, Seat, Held) -> Fate) -> usize {
+        self.change(|pool| pool.pass_on(now, decide))
     }
 
     /// Takes up to `rows_max` rows that `keep` approves; others are let go (their nonce was used meanwhile). `keep`
@@ -267,6 +271,7 @@ impl Mempool {
         let result = change(&mut pool);
         self.waiting.store(pool.waiting, Ordering::Release);
         self.held.store(pool.held, Ordering::Release);
+        self.room.store(pool.room(Seat::NONE), Ordering::Release);
         self.shared.store(pool.shared, Ordering::Release);
         self.due.store(pool.due().0, Ordering::Release);
         result

@@ -24,6 +24,10 @@ pub(super) const ROWS_LIMIT: usize = NIL as usize;
 #[derive(Debug)]
 pub(super) struct Pool {
     rows_max: usize,
+    /// Rows of each validator for which room is kept free, whatever clients and others bring.
+    share: usize,
+    /// What of these shares is not taken, all together.
+    kept_free: usize,
     /// Grows to the bound and stays; 176 bytes each.
     slots: Vec<Slot>,
     /// A stack of free slots.
@@ -82,8 +86,12 @@ const _: () = assert!(size_of::<Slot>() == 176 && size_of::<InFlight>() == 48);
 
 impl Pool {
     pub fn new(rows_max: usize, seats: usize) -> Pool {
+        // Where there is one validator, nobody hands anything on.
+        let share = if seats > 1 { rows_max / 4 / seats } else { 0 };
         Pool {
             rows_max,
+            share,
+            kept_free: share * seats,
             slots: Vec::new(),
             free: NIL,
             queues: [Queue::EMPTY; QUEUES],
@@ -113,14 +121,15 @@ impl Pool {
         Admit::Admitted
     }
 
-    /// Rows of a validator, or of clients, that still find room. Clients may fill all of it. Of what they leave, half is
-    /// for whatever validators hand on, and a share of the other half for each, which no other validator's can take.
+    /// Rows of a validator, or of clients, that still find room. What is kept free for the shares of validators, nobody else
+    /// takes; and beyond its share a validator's rows find room only while half of the mempool is free.
     pub fn room(&self, from: Seat) -> usize {
         let free = self.rows_max - self.waiting - self.held;
-        let Some(&of_peer) = self.of_peer.get(from.index()) else { return free };
-        let half = self.rows_max / 2;
-        let share = (half / self.of_peer.len().max(1)).saturating_sub(of_peer);
-        free.min(free.saturating_sub(self.rows_max - half).max(share))
+        let Some(of_peer) = self.of_peer.get(from.index()) else {
+            return free.saturating_sub(self.kept_free);
+        };
+        let share = self.share.saturating_sub(*of_peer);
+        free.min(share.max(free.saturating_sub(self.rows_max - self.rows_max / 2)))
     }
 
     /// Whether the row's place among its account's nonces is taken.
@@ -144,8 +153,9 @@ impl Pool {
         }
     }
 
-    /// Lets `decide` say what becomes of every row that is fresh, or held until `now` or earlier.
-    pub fn pass_on(&mut self, now: Time, decide: &mut dyn FnMut(&Entry, Seat, Held) -> Fate) {
+    /// Lets `decide` say what becomes of every row that is fresh, or held until `now` or earlier. How many were let go.
+    pub fn pass_on(&mut self, now: Time, decide: &mut dyn FnMut(&Entry, Seat, Held) -> Fate) -> usize {
+        let mut let_go = 0;
         // What is held anew goes behind these.
         let last = (self.queues[FRESH].tail, self.queues[HELD].tail);
         for (queue, last) in [(FRESH, last.0), (HELD, last.1)] {
@@ -164,10 +174,14 @@ impl Pool {
                         let class = class(&slot.entry.effect);
                         self.shift(number, class);
                     }
-                    Fate::LetGo => _ = self.leave(number, false),
+                    Fate::LetGo => {
+                        self.leave(number, false);
+                        let_go += 1;
+                    }
                 }
             }
         }
+        let_go
     }
 
     /// Up to `count` rows, which count as taken from now on.
@@ -219,7 +233,8 @@ impl Pool {
     #[cfg(test)]
     pub fn is_clean(&self) -> bool {
         let clean = |a: &InFlight| a.waiting | a.taken == 0 && a.fees == 0 && a.first == NIL;
-        self.accounts.iter().all(clean) && self.of_peer.iter().all(|count| *count == 0) && self.shared == 0
+        let none = self.of_peer.iter().all(|count| *count == 0) && self.shared == 0;
+        self.accounts.iter().all(clean) && none && self.kept_free == self.share * self.of_peer.len()
     }
 
     #[cfg(test)]
@@ -267,6 +282,7 @@ impl Pool {
             None => self.slots.push(slot),
         }
         if let Some(count) = self.of_peer.get_mut(from.index()) {
+            self.kept_free -= usize::from(*count < self.share);
             *count += 1;
         }
         self.link(number, queue);
@@ -279,6 +295,7 @@ impl Pool {
         self.shared -= usize::from(shared);
         if let Some(count) = self.of_peer.get_mut(from.index()) {
             *count -= 1;
+            self.kept_free += usize::from(*count < self.share);
         }
         let account = &mut self.accounts[entry.effect.from.get() as usize];
         account.waiting &= !bit(&entry.effect);

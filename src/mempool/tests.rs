@@ -88,10 +88,23 @@ impl Model {
         Queue::Sealed((0..32).rev().find(|bit| entry.effect.fee.get() >> bit != 0).unwrap_or(0))
     }
 
+    fn room(&self, from: Seat) -> usize {
+        let free = self.rows_max - self.waiting.len();
+        let of_peer = |seat: Seat| self.waiting.iter().filter(|waits| waits.from == seat).count();
+        let share_left = |seat: Seat| (self.rows_max / 4 / SEATS).saturating_sub(of_peer(seat));
+        let kept_free: usize = (0..SEATS as u16).map(|seat| share_left(Seat(seat))).sum();
+        match from {
+            Seat::NONE => free.saturating_sub(kept_free),
+            peer if free > self.rows_max.div_ceil(2) => {
+                (free - self.rows_max.div_ceil(2)).max(share_left(peer))
+            }
+            // Rows of dead batches come back into what is kept free, too.
+            peer => share_left(peer).min(free),
+        }
+    }
+
     fn full(&self, from: Seat) -> bool {
-        let (used, half) = (self.waiting.len(), self.rows_max / 2);
-        let of_peer = self.waiting.iter().filter(|waits| waits.from == from).count();
-        used >= self.rows_max || from != Seat::NONE && used >= half && of_peer >= half / SEATS
+        self.room(from) == 0
     }
 
     fn insert(&mut self, offer: &Offer) -> Admit {
@@ -134,7 +147,7 @@ impl Model {
 
     fn put_back(&mut self, entry: Entry) {
         self.taken.remove(&Self::place(&entry.effect));
-        if !self.waits(&entry.effect) && self.waiting.len() < self.rows_max {
+        if !self.waits(&entry.effect) && !self.full(Seat::NONE) {
             self.add(Queue::Sealed(32), entry, Seat::NONE);
         }
     }
@@ -237,7 +250,7 @@ proptest! {
                     let known: Vec<bool> = offers.iter().map(|offer| model.waits(&offer.entry.effect)
                         || model.taken.contains_key(&Model::place(&offer.entry.effect))).collect();
                     prop_assert_eq!(pool.in_flight(offers.iter().map(|offer| &offer.entry.effect)), known);
-                    prop_assert_eq!(pool.room_for(from) == 0, model.full(from));
+                    prop_assert_eq!(pool.room_for(from), model.room(from));
                     let expected: Vec<_> = offers.iter().map(|offer| model.insert(offer)).collect();
                     prop_assert_eq!(pool.insert(&offers), expected);
                 }
@@ -288,7 +301,7 @@ proptest! {
                 }
             }
             prop_assert_eq!((pool.len(), pool.held()), model.counts());
-            prop_assert_eq!(pool.room(), rows_max - model.waiting.len());
+            prop_assert_eq!(pool.room(), model.room(Seat::NONE));
             let fresh = model.waiting.iter().any(|waits| waits.queue == Queue::Fresh);
             prop_assert_eq!(pool.due() == Time(0), fresh);
         }
@@ -342,14 +355,31 @@ fn one_validator_cannot_keep_out_what_others_hand_on() {
         pool.insert(&offers).iter().filter(|answer| **answer == Admit::Admitted).count()
     };
     assert_eq!(of(1, 1..80), 40, "half is for whoever comes");
-    assert_eq!((pool.room_for(Seat(1)), pool.room_for(Seat(2)), pool.room()), (0, 10, 40));
-    assert_eq!(of(2, 100..180), 10, "and of the other half everybody has a share");
-    assert_eq!((of(1, 200..201), of(3, 300..380), of(2, 400..401)), (0, 10, 0));
+    assert_eq!((pool.room_for(Seat(1)), pool.room_for(Seat(2)), pool.room()), (0, 5, 25));
+    assert_eq!(of(2, 100..180), 5, "and of a quarter everybody has a share");
+    assert_eq!((of(1, 200..201), of(3, 300..380), of(2, 400..401)), (0, 5, 0));
     let clients: Vec<_> = (500..540).map(|account| (entry(account, 1, 1, 0), 10)).collect();
     let admitted = pool.insert(&offers(&clients)).iter().filter(|answer| **answer == Admit::Admitted).count();
-    assert_eq!(admitted, 20, "all the rest");
+    assert_eq!(admitted, 25, "all the rest, but for the share of seat 0");
     drain(&pool);
     assert_eq!(pool.room_for(Seat(1)), 40);
+}
+
+#[test]
+fn clients_cannot_keep_out_what_validators_hand_on() {
+    let pool = Mempool::new(80, SEATS);
+    let clients: Vec<_> = (0..100).map(|account| (entry(account, 1, 1, 0), 10)).collect();
+    let admitted =
+        |offers: &[Offer]| pool.insert(offers).iter().filter(|answer| **answer == Admit::Admitted).count();
+    assert_eq!(admitted(&offers(&clients)), 60, "a quarter is kept free");
+    assert_eq!((pool.room(), pool.room_for(Seat(2))), (0, 5));
+    let handed_on: Vec<Offer> = (200..220)
+        .map(|account| Offer { from: Seat(2), ..offers(&[(entry(account, 1, 1, 0), 10)])[0] })
+        .collect();
+    assert_eq!(admitted(&handed_on), 5);
+    assert_eq!((pool.room(), pool.room_for(Seat(2)), pool.room_for(Seat(3))), (0, 0, 5));
+    let alone = Mempool::new(80, 1);
+    assert_eq!(alone.insert(&offers(&clients)).iter().filter(|a| **a == Admit::Admitted).count(), 80);
 }
 
 #[test]

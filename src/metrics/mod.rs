@@ -127,6 +127,8 @@ pub struct Metrics {
     pub rows_taken_over: AtomicU64,
     /// Rows that others handed on, passed over: mostly copies of what is in flight.
     pub rows_passed_over: AtomicU64,
+    /// Rows of clients that were admitted and let go because nobody sealed them in time.
+    pub rows_let_go: AtomicU64,
     /// Rows or blobs settled by blocks that became durable.
     pub rows_settled: AtomicU64,
     /// Of these the ones with the outcome `ok`.
@@ -219,6 +221,7 @@ impl Metrics {
             rows_handed_on,
             rows_taken_over,
             rows_passed_over,
+            rows_let_go,
             rows_settled,
             rows_ok,
             signatures_checked,
@@ -238,6 +241,7 @@ impl Metrics {
             rows_handed_on,
             rows_taken_over,
             rows_passed_over,
+            rows_let_go,
             rows_settled,
             rows_ok,
             signatures_checked,

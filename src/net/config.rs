@@ -303,9 +303,10 @@ impl ShapeConfig {
     }
 }
 
-/// Refuses a mempool that could not take one whole submission: no client would ever be read from.
+/// Refuses a mempool that could not take one whole submission beside what it keeps free for validators, which is a quarter: no
+/// client would ever be read from.
 pub fn check_mempool(rows_max: usize) -> Result<(), NetConfigError> {
-    in_range("mempool_rows_max", rows_max, SUBMIT_ROWS_MAX, usize::MAX)
+    in_range("mempool_rows_max", rows_max, 2 * SUBMIT_ROWS_MAX, usize::MAX)
 }
 
 fn in_range(name: &'static str, value: usize, least: usize, most: usize) -> Result<(), NetConfigError> {

@@ -197,9 +197,7 @@ impl EventLoop {
                 Report::Verified(done) => {
                     self.verifiers.finished();
                     if let Done::TakenOver(taken) = &done {
-                        let passed_over = taken.rows as u64 - u64::from(taken.admitted);
                         Metrics::add(&self.metrics.rows_taken_over, taken.admitted.into());
-                        Metrics::add(&self.metrics.rows_passed_over, passed_over);
                         Metrics::add(&self.metrics.signatures_checked, taken.checked.into());
                     }
                     self.inputs.push_back(Input::Done(done));
@@ -470,7 +468,10 @@ impl EventLoop {
         self.metrics.add_cpu(Stage::Net, net);
         (self.counted, self.elsewhere) = (total, Duration::ZERO);
         self.disk.count();
-        *self.state.progress.lock() = self.node.progress();
+        let progress = self.node.progress();
+        Metrics::set(&self.metrics.rows_passed_over, progress.rows_passed_over);
+        Metrics::set(&self.metrics.rows_let_go, progress.rows_let_go);
+        *self.state.progress.lock() = progress;
     }
 
     /// Reads nothing more, and waits until what was handed to the executor and the disk is done, so that the ledger,

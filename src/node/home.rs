@@ -3,7 +3,8 @@
 //! The *rank* of a seat for an account is its place after the account's home ([`Committee::home_rank`]). A row is sealed by its
 //! home, and by those of rank 1 to `f` only if it does not settle.
 //!
-//! - **Upon a client's row that was admitted**: at rank 0 it waits to be sealed. Else it is handed on at once to the home and
+//! - **Upon a client's row that was admitted**: at rank 0 it waits to be sealed, if this node can sign at present; if not, its
+//!   turn is passed over like that of a node which is not connected. Else it is handed on at once to the home and
 //!   held, not to be sealed, for [`HOME_WAIT_DELAYS`]. Within that time it is offered [`HOME_OFFERS`] times: a home that is a
 //!   block behind may not know the account or its nonce yet, and one that is full has room later.
 //! - **Upon the end of that wait**: the next in rank has its turn, likewise; whoever is not connected is passed over. When it is
@@ -25,8 +26,8 @@
 //! Why that is enough: of a home and the next `f` one is honest, so a row that a client gave to one honest node comes to an honest
 //! seat that may seal it after `f` waits at the latest; and honest seats of other ranks never seal it, so there are `f + 1`
 //! copies at most (one more if its seats change meanwhile), and one where nothing is wrong. It is no promise: where all of them
-//! are full or far behind, or a home that takes clients' rows cannot sign, the row waits or is let go, and its client sends it
-//! again. The wait is several times what settling takes. Should all be so slow that
+//! are full or far behind, the row waits or is let go, and its client sends it again. Rows that wait to be sealed when a node
+//! falls behind wait until it has caught up. The wait is several times what settling takes. Should all be so slow that
 //! it passes, a second copy queues behind a backlog, and is let go there if the first is executed meanwhile: so more waiting
 //! does not make more work without bound. A copy that settles late has no effect, and no fee: the nonce is used.
 //!
@@ -55,9 +56,19 @@ pub(super) const HANDED_ROWS_MAX: usize = 4 * SUBMIT_ROWS_MAX;
 /// For how long nothing is taken over from a validator that handed on what no honest one does: it cost a batch of checks.
 pub(super) const DEAF_FOR: Duration = Duration::from_secs(600);
 
+/// What is under way between validators.
+#[derive(Default)]
+pub(super) struct Homes {
+    handed: BTreeMap<Seat, Handed>,
+    /// Rows that others handed on and that found no place here, since the start.
+    pub(super) passed_over: u64,
+    /// Rows of clients that nobody sealed in time, since the start.
+    pub(super) let_go: u64,
+}
+
 /// What one validator has handed on.
 #[derive(Default)]
-pub(super) struct Handed {
+struct Handed {
     waiting: Vec<Submission>,
     /// Rows that wait to be checked or are being checked.
     rows: usize,
@@ -68,7 +79,7 @@ pub(super) struct Handed {
 impl Node {
     /// Rows that validators handed on and that are not checked.
     pub(super) fn handed_rows(&self) -> usize {
-        self.handed.values().map(|handed| handed.rows).sum()
+        self.homes.handed.values().map(|handed| handed.rows).sum()
     }
 
     /// When the next row that is first for others wants to be looked at.
@@ -83,10 +94,10 @@ impl Node {
         }
         let (me, committee) = (self.shared.seat, &self.shared.committee);
         let executed = self.chain.executed_height();
-        let last = committee.faulty_max();
+        let (last, can_seal) = (committee.faulty_max(), self.can_seal());
         let until = self.now + self.shared.rules.delay() * (HOME_WAIT_DELAYS / u32::from(HOME_OFFERS));
         let mut parcels: BTreeMap<Seat, Vec<Taken>> = BTreeMap::new();
-        self.shared.mempool.pass_on(self.now, &mut |entry, from, held| {
+        let let_go = self.shared.mempool.pass_on(self.now, &mut |entry, from, held| {
             let held = Held { until, waits: held.waits + 1, ..held };
             let account = entry.effect.sender();
             if from != Seat::NONE {
@@ -104,7 +115,8 @@ impl Node {
             }
             let height = Height(u64::from(turn) * HOME_TURN);
             let mut turns = (first..=last).map(|rank| (rank, committee.home_at(account, height, rank)));
-            match turns.find(|(_, seat)| *seat == me || self.connected.contains(*seat)) {
+            let there = |seat| if seat == me { can_seal } else { self.connected.contains(seat) };
+            match turns.find(|(_, seat)| there(*seat)) {
                 Some((_, seat)) if seat == me => Fate::Seal,
                 Some((rank, seat)) => {
                     add(parcels.entry(seat).or_default(), entry);
@@ -114,6 +126,7 @@ impl Node {
                 None => Fate::Hold(Held { turn, ..held }),
             }
         });
+        self.homes.let_go += let_go as u64;
         for (to, parcels) in parcels {
             for Taken { effects, keys, witnesses } in parcels {
                 let rows = Rows { effects: &effects, keys: &keys, witnesses: &witnesses };
@@ -122,19 +135,24 @@ impl Node {
         }
     }
 
+    /// Whether this node could sign a batch of its own. Who cannot leaves the rows to the next in rank.
+    pub(super) fn can_seal(&self) -> bool {
+        !self.observes() && self.start.signs() && !self.catch_up.is_behind()
+    }
+
     /// A peer hands rows on.
     pub(super) fn on_rows(&mut self, from: Seat, rows: Submission) {
-        // Who cannot seal leaves the row to the next in rank.
-        let seals = !self.observes() && self.start.signs() && !self.catch_up.is_behind();
-        if !seals || !self.shared.committee.has(from) {
+        let (count, now) = (rows.rows().len(), self.now);
+        if !self.can_seal() || !self.shared.committee.has(from) {
+            self.homes.passed_over += count as u64;
             return;
         }
         if self.shared.rules.content != Content::Rows {
             return self.misbehaved(from, "handed on rows in a chain of blobs");
         }
-        let (count, now) = (rows.rows().len(), self.now);
-        let handed = self.handed.entry(from).or_default();
+        let handed = self.homes.handed.entry(from).or_default();
         if now < handed.deaf_until || handed.rows + count > HANDED_ROWS_MAX {
+            self.homes.passed_over += count as u64;
             return;
         }
         handed.rows += count;
@@ -144,7 +162,7 @@ impl Node {
 
     /// Has a peer's rows checked, unless some are.
     fn take_over(&mut self, from: Seat) {
-        let Some(handed) = self.handed.get_mut(&from) else { return };
+        let Some(handed) = self.homes.handed.get_mut(&from) else { return };
         if !handed.checking && !handed.waiting.is_empty() {
             handed.checking = true;
             let submissions = std::mem::take(&mut handed.waiting);
@@ -153,9 +171,10 @@ impl Node {
     }
 
     pub(super) fn on_taken_over(&mut self, taken: &TakenOver) {
-        let Some(handed) = self.handed.get_mut(&taken.from) else { return };
+        let Some(handed) = self.homes.handed.get_mut(&taken.from) else { return };
         handed.checking = false;
         handed.rows -= taken.rows;
+        self.homes.passed_over += taken.rows as u64 - u64::from(taken.admitted);
         if let Some(fault) = taken.fault {
             *handed = Handed { deaf_until: self.now + DEAF_FOR, ..Handed::default() };
             self.misbehaved(taken.from, fault);

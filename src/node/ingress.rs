@@ -218,7 +218,7 @@ fn insert(shared: &Shared, from: Seat, candidates: &[Candidate<'_>], answers: &m
         entry: Entry { effect: *row.effect, key: row.key.copied(), witness: *row.witness },
         balance,
         from,
-        sealed_here: shared.home_rank(row.effect.sender()) == 0,
+        sealed_here: shared.seals_first(row.effect.sender()),
     };
     let offers: Vec<_> = candidates.iter().map(offer).collect();
     for (candidate, admit) in candidates.iter().zip(shared.mempool.insert(&offers)) {

@@ -28,13 +28,15 @@ fn seat_of(seats: u32, seat: u16, rows_max: usize) -> Shared {
     let genesis =
         Genesis { name: "ingress".to_owned(), time: Time(0), rules: Rules::default(), seats, accounts };
     genesis.check().expect("a genesis of this test");
-    Shared::new(&Setup {
+    let shared = Shared::new(&Setup {
         genesis: Arc::new(genesis),
         seat: Seat(seat),
         key: signer(u32::from(seat) + 1),
         config: NodeConfig { mempool_rows_max: rows_max, ..NodeConfig::default() },
         seed: 0,
-    })
+    });
+    shared.tell_sealing(true);
+    shared
 }
 
 /// Signs the rows as their senders would; a sender without an account signs with the zero key in its place.

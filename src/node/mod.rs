@@ -81,7 +81,7 @@ use chain::{Built, Chain};
 use checkpoints::Signing;
 use evidence::Court;
 use fetch::{Dice, Fetcher};
-use home::Handed;
+use home::Homes;
 use jobs::Done;
 use recover::Passing;
 use snapshots::Keeping;
@@ -136,8 +136,7 @@ pub struct Node {
     next_sequence: Sequence,
     outstanding: BTreeMap<Sequence, BatchId>,
     sealing: bool,
-    /// Rows that peers handed on.
-    handed: BTreeMap<Seat, Handed>,
+    homes: Homes,
     /// Since when rows wait to be sealed.
     rows_since: Option<Time>,
     /// An own vertex is on its way to disk.
@@ -300,7 +299,7 @@ impl Node {
             next_sequence: Sequence(1),
             outstanding: BTreeMap::new(),
             sealing: false,
-            handed: BTreeMap::new(),
+            homes: Homes::default(),
             rows_since: None,
             voting: false,
             own_acks: BTreeMap::new(),
@@ -415,6 +414,8 @@ impl Node {
             catching_up: self.catch_up.is_behind(),
             table_pieces: self.catch_up.pieces(),
             disk_full: self.full,
+            rows_passed_over: self.homes.passed_over,
+            rows_let_go: self.homes.let_go,
         }
     }
 
@@ -445,6 +446,7 @@ impl Node {
         self.go_on_starting();
         self.go_on_catching_up();
         self.shared.tell_executed(self.chain.executed_height());
+        self.shared.tell_sealing(self.can_seal());
         self.hand_on_if_due();
         self.seal_if_due();
         self.vote_if_due();

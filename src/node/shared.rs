@@ -8,7 +8,7 @@ use crate::types::params::HOME_TURN_GRACE;
 use crate::types::{AccountNumber, ChainId, Committee, Height, Rules, Seat};
 use crate::wire::chain_id;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The parts of a node that its jobs read on other threads.
 pub struct Shared {
@@ -28,6 +28,8 @@ pub struct Shared {
     pub mempool: Mempool,
     /// The last height executed, as the machine last told: from it follows whose turn it is to seal a row.
     executed: AtomicU64,
+    /// Whether the node could sign a batch of its own, as the machine last told.
+    sealing: AtomicBool,
     /// What waits instead of rows where the chain carries blobs.
     pub blobs: BlobQueue,
     /// The keys of the seats, in their order.
@@ -52,14 +54,18 @@ impl Shared {
             ledger,
             mempool: Mempool::new(setup.config.mempool_rows_max, genesis.seats.len()),
             executed: AtomicU64::new(0),
+            sealing: AtomicBool::new(false),
             blobs: BlobQueue::default(),
             seat_keys: Arc::new(KeySet::new(genesis.seats.iter().map(|seat| &seat.key.0))),
         }
     }
 
-    /// The place of the own seat among those that seal an account's rows now; see [`Committee::home_rank`].
-    pub fn home_rank(&self, account: AccountNumber) -> usize {
-        self.committee.home_rank(account, Height(self.executed.load(Ordering::Relaxed)), self.seat)
+    /// Whether the own seat is the home of an account now (see [`Committee::home_rank`]) and can seal its rows. Where nobody else
+    /// may, they wait until it can.
+    pub fn seals_first(&self, account: AccountNumber) -> bool {
+        let executed = Height(self.executed.load(Ordering::Relaxed));
+        let can = self.sealing.load(Ordering::Relaxed) || self.committee.faulty_max() == 0;
+        can && self.committee.home_rank(account, executed, self.seat) == 0
     }
 
     /// Whether the own seat is among those that seal an account's rows: now, or shortly ago, before homes moved on.
@@ -73,6 +79,11 @@ impl Shared {
     /// The last height executed is this one now.
     pub(super) fn tell_executed(&self, height: Height) {
         self.executed.store(height.0, Ordering::Relaxed);
+    }
+
+    /// Whether the node could sign a batch of its own is this now.
+    pub(super) fn tell_sealing(&self, sealing: bool) {
+        self.sealing.store(sealing, Ordering::Relaxed);
     }
 
     /// The prepared key of a seat; `None` if there is no such seat or its key is not a point.

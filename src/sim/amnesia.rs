@@ -19,8 +19,12 @@ const END_LEAST_US: u64 = 8_000_000;
 const AGE_LEAST_US: u64 = 1_500_000;
 /// So long after its return nothing else befalls the node.
 const RETURN_US: u64 = 5_000_000;
+/// A node that loses its directory once more does so within this time after its return: often before anything has settled.
+const AGAIN_US: u64 = 2_000_000;
 /// The purpose of draws.
 const DAMAGE: u64 = 43;
+/// Tells these dice from those of the faults.
+const AGAIN_DICE: u64 = 0xa6a1;
 
 /// What a directory loses while its node is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +159,21 @@ pub(super) fn keep_apart(faults: &mut Vec<Fault>) {
         }
         !windows.iter().any(|&(node, start, end)| start < until && from < end && concerns(&fault.what, node))
     });
+}
+
+/// Has some of the nodes that forget, or come late, lose their directory once more a moment after their return.
+pub(super) fn lose_again(config: &SimConfig, faults: &mut Vec<Fault>) {
+    let mut dice = Dice::new(config.seed ^ AGAIN_DICE);
+    let end = config.duration_ms * 1000 * 2 / 3;
+    let mut again = Vec::new();
+    for fault in faults.iter() {
+        let (What::Amnesia { node, .. } | What::Late { node }) = fault.what else { continue };
+        let (often, after, for_us) = (dice.coin(), dice.below(AGAIN_US), dice.between(1_000, 500_000));
+        let what = What::Amnesia { node, loses: Amnesia::Directory, age_us: 0 };
+        let fault = Fault { at_us: fault.at_us + fault.for_us + after, for_us, what };
+        again.extend((often && fault.at_us + for_us <= end).then_some(fault));
+    }
+    faults.extend(again);
 }
 
 /// Whether a fault keeps a node from being heard, or from following the others.

@@ -27,6 +27,8 @@ pub struct Tally {
     pub messages: u64,
     /// What it accused others of.
     pub accusations: u64,
+    /// Peers that it cut off for what does not decode, counted each time.
+    pub cut_off: u64,
     /// Pieces of account tables that it was given.
     pub pieces: u64,
     /// Replays at starts, in records.

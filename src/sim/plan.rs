@@ -235,6 +235,7 @@ impl Plan {
             };
             faults.retain(|fault| !(forgets(fault) && lies_too(fault)));
             super::amnesia::keep_apart(&mut faults);
+            super::amnesia::lose_again(&config, &mut faults);
         }
         faults.extend(lies);
         faults.sort_by_key(|fault| fault.at_us);

@@ -122,6 +122,29 @@ fn a_validator_that_forgot_comes_back_and_signs_nothing_twice() {
 }
 
 #[test]
+fn a_directory_that_is_lost_twice_before_anything_settles_is_forgotten_twice_and_nothing_is_signed_twice() {
+    let lost = || What::Amnesia { node: 3, loses: Amnesia::Directory, age_us: 0 };
+    let halves = || What::Partition { side: vec![0, 1], one_way: false, reconnect: true };
+    // From before the node has signed anything to after its return; alone, and while no quorum is there.
+    for (seed, first, between) in [(50, 1, 1), (51, 60, 5), (52, 60, 150), (53, 300, 40), (54, 500, 400)] {
+        for split in [false, true] {
+            let mut faults = vec![fault(first, 20, lost()), fault(first + 20 + between, 30, lost())];
+            faults.extend(split.then(|| fault(first.min(40), 1_500, halves())));
+            faults.sort_by_key(|fault| fault.at_us);
+            let config = SimConfig { duration_ms: 6_000, ..config(4, seed) };
+            let report = play(&calm(config).with(faults));
+            assert_eq!(
+                (report.verdict, &report.reason),
+                (Verdict::Agreed, &None),
+                "{first} {between} {split}"
+            );
+            let [first, last] = [&report.places[0], &report.places[3]];
+            assert!(last.crashes == 2 && last.round + 30 > first.round, "it signs: {last:?}");
+        }
+    }
+}
+
+#[test]
 fn a_node_that_starts_late_or_lost_everything_long_ago_comes_to_the_same_blocks_and_signs() {
     for (nodes, seed, what) in [
         (4, 31, What::Late { node: 3 }),

@@ -80,6 +80,7 @@ impl World {
         answers.into_iter().for_each(|letter| self.post(seat, letter, end));
         for peer in malformed {
             // Who sends what does not decode is cut off, as on sockets.
+            self.places[usize::from(seat)].tally.cut_off += 1;
             self.break_pair(seat, peer);
             self.plan_dial(seat, peer);
         }

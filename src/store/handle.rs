@@ -37,7 +37,7 @@ pub struct Store {
     queue: Arc<Queue>,
     meter: Arc<StoreMeter>,
     dir: PathBuf,
-    index: Arc<Mutex<Index<Place>>>,
+    pub(super) index: Arc<Mutex<Index<Place>>>,
     sender: Option<Sender<Vec<Append>>>,
     /// Let go when the store is closed: so the writer does not wait for room any more.
     closes: Option<Sender<Infallible>>,
@@ -330,8 +330,8 @@ impl Store {
     pub fn start_keeper(&mut self, on_kept: OnKept) -> Result<(), StoreError> {
         let writer = self.idle.as_ref().expect("the keeper is started before the store");
         let (disk, dir, chain) = (writer.disk.clone(), writer.dir.clone(), *writer.current.head.chain());
-        let (meter, proofs) = (self.meter.clone(), self.proofs.clone());
-        let place = KeeperPlace { disk, dir, chain, meter, proofs };
+        let (meter, proofs, index) = (self.meter.clone(), self.proofs.clone(), self.index.clone());
+        let place = KeeperPlace { disk, dir, chain, meter, proofs, index };
         self.keeper = Some(Keeper::start(place, on_kept)?);
         Ok(())
     }

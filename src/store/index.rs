@@ -1,14 +1,18 @@
 //! Where what peers may still want stands: blocks by height, batches by id, certificates and settlement records by the
 //! height of their checkpoint.
 //!
-//! It lives in memory, is filled by the one pass of opening and kept up by whoever appends. Memory: 8 bytes a block, about
-//! 60 a batch, certificate or record; so a million batches take 60 MB.
+//! It lives in memory, is filled by the one pass of opening and kept up by whoever appends; what was pruned is forgotten. Memory:
+//! 8 bytes a block, about 60 a batch, certificate or record; so a million batches on disk take 60 MB.
 
 use super::RecordKind;
 use crate::types::{BatchId, Height, Root, RootKind};
 use crate::wire::{Batch, decode_block, decode_certificate, record_root};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+/// Batches that are looked at in one step of forgetting, so that whoever appends waits for some ten microseconds at most.
+const STEP: usize = 1024;
 
 /// Names of records and their places, of whatever kind a place is.
 #[derive(Debug)]
@@ -64,6 +68,31 @@ impl<P: Copy> Index<P> {
         if let Some((_, record)) = self.last_record.take_if(|(root, _)| named(root)) {
             self.records.insert(block.height, record);
         }
+    }
+
+    /// Forgets what stands at places that are gone: the oldest blocks, certificates and records, and of the batches a number of
+    /// those behind `after` in the order of their ids. Where to go on, `None` when that was the last.
+    pub fn forget(&mut self, after: Option<BatchId>, gone: impl Fn(&P) -> bool) -> Option<BatchId> {
+        while self.blocks.front().is_some_and(&gone) {
+            self.blocks.pop_front();
+            self.first += 1;
+        }
+        for places in [&mut self.certificates, &mut self.records] {
+            while places.first_key_value().is_some_and(|(_, place)| gone(place)) {
+                places.pop_first();
+            }
+        }
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let step = self.batches.range((start, Bound::Unbounded)).take(STEP);
+        let step: Vec<(BatchId, bool)> = step.map(|(id, place)| (*id, gone(place))).collect();
+        step.iter().filter(|(_, gone)| *gone).for_each(|(id, _)| _ = self.batches.remove(id));
+        step.last().filter(|_| step.len() == STEP).map(|(id, _)| *id)
+    }
+
+    /// Blocks, batches, certificates and records that are known.
+    #[cfg(test)]
+    pub fn counts(&self) -> [usize; 4] {
+        [self.blocks.len(), self.batches.len(), self.certificates.len(), self.records.len()]
     }
 
     /// Where the block of a height stands.

@@ -3,12 +3,15 @@
 use super::StoreError;
 use super::disk::Disk;
 use super::handle::StoreMeter;
+use super::index::Index;
 use super::pieces::Proofs;
 use super::prune::{self, Judge, Pruned};
 use super::snapshot::{self, Unwritten};
 use super::writer::CpuClock;
+use super::{segment, walk};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +67,7 @@ pub(super) struct Place {
     pub(super) chain: [u8; 32],
     pub(super) meter: Arc<StoreMeter>,
     pub(super) proofs: Proofs,
+    pub(super) index: Arc<Mutex<Index<walk::Place>>>,
 }
 
 impl Keeper {
@@ -103,7 +107,9 @@ impl Place {
                     Kept::Snapshot { height, written }
                 }
                 Errand::Prune(judge) => {
-                    Kept::Pruned(prune::prune(&*self.disk, &self.dir, &self.chain, &*judge, &closing))
+                    let pruned = prune::prune(&*self.disk, &self.dir, &self.chain, &*judge, &closing);
+                    self.forget_pruned();
+                    Kept::Pruned(pruned)
                 }
             };
             self.meter.add_cpu(cpu.since_last());
@@ -111,6 +117,18 @@ impl Place {
                 return;
             }
             on_kept(kept);
+        }
+    }
+
+    /// Also after a pruning that failed half-way.
+    fn forget_pruned(&self) {
+        let Ok(listing) = segment::list(&self.dir) else { return };
+        let mut after = None;
+        loop {
+            after = self.index.lock().forget(after, |place| place.segment < listing.first);
+            if after.is_none() {
+                return;
+            }
         }
     }
 

@@ -137,6 +137,10 @@ pub struct Pump {
     pub verified: u64,
     /// No snapshot can be written.
     pub no_room: bool,
+    /// No log can be pruned.
+    pub no_pruning: bool,
+    /// How often a node wanted its log pruned.
+    pub prunings: u64,
 }
 
 impl Pump {
@@ -178,6 +182,8 @@ impl Pump {
             sent: [0; 21],
             verified: 0,
             no_room: false,
+            no_pruning: false,
+            prunings: 0,
         };
         (0..pump.places.len()).for_each(|seat| pump.start(seat));
         pump
@@ -411,7 +417,10 @@ impl Pump {
                 self.push(Duration::from_millis(5), seat, Input::Snapshotted { height, written });
             }
             Output::Prune { last } => {
-                self.prune(seat, snapshots::fate(last));
+                self.prunings += 1;
+                if !self.no_pruning {
+                    self.prune(seat, snapshots::fate(last));
+                }
                 self.push(Duration::from_millis(5), seat, Input::Pruned);
             }
             Output::Serve { to, wanted } => {

@@ -124,6 +124,8 @@ fn work(page: &mut Page, metrics: &Metrics) {
     page.counter("rows_taken_over_total", "Rows that others handed on, admitted.", taken_over);
     let passed_over = read(&metrics.rows_passed_over);
     page.counter("rows_passed_over_total", "Rows that others handed on, passed over.", passed_over);
+    let let_go = read(&metrics.rows_let_go);
+    page.counter("rows_let_go_total", "Rows admitted and let go, for nobody sealed them in time.", let_go);
     page.counter(
         "rows_settled_total",
         "Rows settled by blocks that became durable here.",

@@ -8,8 +8,25 @@ use crate::wire::client::{Refusal, SUBMIT_ROWS_MAX};
 /// How long a seat has for its turn.
 const WAIT: Duration = Duration::from_millis(100 * HOME_WAIT_DELAYS as u64);
 
-/// A world whose committee has seven seats, so that two may be silent; the node is connected to these.
+/// Seat 0 of seven, which may sign, with these others connected.
 fn of_seven(connected: &[u16]) -> World {
+    let mut world = of_seven_at_its_start(&[1, 2, 3, 4, 5, 6]);
+    answer(&mut world);
+    (1..7)
+        .filter(|seat| !connected.contains(seat))
+        .for_each(|seat| world.handle(Input::Disconnected(Seat(seat))));
+    world
+}
+
+/// The others say that they know of nothing.
+fn answer(world: &mut World) {
+    for seat in 1..7 {
+        world.receive(seat, Message::Frontier { began: Round(0), rounds: vec![Round(0); 7] });
+    }
+}
+
+/// A world whose committee has seven seats, so that two may be silent; the node is connected to these.
+fn of_seven_at_its_start(connected: &[u16]) -> World {
     let mut world = World::with(|genesis| {
         let seat = |s| SeatInfo { key: Key(public_key(&seat_key(s))), fee_account: AccountNumber(1) };
         genesis.seats = (0..7).map(seat).collect();
@@ -146,6 +163,20 @@ fn who_is_not_connected_is_passed_over_at_once() {
 }
 
 #[test]
+fn a_home_that_cannot_sign_hands_its_own_clients_rows_to_the_next_in_rank() {
+    // It has not learnt yet what it may have signed before.
+    let mut world = of_seven_at_its_start(&[1, 2]);
+    let rows = [submission(&world, 1, 1..3)];
+    bring(&mut world, &rows);
+    assert_eq!((handed_on(&mut world), counts(&world)), (vec![(1, 2)], (0, 2)));
+    (3..7).for_each(|seat| world.handle(Input::Connected(Seat(seat))));
+    answer(&mut world);
+    let rows = [submission(&world, 1, 3..6)];
+    bring(&mut world, &rows);
+    assert_eq!((handed_on(&mut world), counts(&world)), (vec![], (3, 2)), "it can");
+}
+
+#[test]
 fn a_row_for_which_nobody_is_connected_is_let_go_in_the_end() {
     let mut world = of_seven(&[1]);
     let rows = [submission(&world, 3, 1..2)];
@@ -154,6 +185,7 @@ fn a_row_for_which_nobody_is_connected_is_let_go_in_the_end() {
     assert_eq!(counts(&world), (0, 1));
     world.pass(Duration::from_millis(2));
     assert_eq!((handed_on(&mut world), counts(&world)), (vec![], (0, 0)));
+    assert_eq!(world.node.progress().rows_let_go, 1);
 }
 
 #[test]

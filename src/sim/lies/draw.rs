@@ -71,6 +71,7 @@ fn draw_lie(config: &SimConfig, node: u16, kind: &str, dice: &mut Dice) -> Lie {
         "replay" => Lie::Replay { each: dice.between(1, 6) as u32 },
         "false-evidence" => Lie::FalseEvidence,
         "swallow" => Lie::Swallow,
+        "echo-rows" => Lie::EchoRows,
         _ => Lie::FalseSource { about: Ware::EACH[dice.below(Ware::EACH.len() as u64) as usize] },
     }
 }

@@ -43,7 +43,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The lies by name, as the command line takes them.
-pub const LIES: [&str; 15] = [
+pub const LIES: [&str; 16] = [
     "twins",
     "two-vertices",
     "two-batches",
@@ -59,6 +59,7 @@ pub const LIES: [&str; 15] = [
     "false-source",
     "false-evidence",
     "swallow",
+    "echo-rows",
 ];
 /// Own vertices and batches of which it is remembered how they were shown, the oldest go first.
 const SHOWN_MAX: usize = 4096;
@@ -133,6 +134,8 @@ pub enum Lie {
     FalseEvidence,
     /// Rows that clients and others give it are never sealed.
     Swallow,
+    /// Rows that others seal are handed on to everybody, as if clients had brought them.
+    EchoRows,
 }
 
 impl Lie {
@@ -302,6 +305,7 @@ impl Liar {
             Lie::FalseSource { about } => Box::new(sources::FalseSource::new(about)),
             Lie::FalseEvidence => Box::new(evidence::FalseEvidence::default()),
             Lie::Swallow => Box::new(withhold::Swallow),
+            Lie::EchoRows => Box::new(rows::EchoRows::default()),
         };
         self.lies.insert(number, tells);
     }

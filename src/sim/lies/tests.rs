@@ -145,8 +145,10 @@ fn bad_vertices_of_every_kind_are_refused_and_do_not_keep_the_good_ones_out() {
         assert!(named == [(LIAR, TWO_VERTICES.unwrap())] || instead && named.is_empty(), "{named:?}");
     }
     let world = stop(vec![lying(Lie::BadVertices { instead: false })]);
-    let refused: u64 = world.places[..3].iter().map(|place| place.tally.accusations).sum();
-    assert!(refused > 5, "{refused} refused");
+    let tallies = world.places[..3].iter().map(|place| &place.tally);
+    let [refused, cut_off] = tallies.fold([0; 2], |[r, c], t| [r + t.accusations, c + t.cut_off]);
+    // Each time somebody is cut off, what follows is lost; and whoever is convicted is not checked any more.
+    assert!(refused > 10 && cut_off > 20, "{refused} refused, {cut_off} times cut off");
 }
 
 #[test]
@@ -187,6 +189,16 @@ fn evidence_that_proves_nothing_convicts_nobody_but_whom_it_should_and_is_held_a
     assert!(refused > 20, "{refused} refused");
     // The liar's own batch with a bad row is among it, of which nobody can tell yet.
     play(vec![lying(Lie::FalseEvidence)], None);
+}
+
+#[test]
+fn rows_that_are_handed_on_after_others_sealed_them_are_not_sealed_again() {
+    // Their home knows them; the next in rank hold what they are handed until it is executed.
+    let world = stop(vec![lying(Lie::EchoRows)]);
+    let passed_over = world.places[..3].iter().map(|place| place.progress.rows_passed_over);
+    assert!(passed_over.min() > Some(20), "each is handed what it knows");
+    let report = play(vec![lying(Lie::EchoRows)], None);
+    assert_eq!(report.sealed_again, 0);
 }
 
 #[test]

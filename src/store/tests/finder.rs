@@ -132,6 +132,48 @@ fn what_was_changed_or_removed_is_not_given_out() {
 }
 
 #[test]
+fn what_was_pruned_is_forgotten_and_takes_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap().store;
+    let (sender, kept) = unbounded();
+    store.start_keeper(Box::new(move |done| sender.send(done).unwrap_or_default())).unwrap();
+    let told = start(&mut store);
+    // Small batches besides, more than are looked at in one step.
+    let more = (1_001..3_001).map(|number| (RecordKind::Batch, batch(number).bytes().clone()));
+    let (mut durable, mut sent) = (0, 0);
+    for (kind, bytes) in more.chain(log()) {
+        store.append(vec![append_of(0, kind, &bytes)]).unwrap();
+        sent += 1;
+        while durable + 16 < sent {
+            durable += told.recv().unwrap().unwrap().len();
+        }
+    }
+    while durable < sent {
+        durable += told.recv().unwrap().unwrap().len();
+    }
+    let blocks = BLOCKS as usize;
+    assert_eq!(store.index.lock().counts(), [blocks, blocks + 2_000, 3, 7]);
+    // The last segment is never removed: what stands there stays known.
+    assert!(store.errand(Errand::Prune(Box::new(|_, _| Fate::Go))));
+    assert!(matches!(kept.recv().unwrap(), Kept::Pruned(Ok(_))));
+    let listing = segment::list(dir.path()).unwrap();
+    assert!(listing.first > 10 && listing.first + 1 >= listing.segments, "{listing:?}");
+    let here = |height: &u64| store.finder().block(Height(*height)).unwrap().is_some();
+    let kept_blocks: Vec<u64> = (1..=BLOCKS).filter(here).collect();
+    let counts = store.index.lock().counts();
+    assert!(kept_blocks.len() < 40 && counts[0] == kept_blocks.len(), "{counts:?} {kept_blocks:?}");
+    assert!(counts[1].abs_diff(counts[0]) <= 1 && counts[2] <= 2 && counts[3] <= 5, "{counts:?}");
+    let mut finder = store.finder();
+    assert_eq!(finder.batch(&batch(1_001).id).unwrap(), None);
+    assert_eq!(finder.batch(&batch(BLOCKS).id).unwrap().as_ref(), Some(batch(BLOCKS).bytes()));
+    // What comes next is found as before.
+    store.append(vec![append_of(0, RecordKind::Block, &block(BLOCKS + 1))]).unwrap();
+    told.recv().unwrap().unwrap();
+    assert_eq!(finder.block(Height(BLOCKS + 1)).unwrap(), Some(block(BLOCKS + 1)));
+    assert_eq!(finder.block(Height(BLOCKS)).unwrap(), Some(block(BLOCKS)));
+}
+
+#[test]
 fn pieces_of_a_snapshot_are_proved_as_long_as_it_is_that_of_its_checkpoint_even_if_it_was_removed() {
     let table = |tag: u8| -> Vec<u8> { (0..300_000u32).map(|at| (at / 7) as u8 ^ tag).collect() };
     let dir = tempfile::tempdir().unwrap();
