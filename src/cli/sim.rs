@@ -4,8 +4,8 @@ use super::bench::Verify;
 use super::{AGAINST, AGREED, BAD_INPUT, INTERRUPTED, sim_table, value};
 use crate::lab::Interrupt;
 use crate::sim::{
-    self, Calibration, Crypto, Kinds, Plan, REAL_CRYPTO_NODES, RunError, RunReport, SimConfig, SimError,
-    Verdict,
+    self, Calibration, Crypto, KINDS, Kinds, LIES, Plan, REAL_CRYPTO_NODES, RunError, RunReport, SimConfig,
+    SimError, Verdict,
 };
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,6 +18,24 @@ use std::time::Duration;
 const SHRINK_RUNS_MAX: usize = 60;
 /// Seeds of one command at most.
 const SEEDS_MAX: u64 = 1_000_000;
+
+/// Every kind by its name, so that no list of them is out of date.
+fn faults_help() -> String {
+    let words = |kind: &&str| {
+        match *kind {
+        "amnesia" => "amnesia (a guard or a directory is lost, damaged or an old copy, or a log is damaged in its middle)".into(),
+        "late" => "late (a node starts when the chain is far ahead)".into(),
+        kind => kind.to_owned(),
+    }
+    };
+    let honest: Vec<String> = KINDS.iter().filter(|kind| **kind != "silent").map(words).collect();
+    format!(
+        "none, or some of: all, which is honest and lies; honest, which is {}; lies, which is {} (by the last f nodes); and \
+         silent: f nodes never start",
+        honest.join(", "),
+        LIES.join(", ")
+    )
+}
 
 /// The flags of `throng sim`; a [`SimConfig`] and a choice of faults in what people type.
 #[derive(clap::Args, Clone, Debug)]
@@ -43,12 +61,7 @@ pub struct Args {
     /// Who checks a transaction's signature
     #[arg(long, value_enum, default_value_t = Verify::Quorum)]
     verify: Verify,
-    /// none, or some of: all, which is honest and lies; honest, which is crash, partition, loss, duplicate, reorder, reset,
-    /// slow, skew, slow-disk, full-disk, amnesia (a guard or a directory is lost, damaged or an old copy, or a log is damaged
-    /// in its middle), late (a node starts when the chain is far ahead); lies, which is twins, two-vertices, two-batches, two-votes, withhold,
-    /// blind-acks, forged-rows, false-accusation, bad-vertices, silent-leader, flood, replay, false-source, false-evidence (by the
-    /// last f nodes); and silent: f nodes never start
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "none")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "none", help = faults_help())]
     faults: Vec<String>,
     /// The last f nodes tell this lie from the beginning to the end, besides the faults
     #[arg(long, value_name = "LIE")]

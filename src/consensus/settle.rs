@@ -117,6 +117,22 @@ impl Settlement {
         sequence.0.saturating_add(self.window) <= state.highest && !state.settled.contains(&sequence.0)
     }
 
+    /// Whether a seat's ack that a batch is valid is counted, and it has not settled.
+    pub fn counts_valid(&self, seat: Seat, batch: &BatchRef) -> bool {
+        self.slot(batch)
+            .and_then(|slot| slot.tallies.get(&batch.id))
+            .is_some_and(|tally| tally.valid.contains(seat))
+    }
+
+    /// Whether no ack of a seat on a batch will ever count, for its first of the slot names another id.
+    pub fn counts_another(&self, seat: Seat, batch: &BatchRef) -> bool {
+        self.slot(batch).and_then(|slot| slot.fixed.get(&seat)).is_some_and(|id| *id != batch.id)
+    }
+
+    fn slot(&self, batch: &BatchRef) -> Option<&Slot> {
+        self.authors.get(batch.author.index())?.slots.get(&batch.sequence.0)
+    }
+
     /// Whether any slot has a counted ack and has not settled.
     pub fn anything_open(&self) -> bool {
         self.authors.iter().any(|author| !author.slots.is_empty())

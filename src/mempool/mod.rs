@@ -15,9 +15,10 @@
 //! - Upon an executed batch of one's own ([`Mempool::release`]), and whenever a row is let go: its nonce and fee are free
 //!   again. Upon any executed batch ([`Mempool::executed`]): so are those of the same rows that wait or are held here.
 //! - Upon a dead batch ([`Mempool::put_back`]): its rows wait again, before all others.
-//! - When full: refuse. A row that waits is not displaced by a higher fee. A quarter is kept free for the rows that other
-//!   validators hand on, in equal shares: so neither clients nor one validator keep out what the others hand on. Beyond its
-//!   share a validator's rows find room while half of the mempool is free.
+//! - When full: refuse. A row that waits is not displaced by a higher fee. A quarter is kept free for the rows that
+//!   validators hand on, in equal shares of all seats: so neither clients nor one validator keep out what the others hand on.
+//!   Beyond its share a validator's rows find room while more than half of the mempool is free. Rows of dead batches may take
+//!   all of it.
 //! - Where the chain carries blobs instead ([`BlobQueue`]): they wait in order of arrival, bounded by bytes.
 //!
 //! Why that is safe: acceptable nonces span 128 (63 below the highest used one to 64 above), so two that are
@@ -254,15 +255,15 @@ impl Mempool {
 
     /// Rows that were taken, but whose batch died: they go out first in the next one. Beyond the bound they are let
     /// go. Rows from before a restart, of which nothing is known here, come in likewise, unless the same account and
-    /// nonce was admitted anew.
-    pub fn put_back(&self, rows: Rows<'_>) {
+    /// nonce was admitted anew. How many were let go.
+    pub fn put_back(&self, rows: Rows<'_>) -> usize {
         self.change(|pool| {
             // An open row without a key never was sealed here, and would shift the keys of those behind it.
             let whole = |row: &Row<'_>| row.key.is_some() == (row.effect.kind == Kind::Open as u8);
-            for row in rows.iter().filter(whole) {
-                pool.put_back(&Entry { effect: *row.effect, key: row.key.copied(), witness: *row.witness });
-            }
-        });
+            let entry =
+                |row: Row<'_>| Entry { effect: *row.effect, key: row.key.copied(), witness: *row.witness };
+            rows.iter().filter(whole).filter(|row| !pool.put_back(&entry(*row))).count()
+        })
     }
 
     /// Changes the pool and tells what is read without the lock.

@@ -221,12 +221,18 @@ impl Pool {
         }
     }
 
-    pub fn put_back(&mut self, entry: &Entry) {
+    /// False if it is let go, for there is no room, not even what is kept free for validators.
+    pub fn put_back(&mut self, entry: &Entry) -> bool {
         self.release(&entry.effect);
-        let Some(account) = self.account(&entry.effect) else { return };
-        if account.waiting & bit(&entry.effect) == 0 && self.room(Seat::NONE) > 0 {
+        let full = self.waiting + self.held >= self.rows_max;
+        let Some(account) = self.account(&entry.effect) else { return true };
+        if account.waiting & bit(&entry.effect) != 0 {
+            return true;
+        }
+        if !full {
             self.enter(entry, Seat::NONE, RETURNED);
         }
+        !full
     }
 
     /// Whether nothing is in flight, and nothing reserved.

@@ -147,7 +147,7 @@ impl Model {
 
     fn put_back(&mut self, entry: Entry) {
         self.taken.remove(&Self::place(&entry.effect));
-        if !self.waits(&entry.effect) && !self.full(Seat::NONE) {
+        if !self.waits(&entry.effect) && self.waiting.len() < self.rows_max {
             self.add(Queue::Sealed(32), entry, Seat::NONE);
         }
     }

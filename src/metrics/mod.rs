@@ -125,9 +125,9 @@ pub struct Metrics {
     pub rows_handed_on: AtomicU64,
     /// Rows that others handed on, admitted to the mempool.
     pub rows_taken_over: AtomicU64,
-    /// Rows that others handed on, passed over: mostly copies of what is in flight.
+    /// Rows that others handed on, passed over: mostly copies of what is in flight. One that is offered again counts again.
     pub rows_passed_over: AtomicU64,
-    /// Rows of clients that were admitted and let go because nobody sealed them in time.
+    /// Rows of clients that were admitted and let go because they were not executed in time.
     pub rows_let_go: AtomicU64,
     /// Rows or blobs settled by blocks that became durable.
     pub rows_settled: AtomicU64,

@@ -27,9 +27,12 @@ pub(super) struct Held {
     pub check: Check,
     /// What the own latest ack of it said.
     pub acked: Option<Verdict>,
-    /// Who acked it in accepted vertices, and who of them said that it is valid.
+    /// Who acked it in accepted vertices.
     pub acked_by: SeatSet,
-    pub valid_by: SeatSet,
+    /// Who of them said that it is valid, and in a vertex of which round first.
+    pub valid_by: BTreeMap<Seat, Round>,
+    /// Who said that it is not.
+    pub doubted_by: SeatSet,
     /// When the regular look found that a quorum holds it.
     pub spread: Option<Time>,
     /// Who comes before this node among those who verify it.
@@ -39,6 +42,14 @@ pub(super) struct Held {
     pub settled: bool,
     /// The highest round of a vertex that stood in the log when this batch was last written to it.
     pub logged: Round,
+}
+
+/// What a validator said of a slot first.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    id: BatchId,
+    /// In a vertex of which round it said first that the batch is valid.
+    valid: Option<Round>,
 }
 
 impl Held {
@@ -60,7 +71,7 @@ pub(super) struct Batches {
     slots: BTreeMap<(Seat, Sequence), BatchId>,
     /// Who acked which batch of a slot whose bytes are not here: the first id of each validator, as in settling. So a
     /// liar takes no more room than an honest one: three windows of slots per author, a name per validator in each.
-    named: BTreeMap<(Seat, Sequence), BTreeMap<Seat, (BatchId, Verdict)>>,
+    named: BTreeMap<(Seat, Sequence), BTreeMap<Seat, Said>>,
     /// Executed batches, and in which order, with the height of the block; 0 where that is not known.
     executed: BTreeMap<BatchId, Batch>,
     oldest: VecDeque<(Height, BatchId)>,
@@ -122,13 +133,11 @@ impl Batches {
         let reference = batch.reference();
         let slot = (reference.author, reference.sequence);
         self.slots.entry(slot).or_insert(reference.id);
-        let (mut acked_by, mut valid_by) = (SeatSet::default(), SeatSet::default());
+        let (mut acked_by, mut valid_by) = (SeatSet::default(), BTreeMap::new());
         let named = self.named.get(&slot).into_iter().flatten();
-        for (&by, &(_, verdict)) in named.filter(|named| named.1.0 == reference.id) {
+        for (&by, said) in named.filter(|(_, said)| said.id == reference.id) {
             acked_by.insert(by);
-            if verdict == Verdict::Valid {
-                valid_by.insert(by);
-            }
+            valid_by.extend(said.valid.map(|round| (by, round)));
         }
         let settled = self.absent.remove(&reference.id);
         let check = if batch.header.content == Content::Opaque { Check::Valid } else { check };
@@ -139,6 +148,7 @@ impl Batches {
             acked: None,
             acked_by,
             valid_by,
+            doubted_by: SeatSet::default(),
             spread: None,
             before,
             pushed: now,
@@ -167,24 +177,32 @@ impl Batches {
         }
     }
 
-    /// An accepted vertex acks a batch of an open slot, `Held` or `Valid`. Returns who acked it, if its bytes are not
+    /// An accepted vertex of a round acks a batch of an open slot, `Held` or `Valid`. Returns who acked it, if its bytes are not
     /// here and this ack is its sender's first of the slot.
-    pub(super) fn acked_by(&mut self, ack: &Ack, by: Seat) -> Vec<Seat> {
+    pub(super) fn acked_by(&mut self, ack: &Ack, (by, round): (Seat, Round)) -> Vec<Seat> {
         let Ack { batch, verdict } = *ack;
+        let valid = (verdict == Verdict::Valid).then_some(round);
         if let Some(held) = self.held.get_mut(&batch.id) {
             held.acked_by.insert(by);
-            if verdict == Verdict::Valid {
-                held.valid_by.insert(by);
+            if let Some(round) = valid {
+                held.valid_by.entry(by).or_insert(round);
             }
             return Vec::new();
         }
         let named = self.named.entry((batch.author, batch.sequence)).or_default();
-        let said = named.entry(by).or_insert((batch.id, verdict));
-        if said.0 != batch.id {
+        let said = named.entry(by).or_insert(Said { id: batch.id, valid });
+        if said.id != batch.id {
             return Vec::new();
         }
-        said.1 = said.1.max(verdict);
-        named.iter().filter(|(_, said)| said.0 == batch.id).map(|(&seat, _)| seat).collect()
+        said.valid = said.valid.or(valid);
+        named.iter().filter(|(_, said)| said.id == batch.id).map(|(&seat, _)| seat).collect()
+    }
+
+    /// An accepted vertex says that a batch is invalid.
+    pub(super) fn doubted_by(&mut self, id: &BatchId, by: Seat) {
+        if let Some(held) = self.held.get_mut(id) {
+            held.doubted_by.insert(by);
+        }
     }
 
     /// Acks for the next vertex: of every batch the best verdict that was not said yet. `may` tells whether an ack may

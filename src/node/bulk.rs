@@ -9,7 +9,9 @@ use crate::store::RecordKind;
 use crate::types::params::{
     ACCOUNTS_AHEAD_MAX, ROWS_MAX, SEAL_AGE_BLOBS_MAX, SEAL_AGE_MAX, UNCOMMITTED_BYTES_MAX,
 };
-use crate::types::{Ack, BatchId, BatchRef, Content, Effect, Policy, Seat, SeatSet, Sequence, Time, Verdict};
+use crate::types::{
+    Ack, BatchId, BatchRef, Content, Effect, Policy, Round, Seat, SeatSet, Sequence, Time, Verdict,
+};
 use crate::wire::{Accusation, Batch, Evidence, Message, SignedHeader};
 use bytes::Bytes;
 
@@ -216,12 +218,34 @@ impl Node {
             || self.rank(held) <= self.shared.committee.faulty_max()
     }
 
-    /// The own place among those who verify a batch. Seats that have been silent for a collection depth are passed over,
-    /// and so are those that are shunned: nobody names their vertices, so that their acks do not come into the order.
+    /// The own place among those who verify a batch. Seats from which no ack that counts is to come are passed over: those that
+    /// have been silent for a collection depth; that are shunned, for nobody names their vertices; whose counted ack of the slot
+    /// names another id; and that say it is invalid, which they have to prove elsewhere.
     fn rank(&self, held: &Held) -> usize {
-        let dag = self.consensus.dag();
-        let recent = dag.highest().back(self.shared.rules.depth);
-        held.before.iter().filter(|&seat| dag.latest(seat) >= recent && !dag.shuns(seat)).count()
+        let (dag, settlement) = (self.consensus.dag(), self.consensus.settlement());
+        let (recent, reference) = (dag.highest().back(self.shared.rules.depth), held.batch.reference());
+        let comes = |&seat: &Seat| {
+            dag.latest(seat) >= recent
+                && !dag.shuns(seat)
+                && !held.doubted_by.contains(seat)
+                && !settlement.counts_another(seat, &reference)
+        };
+        held.before.iter().filter(comes).count()
+    }
+
+    /// Of how many seats the order has counted, or may still count, that a batch is valid. An ack that was accepted is not enough:
+    /// a liar's need never be counted, be it that it had acked another id of the slot, or that its vertex is too late to be
+    /// output by any leader.
+    pub(super) fn valid_or_pending(&self, held: &Held) -> usize {
+        let (settlement, reference) = (self.consensus.settlement(), held.batch.reference());
+        let output_from = self.chain.last_round.back(self.shared.rules.depth).next();
+        let pending = |seat: Seat| {
+            held.valid_by.get(&seat).is_some_and(|round| *round >= output_from)
+                && !settlement.counts_another(seat, &reference)
+                && !self.consensus.dag().shuns(seat)
+        };
+        let committee = &self.shared.committee;
+        committee.iter().filter(|&seat| settlement.counts_valid(seat, &reference) || pending(seat)).count()
     }
 
     /// How many of these seats' acks will count.
@@ -262,10 +286,13 @@ impl Node {
         self.widen();
     }
 
-    /// Another validator's accepted vertex acks a batch. What f + 1 validators hold and this one lacks is fetched,
+    /// Another validator's accepted vertex of a round acks a batch. What f + 1 validators hold and this one lacks is fetched,
     /// unless the push that is probably under way brings it first.
-    pub(super) fn note_ack(&mut self, ack: &Ack, by: Seat) {
+    pub(super) fn note_ack(&mut self, ack: &Ack, (by, round): (Seat, Round)) {
         let batch = ack.batch;
+        if ack.verdict == Verdict::Invalid {
+            self.batches.doubted_by(&batch.id, by);
+        }
         let relevant = ack.verdict != Verdict::Invalid
             && by != self.shared.seat
             && self.consensus.settlement().open(batch.author, batch.sequence);
@@ -273,7 +300,7 @@ impl Node {
             return;
         }
         let enough = self.shared.committee.faulty_max() + 1;
-        let holders = self.batches.acked_by(ack, by);
+        let holders = self.batches.acked_by(ack, (by, round));
         let other = self.batches.slot(batch.author, batch.sequence).is_some_and(|id| id != batch.id);
         if other && !holders.is_empty() && !self.court.is_convicted(batch.author) {
             // Who says so holds a second batch of this slot: with it, its author's lie is proven.
@@ -357,7 +384,7 @@ impl Node {
         for batch in dead.iter().filter(|batch| batch.header.author == self.shared.seat) {
             self.outstanding.remove(&batch.header.sequence);
             match batch.header.content {
-                Content::Rows => self.shared.mempool.put_back(batch.rows()),
+                Content::Rows => self.homes.let_go += self.shared.mempool.put_back(batch.rows()) as u64,
                 Content::Opaque => self.shared.blobs.put_back(batch),
             }
         }
@@ -419,7 +446,7 @@ impl Node {
         let wait = self.shared.rules.delay() * WIDEN_AFTER_DELAYS.saturating_mul(1 << step);
         let executed = held.batch.header.accounts <= self.chain.accounts;
         executed
-            && self.counted(&held.valid_by) < drawn
+            && self.valid_or_pending(held) < drawn
             && held.spread.is_some_and(|since| self.now >= since + wait)
     }
 

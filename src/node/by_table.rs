@@ -409,6 +409,7 @@ impl Node {
             self.diverged = Some(Divergence { height, own, other: block.hash, seats });
             return;
         }
+        let accounts = self.chain.accounts;
         self.chain.go_on_at(&self.shared.committee, &block.block, block.hash);
         self.batches.leave_behind();
         self.want_batches.retain(|_| false);
@@ -425,6 +426,10 @@ impl Node {
             self.catch_up.run = None;
             self.asked_frontier = self.now;
             self.show_frontier(true);
+        }
+        if self.chain.accounts > accounts {
+            self.verify_deferred();
+            self.check_early();
         }
     }
 

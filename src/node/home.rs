@@ -3,8 +3,8 @@
 //! The *rank* of a seat for an account is its place after the account's home ([`Committee::home_rank`]). A row is sealed by its
 //! home, and by those of rank 1 to `f` only if it does not settle.
 //!
-//! - **Upon a client's row that was admitted**: at rank 0 it waits to be sealed, if this node can sign at present; if not, its
-//!   turn is passed over like that of a node which is not connected. Else it is handed on at once to the home and
+//! - **Upon a client's row that was admitted**: at rank 0 it waits to be sealed. If this node cannot sign at present, its turn
+//!   is passed over like that of a node which is not connected, until it can. Else it is handed on at once to the home and
 //!   held, not to be sealed, for [`HOME_WAIT_DELAYS`]. Within that time it is offered [`HOME_OFFERS`] times: a home that is a
 //!   block behind may not know the account or its nonce yet, and one that is full has room later.
 //! - **Upon the end of that wait**: the next in rank has its turn, likewise; whoever is not connected is passed over. When it is
@@ -35,7 +35,7 @@
 //!
 //! Bounds: each validator may have 4,096 rows here unchecked, which are checked as one batch, one at a time, so
 //! that a bad one costs its own sender; what is more is passed over, since the sender keeps its copy and offers it again. In the
-//! mempool each has a share that other validators cannot take ([`crate::mempool`]).
+//! mempool each has a share that neither clients nor other validators can take ([`crate::mempool`]).
 //!
 //! [`Committee::home_rank`]: crate::types::Committee::home_rank
 
@@ -62,7 +62,7 @@ pub(super) struct Homes {
     handed: BTreeMap<Seat, Handed>,
     /// Rows that others handed on and that found no place here, since the start.
     pub(super) passed_over: u64,
-    /// Rows of clients that nobody sealed in time, since the start.
+    /// Rows of clients that were not executed in time, since the start.
     pub(super) let_go: u64,
 }
 
@@ -108,12 +108,17 @@ impl Node {
                 return if waits { Fate::Hold(held) } else { Fate::Seal };
             }
             let turn = if held.waits == 1 { (executed.0 / HOME_TURN) as u32 } else { held.turn };
+            let height = Height(u64::from(turn) * HOME_TURN);
+            let mine = committee.home_rank(account, height, me);
             let first = usize::from(held.rank) + usize::from(held.offers >= HOME_OFFERS);
+            // Also if its turn was passed over, because this node could not sign.
+            if can_seal && mine <= first.min(last) {
+                return Fate::Seal;
+            }
             // One wait more than there are turns, should nobody be connected at first.
             if first > last || usize::from(held.waits) > usize::from(HOME_OFFERS) * (last + 2) {
                 return Fate::LetGo;
             }
-            let height = Height(u64::from(turn) * HOME_TURN);
             let mut turns = (first..=last).map(|rank| (rank, committee.home_at(account, height, rank)));
             let there = |seat| if seat == me { can_seal } else { self.connected.contains(seat) };
             match turns.find(|(_, seat)| there(*seat)) {
@@ -123,6 +128,8 @@ impl Node {
                     let offers = if rank == usize::from(held.rank) { held.offers + 1 } else { 1 };
                     Fate::Hold(Held { turn, rank: rank as u16, offers, ..held })
                 }
+                // It may seal the row itself, once it can sign; so long as nobody else is there, that is waited for.
+                None if mine <= last => Fate::Hold(Held { turn, waits: held.waits.min(2), ..held }),
                 None => Fate::Hold(Held { turn, ..held }),
             }
         });
@@ -176,6 +183,7 @@ impl Node {
         handed.rows -= taken.rows;
         self.homes.passed_over += taken.rows as u64 - u64::from(taken.admitted);
         if let Some(fault) = taken.fault {
+            self.homes.passed_over += handed.rows as u64;
             *handed = Handed { deaf_until: self.now + DEAF_FOR, ..Handed::default() };
             self.misbehaved(taken.from, fault);
         }

@@ -256,6 +256,6 @@ pub struct Progress {
     pub disk_full: bool,
     /// Rows that validators handed on and that found no place here, mostly copies of what is in flight; since the start.
     pub rows_passed_over: u64,
-    /// Rows of clients that were let go because nobody sealed them in time, since the start.
+    /// Rows of clients that were let go because they were not executed in time, since the start.
     pub rows_let_go: u64,
 }

@@ -204,7 +204,7 @@ impl Node {
             _ => self.on_accusation(vertex),
         }
         for ack in vertex.vertex.acks.iter().filter(|ack| ack.verdict != Verdict::Invalid) {
-            self.note_ack(ack, vertex.vertex.author);
+            self.note_ack(ack, (vertex.vertex.author, vertex.vertex.round));
         }
     }
 

@@ -118,6 +118,7 @@ fn batches(wanted: &[BatchRef], archive: &mut dyn Archive) -> Vec<Message> {
 #[derive(Debug, Default)]
 pub struct LogNames {
     known: usize,
+    pruned: usize,
     index: Index<usize>,
     pieces: BTreeMap<Height, (Bytes, TablePieces)>,
 }
@@ -147,6 +148,10 @@ impl<'a> LogArchive<'a> {
             names.index.note(*kind, bytes, place);
         }
         names.known = log.len();
+        let mut after = None;
+        while std::mem::replace(&mut names.pruned, pruned) < pruned || after.is_some() {
+            after = names.index.forget(after, |place| *place < pruned);
+        }
         names.pieces.retain(|height, (bytes, _)| {
             snapshots.get(height).is_some_and(|found| found.as_ptr() == bytes.as_ptr())
         });

@@ -60,8 +60,8 @@ impl Shared {
         }
     }
 
-    /// Whether the own seat is the home of an account now (see [`Committee::home_rank`]) and can seal its rows. Where nobody else
-    /// may, they wait until it can.
+    /// Whether the own seat is the home of an account now (see [`Committee::home_rank`]) and can seal its rows. With `f = 0` nobody
+    /// else may: they wait until it can.
     pub fn seals_first(&self, account: AccountNumber) -> bool {
         let executed = Height(self.executed.load(Ordering::Relaxed));
         let can = self.sealing.load(Ordering::Relaxed) || self.committee.faulty_max() == 0;

@@ -78,7 +78,7 @@ impl Node {
             self.relay(vertex);
         }
         for ack in &vertex.vertex.acks {
-            self.note_ack(ack, author);
+            self.note_ack(ack, (author, vertex.vertex.round));
         }
         self.count_checkpoint_votes(vertex);
         self.on_accusation(vertex);

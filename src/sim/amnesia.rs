@@ -19,8 +19,10 @@ const END_LEAST_US: u64 = 8_000_000;
 const AGE_LEAST_US: u64 = 1_500_000;
 /// So long after its return nothing else befalls the node.
 const RETURN_US: u64 = 5_000_000;
-/// A node that loses its directory once more does so within this time after its return: often before anything has settled.
+/// A node that loses its directory once more does so within this time after its return, often before anything has settled, and
+/// is away for so long.
 const AGAIN_US: u64 = 2_000_000;
+const AGAIN_FOR_US: u64 = 500_000;
 /// The purpose of draws.
 const DAMAGE: u64 = 43;
 /// Tells these dice from those of the faults.
@@ -128,7 +130,7 @@ pub(super) fn draw_late(config: &SimConfig, dice: &mut Dice) -> Option<Fault> {
 
 /// When nothing else may befall which node, if a fault is of this kind: from its copy to some time after its return.
 fn window(fault: &Fault) -> Option<(u16, u64, u64)> {
-    let until = fault.at_us + fault.for_us + RETURN_US;
+    let until = fault.at_us + fault.for_us + AGAIN_US + AGAIN_FOR_US + RETURN_US;
     match fault.what {
         What::Amnesia { node, age_us, .. } => Some((node, fault.at_us - age_us, until)),
         What::Late { node } => Some((node, 0, until)),
@@ -165,10 +167,13 @@ pub(super) fn keep_apart(faults: &mut Vec<Fault>) {
 pub(super) fn lose_again(config: &SimConfig, faults: &mut Vec<Fault>) {
     let mut dice = Dice::new(config.seed ^ AGAIN_DICE);
     let end = config.duration_ms * 1000 * 2 / 3;
+    if end < END_LEAST_US {
+        return;
+    }
     let mut again = Vec::new();
     for fault in faults.iter() {
         let (What::Amnesia { node, .. } | What::Late { node }) = fault.what else { continue };
-        let (often, after, for_us) = (dice.coin(), dice.below(AGAIN_US), dice.between(1_000, 500_000));
+        let (often, after, for_us) = (dice.coin(), dice.below(AGAIN_US), dice.between(1_000, AGAIN_FOR_US));
         let what = What::Amnesia { node, loses: Amnesia::Directory, age_us: 0 };
         let fault = Fault { at_us: fault.at_us + fault.for_us + after, for_us, what };
         again.extend((often && fault.at_us + for_us <= end).then_some(fault));

@@ -274,15 +274,15 @@ impl World {
     }
 
     fn check_memory(&mut self, seat: u16) -> Result<(), String> {
-        let kept = self.node_config().batches_kept;
+        let config = self.node_config();
         let place = &mut self.places[usize::from(seat)];
         let Some((node, shared)) = place.machine.as_ref().filter(|_| !place.lies) else { return Ok(()) };
         place.progress = node.progress();
         let waiting = shared.mempool.len() + shared.mempool.held();
         let holds = super::check::memory::Holds {
             node: node.holdings(),
-            mempool: (waiting, waiting + shared.mempool.room()),
-            batches_kept: kept,
+            mempool: (waiting, config.mempool_rows_max),
+            batches_kept: config.batches_kept,
             inbox_bytes: place.inbox_bytes,
         };
         super::check::memory::check(seat, self.plan.config.nodes.into(), &self.genesis.rules, &holds)

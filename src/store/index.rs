@@ -2,7 +2,7 @@
 //! height of their checkpoint.
 //!
 //! It lives in memory, is filled by the one pass of opening and kept up by whoever appends; what was pruned is forgotten. Memory:
-//! 8 bytes a block, about 60 a batch, certificate or record; so a million batches on disk take 60 MB.
+//! 16 bytes a block, about 60 a batch, certificate or record; so a million batches on disk take 60 MB.
 
 use super::RecordKind;
 use crate::types::{BatchId, Height, Root, RootKind};
@@ -11,8 +11,9 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-/// Batches that are looked at in one step of forgetting, so that whoever appends waits for some ten microseconds at most.
-const STEP: usize = 1024;
+/// Batches that are looked at in one step of forgetting: whoever appends waits for one step at most, which is far less than a
+/// sync.
+const STEP: usize = 256;
 
 /// Names of records and their places, of whatever kind a place is.
 #[derive(Debug)]

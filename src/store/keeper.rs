@@ -1,4 +1,4 @@
-//! The keeper's thread: it writes snapshots and removes old segments, beside the log and never in its way.
+//! The keeper's thread: it writes snapshots and removes old segments, beside the log and not in its way.
 
 use super::StoreError;
 use super::disk::Disk;
@@ -11,7 +11,7 @@ use super::writer::CpuClock;
 use super::{segment, walk};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,6 +100,7 @@ impl Place {
     fn run(&self, errands: &Receiver<Errand>, closes: &AtomicBool, on_kept: &OnKept) {
         let mut cpu = CpuClock::new();
         let closing = || closes.load(Ordering::Relaxed);
+        let mut first = 0;
         for errand in errands {
             let kept = match errand {
                 Errand::Snapshot { height, bytes, kept } => {
@@ -108,7 +109,7 @@ impl Place {
                 }
                 Errand::Prune(judge) => {
                     let pruned = prune::prune(&*self.disk, &self.dir, &self.chain, &*judge, &closing);
-                    self.forget_pruned();
+                    self.forget_pruned(&mut first);
                     Kept::Pruned(pruned)
                 }
             };
@@ -120,12 +121,19 @@ impl Place {
         }
     }
 
-    /// Also after a pruning that failed half-way.
-    fn forget_pruned(&self) {
+    /// Brings the index up to what is there, also after a pruning that failed half-way. `first`: the first segment of the last
+    /// time.
+    fn forget_pruned(&self, first: &mut u32) {
         let Ok(listing) = segment::list(&self.dir) else { return };
+        if listing.first == std::mem::replace(first, listing.first) {
+            return;
+        }
         let mut after = None;
         loop {
-            after = self.index.lock().forget(after, |place| place.segment < listing.first);
+            let mut index = self.index.lock();
+            after = index.forget(after, |place| place.segment < listing.first);
+            // Whoever appends comes between two steps.
+            MutexGuard::unlock_fair(index);
             if after.is_none() {
                 return;
             }

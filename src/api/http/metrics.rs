@@ -123,9 +123,17 @@ fn work(page: &mut Page, metrics: &Metrics) {
     let taken_over = read(&metrics.rows_taken_over);
     page.counter("rows_taken_over_total", "Rows that others handed on, admitted.", taken_over);
     let passed_over = read(&metrics.rows_passed_over);
-    page.counter("rows_passed_over_total", "Rows that others handed on, passed over.", passed_over);
+    page.counter(
+        "rows_passed_over_total",
+        "Rows that others handed on, passed over, each time that one was offered.",
+        passed_over,
+    );
     let let_go = read(&metrics.rows_let_go);
-    page.counter("rows_let_go_total", "Rows admitted and let go, for nobody sealed them in time.", let_go);
+    page.counter(
+        "rows_let_go_total",
+        "Rows admitted and let go, for they were not executed in time.",
+        let_go,
+    );
     page.counter(
         "rows_settled_total",
         "Rows settled by blocks that became durable here.",

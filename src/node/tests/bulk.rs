@@ -129,6 +129,54 @@ fn widening_waits_for_spare_time_and_ends_when_enough_are_valid() {
 }
 
 #[test]
+fn acks_that_the_order_will_never_count_do_not_keep_the_next_from_verifying() {
+    let mut world = World::new(Policy::Quorum);
+    let batch = batch_of_rank(&world, 2);
+    let (committee, seed) = (&world.shared.committee, &world.node.draw_seed);
+    let before = verify_before(seed, committee, Seat(1), batch.header.sequence, Seat(0));
+    let drawn = before.iter().find(|seat| *seat != Seat(1)).expect("two come before").0;
+    let third = [2, 3].into_iter().find(|seat| *seat != drawn).unwrap();
+    // Before the batch is there, the other drawn one has acked an id of that slot which does not exist.
+    let invented = BatchRef { id: BatchId([9; 32]), ..batch.reference() };
+    world.round(&[(drawn, ack(invented, Held))]);
+    world.rounds(6);
+    assert!(world.node.consensus.settlement().counts_another(Seat(drawn), &batch.reference()));
+    world.receive(1, Message::Batch(batch.clone()));
+    assert!(world.verified.contains(&batch.id), "it is passed over");
+    // So it is if the order tells of it only later.
+    let batch = batch_of_rank(&world, 3);
+    world.receive(1, Message::Batch(batch.clone()));
+    let invented = BatchRef { id: BatchId([9; 32]), ..batch.reference() };
+    world.round(&[(drawn, ack(invented, Held))]);
+    let [valid, held] = [Valid, Held].map(|verdict| ack(batch.reference(), verdict));
+    world.round(&[(1, valid), (drawn, valid), (third, held)]);
+    let held = world.node.batches.get(&batch.id).unwrap();
+    assert_eq!(world.node.valid_or_pending(held), 2, "as far as is known");
+    world.rounds(6);
+    let held = world.node.batches.get(&batch.id).unwrap();
+    assert_eq!(world.node.valid_or_pending(held), 1, "f + 1 say that it is valid, of whom one counts");
+    world.pass(DELAY * 40);
+    assert!(world.verified.contains(&batch.id));
+}
+
+#[test]
+fn an_ack_in_a_vertex_that_no_leader_can_output_any_more_does_not_keep_the_next_from_verifying() {
+    let mut world = World::new(Policy::Quorum);
+    let batch = batch_of_rank(&world, 3);
+    world.receive(1, Message::Batch(batch.clone()));
+    world.round(&[1, 2, 3].map(|by| (by, ack(batch.reference(), if by == 3 { Held } else { Valid }))));
+    let held = world.node.batches.get(&batch.id).unwrap();
+    assert_eq!(world.node.valid_or_pending(held), 2, "the order is to come");
+    // As if nobody had named the vertex of seat 2 until now: leaders output what is less than a depth below them.
+    let depth = world.shared.rules.depth;
+    let said = held.valid_by[&Seat(2)];
+    world.node.chain.last_round = Round(said.0 + depth - 1);
+    assert_eq!(world.node.valid_or_pending(world.node.batches.get(&batch.id).unwrap()), 2);
+    world.node.chain.last_round = Round(said.0 + depth);
+    assert_eq!(world.node.valid_or_pending(world.node.batches.get(&batch.id).unwrap()), 0);
+}
+
+#[test]
 fn seats_that_are_silent_for_long_are_passed_over() {
     let mut world = World::new(Policy::Quorum);
     let batch = batch_of_rank(&world, 2);

@@ -174,6 +174,12 @@ fn a_home_that_cannot_sign_hands_its_own_clients_rows_to_the_next_in_rank() {
     let rows = [submission(&world, 1, 3..6)];
     bring(&mut world, &rows);
     assert_eq!((handed_on(&mut world), counts(&world)), (vec![], (3, 2)), "it can");
+    world.pass(WAIT / u32::from(HOME_OFFERS));
+    assert_eq!((handed_on(&mut world), counts(&world)), (vec![], (2, 0)), "and seals the others, too");
+    world.pass(Duration::from_millis(100));
+    let batches = world.disk.log.iter().filter(|(kind, _)| *kind == RecordKind::Batch);
+    let sealed: usize = batches.map(|(_, bytes)| Batch::decode(bytes.clone()).unwrap().rows().len()).sum();
+    assert_eq!(sealed, 5);
 }
 
 #[test]

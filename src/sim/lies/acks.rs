@@ -1,17 +1,22 @@
-//! Acks that are not true: `Valid` without holding the batch, `Invalid` for a good one.
+//! Acks that are not true: `Valid` without holding the batch, `Invalid` for a good one, and `Valid` that can never count, since
+//! the slot was acked with an invented id before.
 //!
 //! What stands against it: a quorum of acks holds `Q - f` honest ones, and who sees `f + 1` fetches from all of these; `f + 1`
-//! times `Valid` hold an honest one; `Invalid` neither counts nor bars, and with a proof it convicts its sender.
+//! times `Valid` hold an honest one; `Invalid` neither counts nor bars, and with a proof it convicts its sender; only acks that the order
+//! counts, or may still count, keep others from verifying.
 
 use super::{Hand, Letter, Tells};
+use crate::crypto::plain;
 use crate::types::params::ACKS_MAX;
-use crate::types::{Ack, BatchRef, Part, Seat, Verdict, Vertex};
+use crate::types::{Ack, BatchId, BatchRef, Part, Seat, Sequence, Verdict, Vertex};
 use crate::wire::{Accusation, Batch, Message};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Batches heard of, or held, that are remembered at most; the oldest go first.
 const HEARD_MAX: usize = 1024;
 const HELD_MAX: usize = 16;
+/// So far ahead of an author invented ids are acked.
+const AHEAD: u64 = 8;
 
 #[derive(Default)]
 pub(super) struct BlindAcks {
@@ -59,6 +64,41 @@ impl Tells for BlindAcks {
     fn tell(&mut self, hand: &Hand, _to: Seat, message: &Message) -> Option<Vec<Letter>> {
         let kept = matches!(message, Message::Batch(batch) if batch.header.author != hand.seat);
         kept.then(Vec::new)
+    }
+}
+
+/// Of every batch to come an invented id is acked before it is there, and the batch itself as valid once it is.
+#[derive(Default)]
+pub(super) struct TwoAcks {
+    /// By author: the highest sequence heard of, and up to which one was acked an invented id.
+    slots: BTreeMap<Seat, (u64, u64)>,
+}
+
+impl Tells for TwoAcks {
+    fn hear(&mut self, hand: &Hand, message: &Message) {
+        if let Message::Batch(batch) = message
+            && batch.header.author != hand.seat
+        {
+            let (heard, _) = self.slots.entry(batch.header.author).or_default();
+            *heard = (*heard).max(batch.header.sequence.0);
+        }
+    }
+
+    fn vertex(&mut self, _hand: &Hand, _face: u8, vertex: &mut Vertex) {
+        for ack in vertex.acks.iter_mut().filter(|ack| ack.verdict == Verdict::Held) {
+            ack.verdict = Verdict::Valid;
+        }
+        for (&author, (heard, invented)) in &mut self.slots {
+            for sequence in (*invented).max(*heard) + 1..=*heard + AHEAD {
+                if vertex.acks.len() >= ACKS_MAX {
+                    return;
+                }
+                let id = BatchId(plain(&[&author.0.to_le_bytes()[..], &sequence.to_le_bytes()].concat()));
+                let batch = BatchRef { author, sequence: Sequence(sequence), id };
+                vertex.acks.push(Ack { batch, verdict: Verdict::Held });
+                *invented = sequence;
+            }
+        }
     }
 }
 

@@ -60,6 +60,7 @@ fn draw_lie(config: &SimConfig, node: u16, kind: &str, dice: &mut Dice) -> Lie {
         "two-votes" => Lie::TwoVotes,
         "withhold" => Lie::Withhold { from: all(dice) },
         "blind-acks" => Lie::BlindAcks,
+        "two-acks" => Lie::TwoAcks,
         "forged-rows" => Lie::ForgedRows,
         "false-accusation" => Lie::FalseAccusation { proof: dice.coin() },
         "bad-vertices" => Lie::BadVertices { instead: dice.coin() },

@@ -43,13 +43,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The lies by name, as the command line takes them.
-pub const LIES: [&str; 16] = [
+pub const LIES: [&str; 17] = [
     "twins",
     "two-vertices",
     "two-batches",
     "two-votes",
     "withhold",
     "blind-acks",
+    "two-acks",
     "forged-rows",
     "false-accusation",
     "bad-vertices",
@@ -96,6 +97,8 @@ pub enum Lie {
     },
     /// `Valid` for whatever others ack, held or not; what others wrote is never served.
     BlindAcks,
+    /// An invented id is acked for every slot to come, and then the batch that is there, as valid.
+    TwoAcks,
     /// Own batches have a row whose signature is bad.
     ForgedRows,
     /// `Invalid` for good batches of others.
@@ -296,6 +299,7 @@ impl Liar {
             Lie::TwoVotes => Box::new(faces::TwoVotes::default()),
             Lie::Withhold { from } => Box::new(withhold::Withhold { from }),
             Lie::BlindAcks => Box::new(acks::BlindAcks::default()),
+            Lie::TwoAcks => Box::new(acks::TwoAcks::default()),
             Lie::ForgedRows => Box::new(rows::ForgedRows),
             Lie::FalseAccusation { proof } => Box::new(acks::FalseAccusation::new(proof)),
             Lie::BadVertices { instead } => Box::new(vertices::BadVertices { instead }),

@@ -2,8 +2,8 @@
 //! again.
 //!
 //! What stands against it: `f + 1` must find every row good, of whom one is honest; who finds the bad one convicts its sealer,
-//! with a proof that anybody can check. A row that was handed on is sealed by its home only, which knows it; the next in rank
-//! hold it until it is executed.
+//! with a proof that anybody can check. The home of a row that is handed on knows it; the next in rank hold it for a
+//! while, in which it is executed.
 
 use super::faces::reseal;
 use super::{Hand, Letter, Tells};

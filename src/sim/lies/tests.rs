@@ -194,9 +194,16 @@ fn evidence_that_proves_nothing_convicts_nobody_but_whom_it_should_and_is_held_a
 #[test]
 fn rows_that_are_handed_on_after_others_sealed_them_are_not_sealed_again() {
     // Their home knows them; the next in rank hold what they are handed until it is executed.
-    let world = stop(vec![lying(Lie::EchoRows)]);
-    let passed_over = world.places[..3].iter().map(|place| place.progress.rows_passed_over);
-    assert!(passed_over.min() > Some(20), "each is handed what it knows");
+    let passed_over = |world: &World| -> Vec<u64> {
+        world.places[..3].iter().map(|place| place.progress.rows_passed_over).collect()
+    };
+    // Some rows go to all nodes anyway, which hand them on.
+    let calm = passed_over(&stop(vec![lying(Lie::Withhold { from: vec![] })]));
+    let echoed = passed_over(&stop(vec![lying(Lie::EchoRows)]));
+    assert!(
+        echoed.iter().zip(&calm).all(|(echoed, calm)| *echoed > calm + 40),
+        "{echoed:?}, {calm:?} without"
+    );
     let report = play(vec![lying(Lie::EchoRows)], None);
     assert_eq!(report.sealed_again, 0);
 }
