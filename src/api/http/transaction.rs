@@ -17,11 +17,16 @@ use crate::types::{Account, AccountNumber, BatchRef, Height, Kind, NONCE_WINDOW}
 use crate::wire::{Batch, Row, decode_block};
 use axum::response::Response;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// Bytes of batches that are looked through at most, unless a single block has more.
 const BYTES_MAX: usize = 32 << 20;
 /// Places that are shown at most: rows of one account and nonce stand in several where they were sealed by several.
 const PLACES_MAX: usize = 8;
+/// How long, and how often, it is waited until what was executed is on disk too.
+const MOMENT: Duration = Duration::from_millis(20);
+const MOMENTS_MAX: usize = 50;
 /// What it costs beside what every question costs.
 const COST: u32 = 19;
 
@@ -53,8 +58,9 @@ pub(super) async fn by_nonce(asked: Asked) -> Result<Response, Refused> {
         return Err(Refused::new(404, format!("account {account} has not used nonce {nonce} yet")));
     };
     asked.site.pay(asked.address, COST)?;
+    let shown = if below.is_none() { written(&asked.site.view).await } else { 0 };
     let blocks_max = asked.site.limits.search_blocks_max;
-    let wanted = Wanted { account, nonce, below, blocks_max };
+    let wanted = Wanted { account, nonce, below, shown, blocks_max };
     let looked = asked.site.on_disk(move |view| look(view, &wanted)).await?;
     let note = looked.places.is_empty().then(|| looked.note(used));
     let on = looked.places.is_empty() && looked.rest == Rest::Further;
@@ -64,6 +70,20 @@ pub(super) async fn by_nonce(asked: Asked) -> Result<Response, Refused> {
         "places": looked.places, "note": note,
     });
     Ok(json_answer(200, &document))
+}
+
+/// The height up to which the account may show what was executed, a moment later: commonly all of that is on disk then.
+async fn written(view: &NodeView) -> u64 {
+    // The node tells where it stands once a turn.
+    sleep(MOMENT).await;
+    let executed = view.progress().executed;
+    for _ in 0..MOMENTS_MAX {
+        if view.progress().durable >= executed {
+            break;
+        }
+        sleep(MOMENT).await;
+    }
+    executed
 }
 
 /// How a nonce that can no longer be used came to that.
@@ -104,7 +124,7 @@ struct Looked {
     rest: Rest,
     /// Whether all newer blocks were looked through that were on disk.
     from_tip: bool,
-    /// Whether blocks were executed that are not on disk yet.
+    /// Whether the account may show blocks that are not on disk yet.
     above: bool,
     places: Vec<Value>,
 }
@@ -147,6 +167,8 @@ struct Wanted {
     account: AccountNumber,
     nonce: u64,
     below: Option<u64>,
+    /// What the account showed was executed at or below this height.
+    shown: u64,
     blocks_max: u64,
 }
 
@@ -155,7 +177,7 @@ fn look(view: &NodeView, wanted: &Wanted) -> Result<Looked, Refused> {
     let progress = view.progress();
     let from_tip = below.is_none_or(|below| below > progress.durable);
     let to = progress.durable.min(below.map_or(u64::MAX, |below| below - 1));
-    let above = from_tip && progress.executed > progress.durable;
+    let above = from_tip && wanted.shown > to;
     let mut looked = Looked { from: to + 1, to, rest: Rest::Nothing, from_tip, above, places: Vec::new() };
     let mut bytes = 0;
     for height in (1..=to).rev() {
