@@ -181,13 +181,14 @@ fn conversations() -> [(&'static str, Vec<u8>); 3] {
 }
 
 /// Texts and bodies for the target `http`.
-fn questions() -> [(&'static str, Vec<u8>); 4] {
+fn questions() -> [(&'static str, Vec<u8>); 5] {
     let document = rows(2, 1, checks::http::document);
     let of = |kind: u8, text: &str| [&[kind], text.as_bytes()].concat();
     [
         ("number", of(0, "0070")),
         ("key", of(1, &"0aF9".repeat(16))),
         ("rows", of(2, &document)),
+        ("query", of(3, "below=70&proof=none")),
         ("rows_spaced", of(2, &document.replace(',', " ,\n"))),
     ]
 }

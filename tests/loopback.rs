@@ -475,3 +475,36 @@ fn a_node_that_cannot_start_says_why_and_leaves_the_directory_alone() {
     let lonely = Chain { peers: Vec::new(), ..other };
     assert!(matches!(lonely.node(0, listener()), Err(StartError::Peers { found: 0, seats: 1 })));
 }
+
+/// The timer that the system has on the connection between two ports of this machine, as seen from the first: its kind, and
+/// in how many hundredths of a second it ends.
+#[cfg(target_os = "linux")]
+fn timer(from: u16, to: u16) -> Option<(u8, u64)> {
+    let here = |port: u16| format!("0100007F:{port:04X}");
+    let all = std::fs::read_to_string("/proc/net/tcp").expect("the system tells of its connections");
+    let mut lines = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|words| words.get(1..3) == Some(&[here(from).as_str(), here(to).as_str()]))?;
+    let (kind, ends) = line.get(5)?.split_once(':')?;
+    Some((u8::from_str_radix(kind, 16).ok()?, u64::from_str_radix(ends, 16).ok()?))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a timer of the system is waited for")]
+fn the_system_is_told_to_find_out_whether_a_silent_client_has_vanished() {
+    // A far end that vanishes without a word cannot be made without privileges: the system answers for one that is gone. So
+    // it is seen only that the question is due: the timer of keepalive runs, at the node's end and not at the other.
+    let (_chain, nodes) = Chain::start(1, Policy::Quorum);
+    let stream = TcpStream::connect(nodes[0].client_address()).unwrap();
+    let (own, node) = (stream.local_addr().unwrap().port(), nodes[0].client_address().port());
+    let began = Instant::now();
+    let ends = loop {
+        match timer(node, own) {
+            Some((2, ends)) => break ends,
+            other => assert!(began.elapsed() < PATIENCE, "no timer of keepalive: {other:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(ends <= 60 * 100, "it is asked after a minute of silence: {ends}");
+    assert_eq!(timer(own, node).map(|(kind, _)| kind), Some(0), "the test's own end has none");
+}

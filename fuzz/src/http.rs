@@ -1,17 +1,18 @@
-//! What a request over HTTP may say: the texts of its path, and its body. What is taken means what it says.
+//! What a request over HTTP may say: the texts of its path and behind it, and its body. What is taken means what it says.
 
 use std::fmt::Write;
-use throng::api::http::{Refused, hex_key, number, submission};
+use throng::api::http::{Refused, hex_key, number, query, submission};
 use throng::types::Kind;
 use throng::wire::Rows;
 use throng::wire::client::SUBMIT_ROWS_MAX;
 
-/// The first byte says what the rest is: a number (0), a key (1), or a submission.
+/// The first byte says what the rest is: a number (0), a key (1), what stands behind a path (3), or a submission.
 pub fn http(bytes: &[u8]) -> bool {
     match bytes.split_first() {
         None => false,
         Some((0, text)) => std::str::from_utf8(text).is_ok_and(a_number),
         Some((1, text)) => std::str::from_utf8(text).is_ok_and(a_key),
+        Some((3, text)) => std::str::from_utf8(text).is_ok_and(a_query),
         Some((_, body)) => a_submission(body),
     }
 }
@@ -46,6 +47,22 @@ fn a_key(text: &str) -> bool {
     match hex_key("a key", text) {
         Ok(key) => {
             assert_eq!(hex(&key), text.to_ascii_lowercase());
+            true
+        }
+        Err(error) => {
+            refused(&error);
+            false
+        }
+    }
+}
+
+fn a_query(text: &str) -> bool {
+    let known = ["below", "proof"];
+    match query(text, &known) {
+        Ok(found) => {
+            assert!(found.len() <= known.len() && found.iter().all(|(name, _)| known.contains(name)));
+            let again: Vec<String> = found.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            assert_eq!(query(&again.join("&"), &known), Ok(found));
             true
         }
         Err(error) => {

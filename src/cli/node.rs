@@ -143,6 +143,10 @@ struct Files {
     #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     cached_bytes: Option<u64>,
+    /// After how long a full disk is tried again, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    full_retry_ms: Option<u64>,
 }
 
 /// The section `net`.

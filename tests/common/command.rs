@@ -4,11 +4,18 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 pub fn throng<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Output {
+    throng_in(Path::new("."), args)
+}
+
+/// Runs it in a directory.
+pub fn throng_in<A: AsRef<std::ffi::OsStr>>(dir: &Path, args: &[A]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_throng"))
         .args(args)
+        .current_dir(dir)
         .output()
         .expect("the binary was built for this test")
 }

@@ -13,10 +13,15 @@ fn what_is_too_large_is_refused() {
     let one = One::start(wide());
     let long = format!("GET /{} HTTP/1.1\r\nhost: node\r\n\r\n", "x".repeat(20 << 10));
     let refused = wire::say(one.address(), long.as_bytes()).expect("an answer");
-    assert!(matches!(refused.status, 414 | 431), "{refused:?}");
+    assert_eq!(
+        (refused.status, refused.error().as_str()),
+        (431, "the head of a request has at most 16384 bytes and 64 headers")
+    );
+    assert_eq!(refused.header("connection"), Some("close"));
     let many: String = (0..100).map(|number| format!("x-{number}: 1\r\n")).collect();
     let refused = wire::say(one.address(), format!("GET /health HTTP/1.1\r\n{many}\r\n").as_bytes());
-    assert_eq!(refused.expect("an answer").status, 431);
+    let refused = refused.expect("an answer");
+    assert_eq!((refused.status, refused.error().contains("64 headers")), (431, true));
 
     let large = vec![b' '; (512 << 10) + 1];
     let refused = wire::post(one.address(), &large);
@@ -29,6 +34,48 @@ fn what_is_too_large_is_refused() {
     assert_eq!(wire::post(one.address(), rows.to_string().as_bytes()).json()["accepted"], 60);
 }
 
+/// Everything on a connection after these bytes, and how often an answer begins in it.
+fn answers(server: std::net::SocketAddr, bytes: &[u8]) -> (usize, Vec<u8>) {
+    let mut stream = wire::connect(server);
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let all = wire::read_all(&mut stream);
+    (all.windows(9).filter(|window| window == b"HTTP/1.1 ").count(), all)
+}
+
+#[test]
+fn every_refusal_has_a_body_that_says_what_is_wrong() {
+    let one = One::start(wide());
+    for (head, status, says) in [
+        ("GET\r\n\r\n", 400, "not one of HTTP/1.1"),
+        ("GET /health\r\n\r\n", 400, "not one of HTTP/1.1"),
+        ("GET /health HTTP/3.0\r\n\r\n", 400, "not one of HTTP/1.1"),
+        ("GET /health HTTP/1.1\r\nno header\r\n\r\n", 400, "not one of HTTP/1.1"),
+        ("G\0T /health HTTP/1.1\r\n\r\n", 400, "not one of HTTP/1.1"),
+        ("GET http://[ HTTP/1.1\r\n\r\n", 400, "not one of HTTP/1.1"),
+        ("POST /v1/tx HTTP/1.1\r\ncontent-length: x\r\n\r\n", 400, "not one of HTTP/1.1"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "not one of HTTP/1.1"),
+        ("\u{16}\u{3}\u{1}\u{2}", 400, "not one of HTTP/1.1"),
+        ("GET /health HTTP/1.1\r\nhost: no", 400, "ended within the head"),
+        ("OPTIONS * HTTP/1.1\r\nhost: node\r\n\r\n", 404, "no such path"),
+        ("CONNECT node:1 HTTP/1.1\r\nhost: node\r\n\r\n", 404, "no such path"),
+        ("GET http://node/nowhere HTTP/1.1\r\nhost: node\r\n\r\n", 404, "no such path"),
+        ("DELETE /status HTTP/1.0\r\n\r\n", 405, "does not take this method"),
+    ] {
+        let (count, all) = answers(one.address(), head.as_bytes());
+        let all = String::from_utf8_lossy(&all).replacen("HTTP/1.0", "HTTP/1.1", 1).into_bytes();
+        let answer = wire::parse(&all).unwrap_or_else(|| panic!("{head:?} has no answer"));
+        assert_eq!((answer.status, count <= 1), (status, true), "{head:?}: {answer:?}");
+        assert!(answer.error().contains(says), "{head:?}: {answer:?}");
+    }
+    // What was answered before is answered, and nothing is said twice; an end between two requests is none to talk of.
+    let good = "GET /v1/account/1 HTTP/1.1\r\nhost: node\r\n\r\n";
+    let (count, all) = answers(one.address(), format!("{good}{good}GET\r\n\r\n").as_bytes());
+    let all = String::from_utf8(all).unwrap();
+    assert!(count == 3 && all.ends_with("headers `name: value`\"}"), "{all}");
+    assert_eq!(answers(one.address(), b"").0, 0);
+}
+
 #[test]
 fn what_is_too_slow_ends() {
     let limits = HttpLimits { head_deadline: SHORT, body_deadline: SHORT, stall_max: SHORT, ..wide() };
@@ -37,8 +84,23 @@ fn what_is_too_slow_ends() {
     for begins in ["GET /health HTTP/1.1\r\nhost: no", "", "GET /health HTTP/1.1\r\nhost: node\r\n\r\n"] {
         let mut stream = wire::connect(one.address());
         stream.write_all(begins.as_bytes()).unwrap();
-        let answer = wire::parse(&wire::read_all(&mut stream));
-        assert!(answer.is_none_or(|answer| answer.status == 408 || begins.ends_with("\r\n\r\n")), "{begins}");
+        let all = wire::read_all(&mut stream);
+        let answer = wire::parse(&all);
+        match begins {
+            "" => assert!(answer.is_none(), "who says nothing hears nothing"),
+            begins if begins.ends_with("\r\n\r\n") => {
+                let answered = all.windows(9).filter(|window| window == b"HTTP/1.1 ").count();
+                assert_eq!(
+                    (answered, answer.expect("an answer").header("content-type")),
+                    (1, Some("application/json"))
+                );
+            }
+            _ => {
+                let refused = answer.expect("a refusal");
+                let says = "the head of the request did not come in time";
+                assert_eq!((refused.status, refused.error().as_str()), (408, says));
+            }
+        }
     }
     let slow =
         b"POST /v1/tx HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";

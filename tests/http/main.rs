@@ -16,7 +16,7 @@ use sockets::{ACCOUNTS, Chain, key_of};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use throng::api::http::{Body, HttpLimits, HttpServer, ROUTES, description};
+use throng::api::http::{Body, HttpLimits, HttpServer, Place, ROUTES, description};
 use throng::api::{AccountEvidence, Unproven};
 use throng::crypto::public_key;
 use throng::net::RunningNode;
@@ -97,7 +97,8 @@ fn the_description_names_the_routes_that_are_there_and_no_other() {
     for route in &ROUTES {
         let in_path: Vec<_> =
             route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
-        let named: Vec<_> = route.parameters.iter().map(|parameter| parameter.name).collect();
+        let parameters = route.parameters.iter().filter(|parameter| parameter.place == Place::Path);
+        let named: Vec<_> = parameters.map(|parameter| parameter.name).collect();
         assert_eq!(in_path, named, "{}", route.path);
     }
 
@@ -196,6 +197,16 @@ fn every_route_answers_as_it_is_described() {
     assert_eq!(unused.error(), "account 3 has not used nonce 2 yet");
     ask("/v1/tx/{account}/{nonce}", "/v1/tx/99/1", 404);
     ask("/v1/tx/{account}/{nonce}", "/v1/tx/3/0", 400);
+    for bad in ["below=1", "below=x", "below=", "above=3", "below=3&below=3"] {
+        ask("/v1/tx/{account}/{nonce}", &format!("/v1/tx/3/1?{bad}"), 400);
+    }
+    for bad in ["proof=yes", "proof", "prove=none"] {
+        ask("/v1/account/{number}", &format!("/v1/account/3?{bad}"), 400);
+        ask("/v1/account/by-key/{key}", &format!("/v1/account/by-key/{key}?{bad}"), 400);
+    }
+    let plain = ask("/v1/account/{number}", "/v1/account/3?proof=none", 200).json();
+    assert_eq!((&plain["no_proof"], &plain["nonce"]), (&json!("it was not asked for"), &json!(1)));
+    ask("/status", "/status?whatever=1", 200);
 
     // Each row has its own fate.
     let mut rows = body(&one.chain.transfers(3, 1, 3));
@@ -219,6 +230,81 @@ fn every_route_answers_as_it_is_described() {
     let head = request(one.address(), "HEAD", "/v1/account/3", "text/plain", b"");
     assert!(head.status == 200 && head.body.is_empty());
     assert!(ROUTES.iter().all(|route| route.answers.iter().any(|answer| answer.body != Body::Json("Error"))));
+}
+
+#[test]
+fn a_transaction_that_settled_long_ago_is_told_of_and_found_by_going_on() {
+    let one = One::start(HttpLimits { search_blocks_max: 3, ..wide() });
+    let document = description();
+    one.settle(3, 1);
+    let ask = |more: &str| {
+        let answer = get(one.address(), &format!("/v1/tx/3/1{more}"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        as_described(&document, "/v1/tx/{account}/{nonce}", "GET", &answer);
+        answer.json()
+    };
+    let place = one.until("/v1/tx/3/1", |found| found["places"].get(0).cloned());
+    assert!(ask("")["note"].is_null());
+    let height = place["height"].as_u64().unwrap();
+    one.until("/status", |status| (status["height"].as_u64()? > height + 6).then_some(()));
+    let mut found = ask("");
+    let note = found["note"].as_str().expect("it says what that means").to_owned();
+    let below = found["below"].as_u64().expect("it goes on");
+    let says = format!("settled, in a block below height {below}, older than what was looked through");
+    assert!(note.starts_with(&says) && note.ends_with(&format!("go on with ?below={below}")), "{note}");
+    assert_eq!((&found["used"], &found["looked_from"]), (&json!(true), &json!(below)));
+    assert_eq!(found["looked_to"].as_u64().unwrap(), below + 2, "three blocks a question");
+    let mut questions = 1;
+    while let Some(below) = found["below"].as_u64() {
+        found = ask(&format!("?below={below}"));
+        assert_eq!(found["looked_to"].as_u64().unwrap(), below - 1);
+        questions += 1;
+    }
+    assert_eq!((&found["places"][0], &found["note"]), (&place, &Value::Null));
+    assert!(questions >= 3);
+
+    // Below its block it is not, and the first block ends the way.
+    let mut found = ask(&format!("?below={height}"));
+    while let Some(below) = found["below"].as_u64() {
+        found = ask(&format!("?below={below}"));
+    }
+    assert_eq!((&found["looked_from"], &found["places"]), (&json!(1), &json!([])));
+    assert!(found["note"].as_str().unwrap().starts_with("settled, in another block; not in blocks 1 to"));
+
+    // A nonce far below the highest: the account does not remember which way it went.
+    let passed = get(one.address(), "/v1/tx/3/2");
+    assert_eq!((passed.status, passed.error().as_str()), (404, "account 3 has not used nonce 2 yet"));
+    let far = post(one.address(), body(&one.chain.transfers(3, 65, 1)).to_string().as_bytes());
+    assert_eq!(far.json()["accepted"], 1);
+    one.until("/v1/account/3", |account| (account["nonce"] == 65).then_some(()));
+    let old = ask("");
+    assert!(
+        old["used"].is_null() && old["note"].as_str().unwrap().starts_with("settled, or passed over and")
+    );
+}
+
+#[test]
+fn before_the_first_checkpoint_an_account_says_when_a_proof_is_due() {
+    let mut genesis = Genesis::clone(&sockets::genesis(1, Policy::Quorum));
+    genesis.rules.checkpoint_blocks = 16;
+    let (chain, nodes) = Chain::start_on(genesis.into(), NodeConfig::default(), 16 << 20);
+    let one = One { server: serve(&nodes[0], wide()), nodes, chain };
+    let (document, route) = (description(), "/v1/account/{number}");
+    let refused = get(one.address(), "/v1/account/3?proof=required");
+    as_described(&document, route, "GET", &refused);
+    let says = "no checkpoint is certified yet: ask again when block 16 is certified, the last one here is ";
+    assert!(refused.status == 503 && refused.error().starts_with(says), "{refused:?}");
+    let again: u64 = refused.header("retry-after").expect("it is said when").parse().unwrap();
+    assert!((1..=10).contains(&again), "16 blocks of half a second each at most, and their votes: {again} s");
+    // Who takes it without gets it, with the same words.
+    let without = get(one.address(), "/v1/account/3");
+    as_described(&document, route, "GET", &without);
+    assert!(without.status == 200 && without.json()["no_proof"].as_str().unwrap().starts_with(says));
+    let proven = one.until("/v1/account/3?proof=required", |account| account.get("proof").cloned());
+    let evidence: AccountEvidence = serde_json::from_value(proven).unwrap();
+    assert_eq!(evidence.check(&one.chain.genesis, AccountNumber(3)).unwrap().height.0 % 16, 0);
+    let asked = get(one.address(), "/v1/account/3?proof=none").json();
+    assert!(asked.get("proof").is_none() && asked["no_proof"] == "it was not asked for");
 }
 
 /// Blocks, as a listener gets them.

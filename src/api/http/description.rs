@@ -1,6 +1,6 @@
 //! The description of the HTTP interface: OpenAPI 3.1, made of the table of routes and of the schemas.
 
-use super::routes::{Answer, Body, ROUTES, Route};
+use super::routes::{Answer, Body, Place, ROUTES, Route};
 use super::schemas::schemas;
 use serde_json::{Map, Value, json};
 
@@ -27,8 +27,10 @@ pub fn description() -> Value {
             "title": "Throng",
             "summary": "A node of a Throng chain",
             "description": "Amounts, heights and nonces are whole numbers up to 2^64 - 1. Whatever goes wrong is answered in \
-                            JSON: {\"error\": …}. Paths that are not listed are answered 404, methods that a path does not \
-                            take 405, and heads of requests that are out of form or bounds 400, 414 or 431.",
+                            JSON: {\"error\": …}. Paths that are not listed are answered 404 and methods that a path does not \
+                            take 405. Heads of requests that are out of form are answered 400, that are too large 431, and \
+                            that have begun but do not come in time 408; then the connection ends. A connection that says \
+                            nothing ends without an answer.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
@@ -51,8 +53,12 @@ fn operation(route: &Route) -> Value {
     }
     if !route.parameters.is_empty() {
         let parameters = route.parameters.iter().map(|parameter| {
+            let (place, required) = match parameter.place {
+                Place::Path => ("path", true),
+                Place::Query => ("query", false),
+            };
             json!({
-                "name": parameter.name, "in": "path", "required": true, "description": parameter.description,
+                "name": parameter.name, "in": place, "required": required, "description": parameter.description,
                 "schema": reference(parameter.schema),
             })
         });
@@ -70,7 +76,15 @@ fn response(answer: &Answer) -> Value {
         Body::Json(schema) => ("application/json", reference(schema)),
         Body::Text(media) => (media, json!({ "type": "string" })),
     };
-    json!({ "description": answer.description, "content": { media: { "schema": schema } } })
+    let mut response =
+        json!({ "description": answer.description, "content": { media: { "schema": schema } } });
+    if matches!(answer.status, 429 | 503) {
+        response["headers"] = json!({ "Retry-After": {
+            "description": "After how many seconds it may be worth another try; /health does not say.",
+            "schema": { "type": "integer", "minimum": 1, "maximum": u32::MAX },
+        } });
+    }
+    response
 }
 
 fn reference(schema: &str) -> Value {

@@ -5,7 +5,8 @@
 //! one that may wait for the disk.
 //!
 //! - Upon a connection: there are so many in all and of one address. A few more are told so and end; the rest is closed.
-//! - Upon a head that does not come in time, or is too large: the connection ends. Upon a body: it has a deadline and a size.
+//! - Upon a head that does not come in time, or is too large or out of form: a refusal, and the connection ends. Upon a body: it
+//!   has a deadline and a size.
 //! - Upon a request: its address pays for it from an allowance that refills with time; what is dear costs more.
 //! - Upon a question for state: it is answered from what the node's threads share ([`crate::net::NodeView`]).
 //! - Upon a question that needs the disk: it waits for the second thread, with few others; more are told to come again.
@@ -28,6 +29,7 @@ mod ask;
 mod block;
 mod description;
 mod door;
+mod early;
 mod health;
 mod link;
 mod metrics;
@@ -43,7 +45,7 @@ mod transaction;
 
 pub use ask::{HttpError, get};
 pub use description::description;
-pub use parse::{Refused, hex_key, number, submission};
-pub use routes::{Answer, Body, Parameter, ROUTES, Route};
+pub use parse::{Refused, hex_key, number, query, submission};
+pub use routes::{Answer, Body, Parameter, Place, ROUTES, Route};
 pub use server::HttpServer;
 pub use site::HttpLimits;

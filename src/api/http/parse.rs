@@ -15,18 +15,47 @@ pub struct Refused {
     pub status: u16,
     /// What is wrong, and what to do.
     pub words: String,
+    /// With 429 and 503: after how many seconds it may be worth another try.
+    pub again_s: u32,
 }
 
 impl Refused {
     /// A refusal with this status.
     pub fn new(status: u16, words: impl Into<String>) -> Refused {
-        Refused { status, words: words.into() }
+        Refused { status, words: words.into(), again_s: 1 }
     }
 
     /// The node is not ready, or has too much to do.
     pub fn busy(words: &str) -> Refused {
         Refused::new(503, words)
     }
+
+    /// What is asked for is not there yet, but probably in so many seconds.
+    pub fn later(words: String, again_s: u32) -> Refused {
+        Refused { again_s, ..Refused::new(503, words) }
+    }
+}
+
+/// The parameters behind the `?` of a path, `name=value` each, with `&` between them. Values are numbers and words, which have
+/// nothing to escape, and so are taken as they stand. `known`: the names that there may be.
+///
+/// # Errors
+/// 400: another name, or one twice.
+pub fn query<'a>(text: &'a str, known: &[&str]) -> Result<Vec<(&'a str, &'a str)>, Refused> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for part in text.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        if !known.contains(&name) {
+            let words =
+                format!("there is no parameter of this name behind the `?`, but {}", known.join(", "));
+            return Err(Refused::new(400, words));
+        }
+        if found.iter().any(|(before, _)| *before == name) {
+            return Err(Refused::new(400, format!("{name} is given twice")));
+        }
+        found.push((name, value));
+    }
+    Ok(found)
 }
 
 /// A number in decimal digits between two bounds; `what` it is, for the refusal.
@@ -116,6 +145,22 @@ mod tests {
         }
         assert_eq!(number("nonce", "18446744073709551615", 0, u64::MAX), Ok(u64::MAX));
         assert!(number("nonce", "18446744073709551616", 0, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_query_has_known_names_each_once() {
+        let of = |text| query(text, &["below", "proof"]);
+        assert_eq!(of(""), Ok(vec![]));
+        assert_eq!(of("below=7&proof"), Ok(vec![("below", "7"), ("proof", "")]));
+        assert_eq!(of("&proof=a=b&"), Ok(vec![("proof", "a=b")]));
+        for (text, says) in [
+            ("above=7", "no parameter of this name behind the `?`, but below, proof"),
+            ("=7", "no parameter of this name"),
+            ("below=7&below=7", "below is given twice"),
+        ] {
+            let refused = of(text).unwrap_err();
+            assert!(refused.status == 400 && refused.words.contains(says), "{refused:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The table of routes: by it requests are led, and from it their description is made.
 
-use super::parse::Refused;
+use super::parse::{Refused, query};
 use super::site::Site;
 use super::{account, block, description, metrics, rows, stream, transaction};
 use crate::api::documents::status_document;
@@ -34,7 +34,7 @@ pub struct Route {
     pub summary: &'static str,
     /// What else is to be known.
     pub description: &'static str,
-    /// The parameters of the path, in its order.
+    /// Its parameters: those of the path first, in its order.
     pub parameters: &'static [Parameter],
     /// The schema of the request's body, if it has one.
     pub body: Option<&'static str>,
@@ -43,15 +43,26 @@ pub struct Route {
     answer: fn(Asked) -> Answering,
 }
 
-/// A parameter of a path.
+/// A parameter of a route.
 #[derive(Debug)]
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
+    /// Where it stands.
+    pub place: Place,
     /// The schema of its text.
     pub schema: &'static str,
     /// What it stands for.
     pub description: &'static str,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the path: it has to be there.
+    Path,
+    /// Behind the `?`: it may be there.
+    Query,
 }
 
 /// An answer that a route gives.
@@ -83,12 +94,18 @@ pub(super) struct Asked {
     pub headers: HeaderMap,
     pub body: HttpBody,
     parameters: Vec<(String, String)>,
+    query: Vec<(String, String)>,
 }
 
 impl Asked {
     /// The text of a parameter of the path.
     pub fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(found, _)| found == name).map_or("", |(_, text)| text)
+    }
+
+    /// The text of a parameter behind the `?`, if it was given.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(found, _)| found == name).map(|(_, text)| text.as_str())
     }
 }
 
@@ -101,8 +118,12 @@ pub(super) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 const JSON_TYPE: &str = "application/json";
 const EVENTS_TYPE: &str = "text/event-stream";
 
-const NUMBER: Parameter =
-    Parameter { name: "number", schema: "AccountNumber", description: "The account's number." };
+const NUMBER: Parameter = Parameter {
+    name: "number",
+    place: Place::Path,
+    schema: "AccountNumber",
+    description: "The account's number.",
+};
 const ACCOUNT: Parameter = Parameter { name: "account", ..NUMBER };
 const BAD: Answer =
     Answer { status: 400, description: "A parameter is out of form or range.", body: Body::Json("Error") };
@@ -154,7 +175,7 @@ pub static ROUTES: [Route; 10] = [
         id: "account",
         summary: "An account, and its record at the newest checkpoint with a proof",
         description: account::DESCRIPTION,
-        parameters: &[NUMBER],
+        parameters: &[NUMBER, account::PROOF],
         body: None,
         answers: account::ANSWERS,
         answer: |asked| Box::pin(account::by_number(asked)),
@@ -165,7 +186,15 @@ pub static ROUTES: [Route; 10] = [
         id: "accountByKey",
         summary: "The account with a key, as by its number",
         description: account::DESCRIPTION,
-        parameters: &[Parameter { name: "key", schema: "Digest", description: "Its Ed25519 public key." }],
+        parameters: &[
+            Parameter {
+                name: "key",
+                place: Place::Path,
+                schema: "Digest",
+                description: "Its Ed25519 public key.",
+            },
+            account::PROOF,
+        ],
         body: None,
         answers: account::ANSWERS,
         answer: |asked| Box::pin(account::by_key(asked)),
@@ -178,6 +207,7 @@ pub static ROUTES: [Route; 10] = [
         description: "Blocks that are removed or were never here, for the node began anew at a checkpoint above them, are not found.",
         parameters: &[Parameter {
             name: "height",
+            place: Place::Path,
             schema: "HeightOrLatest",
             description: "Its height, or `latest`: the last one that is durable here.",
         }],
@@ -193,19 +223,29 @@ pub static ROUTES: [Route; 10] = [
         method: "GET",
         path: "/v1/tx/{account}/{nonce}",
         id: "transaction",
-        summary: "Where a transaction stands in the newest blocks",
+        summary: "Where a transaction stands in the blocks",
         description: transaction::DESCRIPTION,
         parameters: &[
             ACCOUNT,
-            Parameter { name: "nonce", schema: "Nonce", description: "The nonce that it used." },
+            Parameter {
+                name: "nonce",
+                place: Place::Path,
+                schema: "Nonce",
+                description: "The nonce that it used.",
+            },
+            transaction::BELOW,
         ],
         body: None,
         answers: &[
-            Answer { status: 200, description: "Where it stands.", body: Body::Json("Transaction") },
+            Answer {
+                status: 200,
+                description: "It has settled: where it stands, or where to go on looking.",
+                body: Body::Json("Transaction"),
+            },
             BAD,
             Answer {
                 status: 404,
-                description: "It is not there, and what that means.",
+                description: "The account has not used this nonce yet, or there is no such account.",
                 body: Body::Json("Error"),
             },
         ],
@@ -291,11 +331,26 @@ async fn handle(
     };
     let parameters = parameters.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
     let (head, body) = request.into_parts();
+    let query = match behind(route, head.uri.query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(refused) => return refusal(&refused),
+    };
     let Some(Asker(address)) = head.extensions.get::<Asker>().copied() else {
         return refusal(&Refused::busy("who asks is not known"));
     };
-    let asked = Asked { site, address, headers: head.headers, body, parameters };
+    let asked = Asked { site, address, headers: head.headers, body, parameters, query };
     (route.answer)(asked).await.unwrap_or_else(|refused| refusal(&refused))
+}
+
+/// What stands behind the `?`. Where nothing may stand, nobody looks: monitors put things there for each other.
+fn behind(route: &Route, text: &str) -> Result<Vec<(String, String)>, Refused> {
+    let known = route.parameters.iter().filter(|parameter| parameter.place == Place::Query);
+    let known: Vec<&str> = known.map(|parameter| parameter.name).collect();
+    if known.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = query(text, &known)?;
+    Ok(found.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect())
 }
 
 /// An answer of a media type. What a node says is true of one moment: nobody keeps it.
@@ -317,7 +372,7 @@ pub(super) fn json_answer(status: u16, document: &Value) -> Response {
 pub(super) fn refusal(refused: &Refused) -> Response {
     let mut answer = json_answer(refused.status, &json!({ "error": refused.words }));
     if matches!(refused.status, 429 | 503) {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(refused.again_s));
     }
     answer
 }

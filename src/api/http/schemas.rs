@@ -57,6 +57,8 @@ fn numbers() -> Schemas {
         "Number": whole(0, u64::MAX),
         "Nonce": whole(1, u64::MAX),
         "Count": whole(0, u32::MAX.into()),
+        "HeightAbove": whole(2, u64::MAX),
+        "ProofWish": { "enum": ["required", "none"] },
         "HeightOrLatest": { "oneOf": [whole(1, u64::MAX), { "const": "latest" }] },
         "Seat": whole(0, SEATS_MAX as u64 - 1),
         "Digest": { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" },
@@ -156,10 +158,12 @@ fn transaction() -> Schemas {
     let transaction = [
         ("account", reference("AccountNumber")),
         ("nonce", reference("Nonce")),
-        ("used", json!({ "const": true })),
+        ("used", or_null(json!({ "const": true }))),
         ("looked_from", reference("Number")),
         ("looked_to", reference("Number")),
+        ("below", or_null(reference("Number"))),
         ("places", list(object(&place, &[]))),
+        ("note", or_null(text())),
     ];
     named(json!({ "Transaction": object(&transaction, &[]) }))
 }

@@ -1,6 +1,7 @@
 //! The server's thread: connections in, requests led to their answers, and a clean end.
 
 use super::door::Pass;
+use super::early::Unsaid;
 use super::parse::Refused;
 use super::routes::{Asker, refusal, router};
 use super::site::{HEAD_BYTES_MAX, HEADERS_MAX, HttpLimits, Site};
@@ -11,7 +12,7 @@ use axum::http::header::{CONNECTION, HeaderValue};
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -19,7 +20,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -135,25 +136,31 @@ async fn talk(stream: TcpStream, address: IpAddr, pass: Pass, site: Arc<Site>, r
         let (site, router) = (site.clone(), router.clone());
         async move { Ok::<_, Infallible>(answer(&site, router, address, served, request).await) }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_deadline)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Box::pin(stream)), answers);
-    let mut connection = pin!(connection);
+        .serve_connection(TokioIo::new(Unsaid::new(Box::pin(stream))), answers);
     let mut stopping = site.stopping.subscribe();
     let mut stopping = pin!(async move { _ = stopping.wait_for(|stopping| *stopping).await });
     let mut told = false;
     let ended = poll_fn(|cx| {
         if !told && stopping.as_mut().poll(cx).is_ready() {
             told = true;
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
+        Pin::new(&mut connection).poll(cx)
     });
     if let Err(error) = ended.await {
         tracing::debug!(%address, %error, "an HTTP connection ended");
+        let Parts { io, read_buf, .. } = connection.into_parts();
+        let unsaid = io.into_inner();
+        if let Some(refused) = unsaid.refused(&error, !read_buf.is_empty()) {
+            site.counts.answer(refused.status);
+            // Who is gone by now hears nothing.
+            let _ = unsaid.say(&refused).await;
+        }
     }
     drop(pass);
 }

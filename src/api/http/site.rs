@@ -38,6 +38,8 @@ pub struct HttpLimits {
     pub requests_per_second: u32,
     /// Listeners to the stream of blocks at once.
     pub listeners_max: usize,
+    /// Blocks that are looked through for one transaction.
+    pub search_blocks_max: u64,
     /// How long the head of a request may take, and a connection may rest between two.
     pub head_deadline: Duration,
     /// How long a body may take.
@@ -55,6 +57,7 @@ impl Default for HttpLimits {
             per_address_max: 64,
             requests_per_second: 100,
             listeners_max: 64,
+            search_blocks_max: 1024,
             head_deadline: Duration::from_secs(5),
             body_deadline: Duration::from_secs(5),
             answer_deadline: Duration::from_secs(10),
