@@ -51,6 +51,7 @@ mod dialer;
 mod disk;
 mod event_loop;
 mod inbound;
+mod io_threads;
 mod limits;
 mod listener;
 mod meet;
