@@ -46,6 +46,8 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["bench", "--duration", "10"], "10s"),
         (&["bench", "--rate", "0"], "rate"),
         (&["bench", "--rate", "lots"], "max"),
+        (&["bench", "--net-threads", "0"], "--net-threads: net_threads is 0, but must lie between 1 and 64"),
+        (&["bench", "--net-threads", "65"], "between 1 and 64"),
         (&["bench", "--in-flight", "0"], "--in-flight"),
         (&["bench", "--keep-blocks", "0"], "write all"),
         (&["bench", "--keep-blocks", "-5"], "write all"),

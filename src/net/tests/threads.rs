@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::metrics::{Dismissal, Stage};
+use crate::net::config::LENT_LOAD_MIN;
+use crate::net::io_threads::{Job, Task};
 use crate::net::peer::{PeerEvent, PeerLink};
 use crate::types::Round;
 
@@ -95,6 +97,27 @@ fn on_any_number_of_threads_every_connection_keeps_its_order_both_ways() {
     }
 }
 
+#[test]
+fn jobs_come_back_in_their_order_and_connections_to_their_places() {
+    let (mut node, _sides) = gathered(3, 8);
+    let tokens: Vec<Token> = node.sockets.conns.tokens().collect();
+    assert_eq!(tokens.len(), 8);
+    for turn in 0..200 {
+        let load = |place| if (place + turn) % 3 == 0 { 0 } else { LENT_LOAD_MIN };
+        let jobs = |(place, token): (usize, &Token)| Job::new(*token, Task::Write(1 << 20), load(place));
+        let jobs = tokens.iter().rev().enumerate().map(jobs).collect();
+        let done = node.sockets.io.run(&mut node.sockets.conns, jobs);
+        assert!(done.iter().map(|job| &job.token).eq(tokens.iter().rev()), "turn {turn}");
+        assert!(done.iter().all(|job| job.result.is_ok() && job.bytes == 0));
+        assert!(node.sockets.conns.tokens().eq(tokens.iter().copied()));
+    }
+    // Who has gone meanwhile has no turn.
+    let gone = node.sockets.conns.remove(tokens[3]);
+    let jobs = tokens.iter().map(|token| Job::new(*token, Task::Read, LENT_LOAD_MIN)).collect();
+    assert_eq!(node.sockets.io.run(&mut node.sockets.conns, jobs).len(), 8);
+    assert!(gone.is_some() && node.sockets.conns.get(tokens[3]).is_none());
+}
+
 /// A validator on a plain socket, known to the node.
 fn by_hand(node: &mut Side, seat: u8) -> (TcpStream, PeerLink) {
     let mut link = PeerLink::dial(Arc::new(identity(1, seat, SEATS)), OWN).unwrap();
@@ -114,6 +137,52 @@ fn by_hand(node: &mut Side, seat: u8) -> (TcpStream, PeerLink) {
         }
     }
     panic!("it was never let in");
+}
+
+/// Fills the sockets of a node with batches before it has its first turn: how many bytes it reads then in all, and how long
+/// that takes.
+fn drain(net_threads: usize) -> (u64, Duration) {
+    let (mut node, _) = gathered(net_threads, 0);
+    let mut ends: Vec<_> = (0..SEATS - 1).map(|seat| by_hand(&mut node, seat)).collect();
+    let (mut written, large) = (0, batch(1, 2700));
+    let before = Metrics::read(&node.metrics.bytes_received);
+    // Twice: with the first the sockets become as large as they get, and connections known for what they bring.
+    for _ in 0..2 {
+        for (stream, link) in &mut ends {
+            loop {
+                if link.out.pending().is_empty() {
+                    assert!(link.send(&large, large.payload()));
+                    link.seal().unwrap();
+                }
+                let Ok(count) = stream.write(link.out.pending()) else { break };
+                link.out.consume(count);
+                written += count as u64;
+            }
+        }
+        let (start, first) = (std::time::Instant::now(), Metrics::read(&node.metrics.bytes_received));
+        let events = node.until_it(|side| Metrics::read(&side.metrics.bytes_received) == before + written);
+        let took = start.elapsed();
+        assert!(events.iter().all(|event| matches!(event, Event::Message { .. })));
+        if first > before {
+            return (before + written - first, took);
+        }
+    }
+    unreachable!("the second time returns")
+}
+
+/// With `--nocapture` it tells what it measured: what reading costs without those who write.
+#[test]
+fn what_lies_in_the_sockets_is_read_whole_by_any_number_of_threads() {
+    for net_threads in [1, 2, 3] {
+        let mut rates: Vec<f64> = Vec::new();
+        for _ in 0..7 {
+            let (bytes, took) = drain(net_threads);
+            assert!(bytes > 0);
+            rates.push(bytes as f64 / took.as_secs_f64() / 1e9);
+        }
+        rates.sort_by(f64::total_cmp);
+        println!("net_threads {net_threads}: {:.2} GB/s, {:.2} to {:.2}", rates[3], rates[0], rates[6]);
+    }
 }
 
 #[test]
