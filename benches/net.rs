@@ -498,6 +498,10 @@ fn senders(dir: &Path, net_threads: usize) -> (RunningNode, Vec<(TcpStream, Peer
 }
 
 /// So many of a message from each sender: the time until the node has read them all, and its own CPU time.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a figure of wall-clock time, and nothing tells that bytes were read"
+)]
 fn turn(
     node: &RunningNode,
     ends: &mut [(TcpStream, PeerLink)],

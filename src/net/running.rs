@@ -159,7 +159,8 @@ pub struct Stopped {
     pub root: Root,
 }
 
-/// A node that runs: one event loop thread, an executor thread, a store thread and a verification pool of its own.
+/// A node that runs: one event loop thread with as many helping at its sockets as are configured, an executor thread, a store
+/// thread and a verification pool of its own.
 /// Dropping it stops it.
 pub struct RunningNode {
     client_address: SocketAddr,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::metrics::{Dismissal, Stage};
+use crate::net::clock::Clock;
 use crate::net::config::LENT_LOAD_MIN;
 use crate::net::io_threads::{Job, Task};
 use crate::net::peer::{PeerEvent, PeerLink};
@@ -159,9 +160,10 @@ fn drain(net_threads: usize) -> (u64, Duration) {
                 written += count as u64;
             }
         }
-        let (start, first) = (std::time::Instant::now(), Metrics::read(&node.metrics.bytes_received));
+        let (clock, first) = (Clock::start(), Metrics::read(&node.metrics.bytes_received));
+        let start = clock.now();
         let events = node.until_it(|side| Metrics::read(&side.metrics.bytes_received) == before + written);
-        let took = start.elapsed();
+        let took = clock.now().since(start);
         assert!(events.iter().all(|event| matches!(event, Event::Message { .. })));
         if first > before {
             return (before + written - first, took);
