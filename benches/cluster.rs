@@ -53,6 +53,7 @@ fn cluster(criterion: &mut Criterion) {
             policy: Policy::Quorum,
             seed: 1,
             conduct: NodeConfig::default(),
+            net_threads: 1,
             shape: ShapeConfig::default(),
             limit_local: false,
             reserved: 0,

@@ -10,7 +10,12 @@
 //! keys. Sockets, and their making and closing, are part of it. `handshake/bare` is the same without a node: a thread that
 //! blocks in its calls, with nothing to poll and no limits to keep.
 //!
-//! Not measured: many connections and their fairness, the machine behind them, a real wire.
+//! `turns` is what a whole node takes in from eight other validators at once, with one thread for its sockets and with two:
+//! what they send was sealed beforehand, so that they do little more than the system's part of a write, but on the same
+//! cores. `cpu` is the node's own CPU time for it, of all threads of the stage; the machine hears the messages, and has no
+//! use for them.
+//!
+//! Not measured: many connections and their fairness, what the machine does with messages, a real wire.
 
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
@@ -20,9 +25,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use throng::crypto::{KeySet, public_key, signing_key_from_seed};
-use throng::metrics::{Stage, thread_cpu};
+use throng::metrics::{Metrics, Stage, thread_cpu};
 use throng::net::{Identity, NOWHERE, NetConfig, NodeSetup, PeerEvent, PeerLink, RunningNode};
 use throng::node::{NodeConfig, Setup};
 use throng::types::*;
@@ -107,13 +112,14 @@ impl Pair {
 }
 
 fn identity(seat: u8) -> Arc<Identity> {
-    identity_of(CHAIN, seat)
+    identity_of(CHAIN, seat, 2)
 }
 
-fn identity_of(chain: ChainId, seat: u8) -> Arc<Identity> {
+/// A seat of a chain with so many.
+fn identity_of(chain: ChainId, seat: u8, seats: u8) -> Arc<Identity> {
     let key = |seat: u8| signing_key_from_seed([seat + 1; 32]);
-    let seats = Arc::new(KeySet::new(&[public_key(&key(0)), public_key(&key(1))]));
-    Arc::new(Identity { chain, seat: Seat(seat.into()), key: key(seat), seats })
+    let keys: Vec<[u8; 32]> = (0..seats).map(|seat| public_key(&key(seat))).collect();
+    Arc::new(Identity { chain, seat: Seat(seat.into()), key: key(seat), seats: Arc::new(KeySet::new(&keys)) })
 }
 
 /// A connection whose ends know each other.
@@ -400,27 +406,34 @@ fn door_cpu(listener: &TcpListener, caller: Caller, count: u64) -> Duration {
     spent
 }
 
-/// A node of seat 1 that waits for calls and knows nobody, and the identity of the other seat.
-fn node(dir: &Path, caller: Caller) -> (RunningNode, Arc<Identity>) {
-    let keys = [0, 1].map(|seat| signing_key_from_seed([seat + 1; 32]));
-    let seat = |key| SeatInfo { key: Key(public_key(key)), fee_account: AccountNumber(1) };
+/// A node of the last of so many seats, that knows of nobody, and its chain.
+fn start(dir: &Path, seats: u8, net: NetConfig) -> (RunningNode, ChainId) {
+    let seat = |number| {
+        let key = public_key(&signing_key_from_seed([number + 1; 32]));
+        SeatInfo { key: Key(key), fee_account: AccountNumber(1) }
+    };
     let genesis = Genesis {
         name: "calls".into(),
         time: Time(1),
         rules: Rules::default(),
-        seats: keys.iter().map(seat).collect(),
+        seats: (0..seats).map(seat).collect(),
         accounts: vec![GenesisAccount { key: [1; 32], balance: 1 }],
     };
-    let [_, key] = keys;
-    let config = NodeConfig::default();
-    let setup = Setup { genesis: Arc::new(genesis), seat: Seat(1), key, config, seed: 1 };
+    let chain = chain_id(&genesis);
+    let (own, key) = (Seat(u16::from(seats) - 1), signing_key_from_seed([seats; 32]));
+    let setup = Setup { genesis: Arc::new(genesis), seat: own, key, config: NodeConfig::default(), seed: 1 };
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let peers = vec![NOWHERE; usize::from(seats)];
+    let node = RunningNode::start(NodeSetup { net, peers, ..NodeSetup::new(setup, dir, listeners) });
+    (node.expect("it starts"), chain)
+}
+
+/// A node of seat 1 that waits for calls, and the identity of the other seat.
+fn node(dir: &Path, caller: Caller) -> (RunningNode, Arc<Identity>) {
     let over_rate = matches!(caller, Caller::OverRate);
     let net = NetConfig { limit_local: over_rate, handshakes_per_second: 1, ..NetConfig::default() };
-    let peers = vec![NOWHERE; 2];
-    let other = identity_of(chain_id(&setup.genesis), 0);
-    let node = RunningNode::start(NodeSetup { net, peers, ..NodeSetup::new(setup, dir, listeners) });
-    (node.expect("it starts"), other)
+    let (node, chain) = start(dir, 2, net);
+    (node, identity_of(chain, 0, 2))
 }
 
 /// What a node spends on callers, one after the other.
@@ -459,6 +472,105 @@ fn bench_handshake(group: &mut BenchmarkGroup<'_, WallTime>) {
     }
 }
 
+/// Validators that send to one node at once.
+const SENDERS: u8 = 8;
+
+/// Connections of all of them to a node that has so many threads for its sockets.
+fn senders(dir: &Path, net_threads: usize) -> (RunningNode, Vec<(TcpStream, PeerLink)>) {
+    let unlimited = usize::MAX;
+    let net = NetConfig { net_threads, peer_bytes_per_second: unlimited, ..NetConfig::default() };
+    let (node, chain) = start(dir, SENDERS + 1, NetConfig { peer_messages_per_second: unlimited, ..net });
+    let connect = |seat| {
+        let of = identity_of(chain, seat, SENDERS + 1);
+        let mut link = PeerLink::dial(of, Seat(SENDERS.into())).expect("an exchange of keys");
+        let mut stream = TcpStream::connect(node.peer_address()).expect("loopback");
+        let (mut buffer, mut events) = ([0; 4096], Vec::new());
+        while link.seat().is_none() {
+            stream.write_all(link.out.pending()).expect("loopback");
+            link.out.consume(link.out.pending().len());
+            let length = stream.read(&mut buffer).expect("loopback");
+            link.receive(&mut buffer[..length], &mut events).expect("an honest end");
+        }
+        (stream, link)
+    };
+    let ends = (0..SENDERS).map(connect).collect();
+    (node, ends)
+}
+
+/// So many of a message from each sender: the time until the node has read them all, and its own CPU time.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a figure of wall-clock time, and nothing tells that bytes were read"
+)]
+fn turn(
+    node: &RunningNode,
+    ends: &mut [(TcpStream, PeerLink)],
+    message: &Message,
+    count: usize,
+) -> (Duration, Duration) {
+    let payload = message.payload();
+    let sealed: Vec<Vec<u8>> = ends
+        .iter_mut()
+        .map(|(_, link)| {
+            (0..count).for_each(|_| assert!(link.send(message, payload.clone()), "there is room for all"));
+            let mut bytes = Vec::new();
+            loop {
+                link.seal().expect("an open connection");
+                let pending = link.out.pending();
+                if pending.is_empty() {
+                    return bytes;
+                }
+                bytes.extend_from_slice(pending);
+                link.out.consume(pending.len());
+            }
+        })
+        .collect();
+    let metrics = node.metrics();
+    let read = || Metrics::read(&metrics.bytes_received);
+    let cpu = || metrics.cpu_ns()[Stage::Net as usize];
+    let goal = read() + sealed.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+    let (start, cpu_before) = (Instant::now(), cpu());
+    std::thread::scope(|scope| {
+        for ((stream, _), bytes) in ends.iter_mut().zip(&sealed) {
+            scope.spawn(move || {
+                stream.write_all(bytes).expect("loopback");
+                // What the node says is of no use here, but must not wait for ever.
+                stream.set_nonblocking(true).expect("a socket");
+                while stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {}
+                stream.set_nonblocking(false).expect("a socket");
+            });
+        }
+    });
+    while read() < goal {
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    (start.elapsed(), Duration::from_nanos(cpu() - cpu_before))
+}
+
+fn bench_turns(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: usize) {
+    let proof = vec![5; bytes - FRAME_HEADER_BYTES - 12].into();
+    let message = Message::Piece { height: Height(64), piece: 1, proof };
+    let all = usize::from(SENDERS) * count;
+    group.throughput(match bytes {
+        ..1024 => Throughput::Elements(all as u64),
+        _ => Throughput::Bytes((all * bytes) as u64),
+    });
+    for net_threads in [1, 2] {
+        let dir = tempfile::tempdir().expect("a folder for a moment");
+        let (node, mut ends) = senders(dir.path(), net_threads);
+        for cpu in [false, true] {
+            let name =
+                format!("turns/bytes={bytes}/net_threads={net_threads}{}", if cpu { "/cpu" } else { "" });
+            group.bench_function(name, |bench| {
+                bench.iter_custom(|turns| {
+                    let spent = |_| turn(&node, &mut ends, &message, count);
+                    (0..turns).map(spent).map(|(wall, own)| if cpu { own } else { wall }).sum()
+                });
+            });
+        }
+    }
+}
+
 fn bench_net(criterion: &mut Criterion) {
     // Without `--bench` cargo runs this as a test, and criterion runs each function once.
     let tiny = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
@@ -472,6 +584,8 @@ fn bench_net(criterion: &mut Criterion) {
     bench_messages(&mut group, "batches", &bulk(256 << 10), batches);
     bench_tcp(&mut group, 256 << 10, batches);
     bench_stream(&mut group, 256 << 10, 4 * batches);
+    bench_turns(&mut group, 200, if tiny { 20 } else { 20_000 });
+    bench_turns(&mut group, 256 << 10, batches);
     bench_handshake(&mut group);
     bench_table(&mut group, if tiny { 5_000 } else { 1_000_000 });
     group.finish();

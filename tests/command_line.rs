@@ -27,7 +27,7 @@ fn refusal(flags: &[&str]) -> String {
 
 #[test]
 fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
-    let cases: [(&[&str], &str); 72] = [
+    let cases: [(&[&str], &str); 74] = [
         (&["bench", "--nodes", "0"], "1 to 1024"),
         (&["bench", "--nodes", "1,0"], "1 to 1024"),
         (&["bench", "--nodes", "2000", "--accounts", "5000"], "1 to 1024"),
@@ -46,6 +46,8 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["bench", "--duration", "10"], "10s"),
         (&["bench", "--rate", "0"], "rate"),
         (&["bench", "--rate", "lots"], "max"),
+        (&["bench", "--net-threads", "0"], "--net-threads: net_threads is 0, but must lie between 1 and 64"),
+        (&["bench", "--net-threads", "65"], "between 1 and 64"),
         (&["bench", "--in-flight", "0"], "--in-flight"),
         (&["bench", "--keep-blocks", "0"], "write all"),
         (&["bench", "--keep-blocks", "-5"], "write all"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use throng::crypto::signing_key_from_seed;
 use throng::types::params::VERSION;
 use throng::types::*;
-use throng::wire::client::{BlockNotice, Refusal, Reply, Request, Status, Submission};
+use throng::wire::client::{Absent, BlockNotice, Refusal, Reply, Request, Status, Submission};
 use throng::wire::{
     Batch, Blobs, Gathered, HashedBlock, Message, Rows, SignedVertex, encode_block, encode_record,
     frame_header, seal, seal_blobs, sign_checkpoint, sign_vertex,
@@ -142,7 +142,7 @@ fn record(open: u8) -> Vec<u8> {
 }
 
 /// What a client says to a node, and what it is answered.
-fn talks() -> ([Request; 7], [Reply; 10]) {
+fn talks() -> ([Request; 8], [Reply; 12]) {
     let rows = rows(2, 1, Submission::pack).expect("three rows");
     let requests = [
         Request::Hello,
@@ -152,7 +152,9 @@ fn talks() -> ([Request; 7], [Reply; 10]) {
         Request::Status,
         Request::Account(AccountNumber(2)),
         Request::Certificate(Height(0)),
+        Request::Absent,
     ];
+    let refused = Absent::new(Seat(3), "node-3.example:27100", "Connection refused (os error 111)");
     let (height, hash, durable) = (Height(3), BlockHash([3; 32]), Time(4));
     let replies = [
         Reply::Welcome { chain: CHAIN, seat: Seat(1), seats: 4 },
@@ -165,6 +167,8 @@ fn talks() -> ([Request; 7], [Reply; 10]) {
         Reply::Account(AccountNumber(2), Some(Account::new([5; 32], 70))),
         Reply::Certificate(Height(7), None),
         Reply::Certificate(Height(0), Some(certificate())),
+        Reply::Absent { absent: Vec::new(), more: 0 },
+        Reply::Absent { absent: vec![refused, Absent::new(Seat::NONE, "", "no address")], more: 7 },
     ];
     (requests, replies)
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use throng::audit::{Options, verify};
 use throng::consensus::{Retention, verify_certificate};
 use throng::crypto::{KeySet, public_key};
-use throng::net::{RunningNode, StartError};
+use throng::net::{NetConfig, NodeSetup, RunningNode, StartError};
 use throng::node::NodeConfig;
 use throng::types::{
-    AccountNumber, Certificate, Content, Epoch, Genesis, GenesisAccount, Height, Policy, Rules,
+    AccountNumber, Certificate, Content, Epoch, Genesis, GenesisAccount, Height, Policy, Rules, Seat,
 };
 use throng::wire::client::{Refusal, Reply, Request, Submission};
 use throng::wire::{Blobs, Rows, chain_id, decode_certificate, encode_certificate};
@@ -56,6 +56,42 @@ fn four_nodes_settle_and_agree_with_drawn_verifiers() {
 #[test]
 fn four_nodes_settle_and_agree_when_all_verify() {
     run_and_stop(4, Policy::All);
+}
+
+#[test]
+fn four_nodes_that_read_and_write_on_three_threads_settle_and_agree() {
+    let bound = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let peers: Vec<_> = bound.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    let (dir, genesis) = (tempfile::tempdir().unwrap(), genesis(4, Policy::Quorum));
+    let config = NodeConfig::default();
+    let chain = Chain { genesis, dir, peers: peers.clone(), config, segment_bytes: 16 << 20 };
+    let start = |(seat, listener)| {
+        let setup = chain.setup(Seat(seat), &chain.path(seat), listener);
+        let net = NetConfig { net_threads: 3, ..setup.net.clone() };
+        RunningNode::start(NodeSetup { net, peers: peers.clone(), ..setup }).unwrap()
+    };
+    let running: Vec<_> = (0..).zip(bound).map(start).collect();
+    let mut clients: Vec<_> = running.iter().map(Client::connect).collect();
+    // Batches of such a size that there is something to share: the accounts of each client in turn, and all at once.
+    let mut sent = 0;
+    for first in [1, 31] {
+        for (number, client) in (0..).zip(&mut clients) {
+            let rows = (1..=ACCOUNTS).filter(|account| account % 4 == number);
+            for account in rows {
+                client.ask(&Request::Submit { id: 7, rows: chain.transfers(account, first, 30) });
+                sent += 30;
+            }
+        }
+        for client in &mut clients {
+            for _ in 0..ACCOUNTS / 4 {
+                assert!(matches!(client.answer(), Reply::Submitted { accepted: 30, .. }));
+            }
+        }
+    }
+    clients.iter_mut().for_each(|client| client.until_settled(sent));
+    let stopped: Vec<_> = running.into_iter().map(|node| node.stop().unwrap()).collect();
+    let told: Vec<_> = clients.into_iter().map(|client| client.notices).collect();
+    assert_agreed(&told, &stopped);
 }
 
 #[test]

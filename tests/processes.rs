@@ -227,6 +227,7 @@ fn what_cannot_be_started_is_told_and_nothing_is_left_running() {
             policy: Policy::Quorum,
             seed: 1,
             conduct: NodeConfig::default(),
+            net_threads: 1,
             shape: ShapeConfig::default(),
             limit_local: false,
             reserved: 0,

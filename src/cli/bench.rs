@@ -52,6 +52,9 @@ pub struct Args {
     /// Each node as a process of its own, instead of all of them in this one
     #[arg(long)]
     processes: bool,
+    /// Threads with which each node reads from and writes to its sockets
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true, default_value_t = 1)]
+    net_threads: u64,
     /// How much longer than here a message between nodes takes, one way, such as 40ms
     #[arg(long, value_name = "SPAN", value_parser = value::span, allow_hyphen_values = true)]
     delay: Option<Duration>,
@@ -103,6 +106,7 @@ impl Args {
             keep_blocks: value::KeepBlocks(None),
             snapshot_after_bytes: NodeConfig::default().snapshot_after_bytes,
             processes: false,
+            net_threads: 1,
             delay: None,
             regions: Vec::new(),
             seed,
@@ -125,6 +129,7 @@ impl Args {
             verify: self.verify.policy(),
             keep_blocks: self.keep_blocks.0,
             snapshot_after_bytes: self.snapshot_after_bytes,
+            net_threads: usize::try_from(self.net_threads).unwrap_or(usize::MAX),
             shape: ShapeConfig {
                 delay_ms: self.delay.map_or(0, |delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
                 regions: self.regions.clone(),

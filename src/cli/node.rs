@@ -156,6 +156,10 @@ struct Driver {
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     verify_threads: Option<u64>,
+    /// Threads that read from and write to sockets; the event loop's own is the first of them
+    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    net_threads: Option<u64>,
     /// Clients connected at once
     #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,7 +13,7 @@ use super::session::{Ended, Session, SessionConfig, SessionError, Woke};
 use super::verdict::{self, Verdict};
 use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine, processes};
-use crate::net::ShapeConfig;
+use crate::net::{NetConfig, ShapeConfig};
 use crate::node::{NodeConfig, Progress};
 use crate::types::params::BLOB_BYTES_MAX;
 use crate::types::{Content, Policy, Time};
@@ -56,6 +56,8 @@ pub struct BenchConfig {
     pub snapshot_after_bytes: u64,
     /// `throng` itself, if each node is to be a process of its own; `None`: all of them live in this one.
     pub program: Option<PathBuf>,
+    /// Threads with which a node reads and writes.
+    pub net_threads: usize,
     /// Links between the nodes that are worse than they are.
     pub shape: ShapeConfig,
     /// From which everything is drawn.
@@ -78,6 +80,7 @@ impl Default for BenchConfig {
             keep_blocks: None,
             snapshot_after_bytes: NodeConfig::default().snapshot_after_bytes,
             program: None,
+            net_threads: NetConfig::default().net_threads,
             shape: ShapeConfig::default(),
             seed: 1,
             dir: None,
@@ -122,6 +125,8 @@ impl BenchConfig {
             return Err(BadInput::BlobBytes { found, least, most });
         }
         self.shape.validate()?;
+        let net = NetConfig { net_threads: self.net_threads, ..NetConfig::default() };
+        net.validate().map_err(BadInput::NetThreads)?;
         preflight::check_shape(&self.nodes, self.accounts(), self.duration)?;
         if matches!(self.rate, Rate::PerSecond(rate) if !(rate > 0.0 && rate.is_finite())) {
             return Err(BadInput::NoRate);
@@ -186,6 +191,7 @@ impl BenchConfig {
             keep_blocks: self.keep_blocks,
             snapshot_after_bytes: self.snapshot_after_bytes,
             processes: self.program.is_some(),
+            net_threads: self.net_threads,
             shape: self.shape.clone(),
             seed: self.seed,
             dir: self.dir.clone(),
@@ -323,6 +329,7 @@ fn run_one(
         policy: config.verify,
         seed: config.seed,
         conduct,
+        net_threads: config.net_threads,
         shape: config.shape.clone(),
         limit_local: false,
         reserved: 0,

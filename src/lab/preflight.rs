@@ -15,6 +15,9 @@ pub enum BadInput {
     /// Links that cannot be.
     #[error("--delay, --regions: {0}")]
     Shape(#[from] NetConfigError),
+    /// So many threads cannot be.
+    #[error("--net-threads: {0}")]
+    NetThreads(#[source] NetConfigError),
     /// No number of nodes, or one that is no committee.
     #[error("--nodes {0}: a chain has 1 to {SEATS_MAX} nodes")]
     Nodes(usize),

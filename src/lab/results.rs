@@ -87,6 +87,8 @@ pub struct Config {
     pub keep_blocks: Option<u64>,
     /// Log between two snapshots of the account table at least, in bytes.
     pub snapshot_after_bytes: u64,
+    /// Threads with which a node reads and writes.
+    pub net_threads: usize,
     /// How much worse than they are the links between the nodes were made.
     pub shape: ShapeConfig,
     /// From which keys, receivers and nodes draw.

@@ -80,6 +80,8 @@ pub struct SessionConfig {
     pub seed: u64,
     /// The nodes' conduct.
     pub conduct: NodeConfig,
+    /// Threads with which a node reads and writes.
+    pub net_threads: usize,
     /// Links between the nodes.
     pub shape: ShapeConfig,
     /// Whether the nodes' limits for addresses hold for this machine's own too.
@@ -132,13 +134,14 @@ impl<'a> Session<'a> {
         dir: &Path,
         interrupt: &Interrupt,
     ) -> Result<Session<'a>, SessionError> {
-        let SessionConfig { nodes, policy, seed, conduct, shape, limit_local, reserved, program } = config;
+        let SessionConfig { nodes, policy, seed, conduct, .. } = config;
+        let SessionConfig { net_threads, shape, limit_local, reserved, program, .. } = config;
         let partition = Partition { accounts: wallet.accounts() - reserved, nodes: nodes as u32 };
         let (genesis, keys) = wallet.genesis(nodes as u32, policy);
         genesis.check()?;
         let (chain, genesis) = (chain_id(&genesis), Arc::new(genesis));
         let verify_threads = (machine::cores() / nodes).max(1);
-        let net = NetConfig { verify_threads, shape, limit_local, ..NetConfig::default() };
+        let net = NetConfig { verify_threads, net_threads, shape, limit_local, ..NetConfig::default() };
         let cluster: Box<dyn Cluster> = match &program {
             None => Box::new(Local::start(&genesis, keys, (conduct, &net), dir, seed)?),
             Some(program) => {

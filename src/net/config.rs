@@ -100,6 +100,11 @@ pub const STALL_CHECK: Duration = Duration::from_secs(1);
 pub const PEER_READ_BUDGET: usize = 256 << 10;
 /// Bytes read from one client per turn: less than one full submission, so that many clients share scarce room.
 pub const CLIENT_READ_BUDGET: usize = 64 << 10;
+/// What a connection that is not established yet is to be reckoned with, in bytes that are read: an exchange of keys takes
+/// as long as some hundred thousand.
+pub const HANDSHAKE_LOAD: usize = 128 << 10;
+/// A connection with so many bytes to be read or written is worth another thread, if there are several.
+pub const LENT_LOAD_MIN: usize = 32 << 10;
 /// Bytes written to one connection per turn before the others have theirs.
 pub const WRITE_BUDGET: usize = 512 << 10;
 /// Encrypted bytes that wait for a peer's socket at most: what an urgent message waits behind.
@@ -166,6 +171,8 @@ pub const SMALL_FRAME_BYTES_MAX: usize =
 
 /// Threads of a verification pool at most.
 const VERIFY_THREADS_MAX: usize = 256;
+/// Threads that read and write at most.
+const NET_THREADS_MAX: usize = 64;
 /// Clients at most, whatever is configured: one descriptor each.
 const CLIENTS_MAX: usize = 1 << 16;
 
@@ -191,6 +198,8 @@ pub struct ShapeConfig {
 pub struct NetConfig {
     /// Threads of the verification pool; 0 stands for one per core.
     pub verify_threads: usize,
+    /// Threads that read from and write to sockets; the event loop's own is the first of them.
+    pub net_threads: usize,
     /// Clients connected at once; more are refused.
     pub clients_max: usize,
     /// Connections of one address at once, of clients and, apart from them, of peers without identity. (Of IPv6 the
@@ -223,6 +232,7 @@ impl Default for NetConfig {
     fn default() -> NetConfig {
         NetConfig {
             verify_threads: 0,
+            net_threads: 1,
             clients_max: 8192,
             per_address_max: 256,
             per_group_max: 2048,
@@ -263,6 +273,7 @@ impl NetConfig {
     /// Checks every setting.
     pub fn validate(&self) -> Result<(), NetConfigError> {
         in_range("verify_threads", self.verify_threads, 0, VERIFY_THREADS_MAX)?;
+        in_range("net_threads", self.net_threads, 1, NET_THREADS_MAX)?;
         in_range("clients_max", self.clients_max, 1, CLIENTS_MAX)?;
         in_range("per_address_max", self.per_address_max, 1, CLIENTS_MAX)?;
         in_range("per_group_max", self.per_group_max, 1, CLIENTS_MAX)?;
@@ -332,4 +343,19 @@ const _: () = {
 pub fn check_store(store: &store::StoreConfig) -> Result<(), NetConfigError> {
     let value = usize::try_from(store.payload_bytes_max).unwrap_or(usize::MAX);
     in_range("payload_bytes_max", value, PEER_FRAME_BYTES_MAX.max(RECORD_BYTES_MAX), usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_threads_that_cannot_be_are_refused_by_name() {
+        let with = |net_threads| NetConfig { net_threads, ..NetConfig::default() }.validate();
+        assert_eq!((with(1), with(64)), (Ok(()), Ok(())));
+        for wrong in [0, 65, usize::MAX] {
+            let words = with(wrong).unwrap_err().to_string();
+            assert_eq!(words, format!("net_threads is {wrong}, but must lie between 1 and 64"));
+        }
+    }
 }

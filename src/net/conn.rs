@@ -1,11 +1,11 @@
 //! One connection with its socket: reading a piece, writing a piece, and the reasons to end it.
 
 use super::client::{ClientError, ClientLink};
-use super::config::SCORE_MAX;
+use super::config::{PEER_READ_BUDGET, SCORE_MAX};
 use super::limits::Denied;
 use super::noise::PeerError;
 use super::pace::Pace;
-use super::peer::PeerLink;
+use super::peer::{PeerEvent, PeerLink};
 use super::queue::OutBuffer;
 use crate::metrics::Dismissal;
 use crate::types::Time;
@@ -152,6 +152,8 @@ pub(super) struct Conn {
     pub(super) sending: Pace,
     /// It is not written to before, for its link is busy.
     pub(super) busy_until: Time,
+    /// Bytes that its last turn of reading brought.
+    pub(super) brought: usize,
 }
 
 impl Conn {
@@ -167,6 +169,11 @@ impl Conn {
             Link::Peer(link) => link.seat().is_some(),
             Link::Client(link) => link.welcomed(),
         }
+    }
+
+    /// Whether there is more to write to a socket that would take it.
+    pub(super) fn has_output(&mut self) -> bool {
+        self.writable && !self.connecting && !self.out().pending().is_empty()
     }
 
     /// Whether reading it would give anything.
@@ -207,34 +214,48 @@ pub(super) fn read_some<'a>(
     }
 }
 
-/// Seals and writes until nothing is left, the socket is full, or the budget is used up. Bytes sent, and whether
-/// there is more for a socket that would still take it.
-pub(super) fn flush(conn: &mut Conn, budget: usize) -> Result<(usize, bool), Gone> {
-    let mut sent = 0;
+/// Reads from a peer until its socket has nothing, or its budget is used up. Counts the bytes, and hands over what they
+/// bring; what came before an error is still to be told.
+pub(super) fn receive(
+    conn: &mut Conn,
+    buffer: &mut [u8],
+    count: &mut usize,
+    come: &mut Vec<PeerEvent>,
+) -> Result<(), Gone> {
+    let Conn { stream, link: Link::Peer(link), readable, .. } = conn else { return Ok(()) };
+    while *readable
+        && *count < PEER_READ_BUDGET
+        && let Some(bytes) = read_some(stream, &mut buffer[..PEER_READ_BUDGET - *count], readable)?
+    {
+        *count += bytes.len();
+        link.receive(bytes, come)?;
+    }
+    Ok(())
+}
+
+/// Seals and writes until nothing is left, the socket is full, or the budget is used up. Counts the bytes.
+pub(super) fn flush(conn: &mut Conn, bytes_max: usize, count: &mut usize) -> Result<(), Gone> {
     loop {
         if let Link::Peer(link) = &mut conn.link {
             link.seal()?;
         }
-        if conn.out().pending().is_empty() {
-            return Ok((sent, false));
-        }
-        if sent >= budget || !conn.writable || conn.connecting {
-            return Ok((sent, conn.writable && !conn.connecting));
-        }
-        let Conn { stream, link, .. } = conn;
+        let Conn { stream, link, connecting, writable, .. } = conn;
         let out = match link {
             Link::Peer(link) => &mut link.out,
             Link::Client(link) => &mut link.out,
         };
         let pending = out.pending();
-        match stream.write(&pending[..pending.len().min(budget - sent)]) {
+        if pending.is_empty() || *count >= bytes_max || !*writable || *connecting {
+            return Ok(());
+        }
+        match stream.write(&pending[..pending.len().min(bytes_max - *count)]) {
             Ok(0) => return Err(Gone::Closed),
-            Ok(count) => {
-                out.consume(count);
-                sent += count;
+            Ok(sent) => {
+                out.consume(sent);
+                *count += sent;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => conn.writable = false,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => *writable = false,
             Err(error) => return Err(error.into()),
         }
     }

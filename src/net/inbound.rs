@@ -2,7 +2,9 @@
 
 use super::config::*;
 use super::conn::{Conn, Gone, Link, read_some};
-use super::peer::PeerEvent;
+use super::io_threads::{Job, Task};
+use super::noise::Identity;
+use super::peer::{PeerEvent, PeerLink};
 use super::sockets::{Event, Sockets};
 use super::turns::{STANDINGS, Standing};
 use crate::metrics::Metrics;
@@ -77,42 +79,29 @@ impl Sockets {
                 turn.push(token);
             }
         }
+        let is_peer =
+            |token: &Token| matches!(self.conns.get(*token), Some(Conn { link: Link::Peer(_), .. }));
+        let (peers, clients): (Vec<_>, Vec<_>) = turn.into_iter().partition(is_peer);
+        self.read_peers(peers, gate, now, events);
         let mut served = Vec::new();
-        for token in turn {
-            self.read_one(token, gate, now, &mut served, events);
+        for token in clients {
+            let room = (gate.rows[0], gate.blobs);
+            let turn = self.read_client(token, gate, now, events);
+            let Some(conn) = self.conns.get_mut(token) else { continue };
+            match turn {
+                Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
+                Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => {
+                    match (gate.rows[0], gate.blobs) == room {
+                        true => self.await_room(token),
+                        false => served.push(token),
+                    }
+                }
+                Ok(Turn::Wait | Turn::Done) => {}
+                Err(gone) => self.drop_conn(token, &gone, now, events),
+            }
         }
         for token in served {
             self.await_room(token);
-        }
-    }
-
-    fn read_one(
-        &mut self,
-        token: Token,
-        gate: &mut Gate,
-        now: Time,
-        served: &mut Vec<Token>,
-        events: &mut Vec<Event>,
-    ) {
-        let (room, is_peer) = match self.conns.get(token) {
-            Some(conn) => ((gate.rows[0], gate.blobs), matches!(conn.link, Link::Peer(_))),
-            None => return,
-        };
-        let turn = if is_peer {
-            self.read_peer(token, gate, now, events)
-        } else {
-            self.read_client(token, gate, now, events)
-        };
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        match turn {
-            Ok(Turn::More) => self.ready.add(token, &mut conn.in_ready),
-            Ok(Turn::Wait) if !std::mem::replace(&mut conn.in_waiting, true) => match is_peer {
-                true => self.waiting_peers.push(token),
-                false if (gate.rows[0], gate.blobs) != room => served.push(token),
-                false => self.await_room(token),
-            },
-            Ok(Turn::Wait | Turn::Done) => {}
-            Err(gone) => self.drop_conn(token, &gone, now, events),
         }
     }
 
@@ -133,54 +122,53 @@ impl Sockets {
         }
     }
 
-    fn read_peer(
-        &mut self,
-        token: Token,
-        gate: &Gate,
-        now: Time,
-        events: &mut Vec<Event>,
-    ) -> Result<Turn, Gone> {
-        let Some(conn) = self.conns.get_mut(token) else { return Ok(Turn::Done) };
-        let Conn { stream, link: Link::Peer(link), readable, paces, paused_until, choked, .. } = conn else {
-            return Ok(Turn::Done);
-        };
-        let guest = self.identity.seat != Seat::NONE
-            && link.seat().is_some_and(|seat| seat.index() >= self.seats.len());
+    /// Reads from peers: from all of them first, and only then is done what they say.
+    fn read_peers(&mut self, peers: Vec<Token>, gate: &Gate, now: Time, events: &mut Vec<Event>) {
+        let mut jobs = Vec::with_capacity(peers.len());
+        for token in peers {
+            jobs.extend(self.may_read(token, gate, now));
+        }
+        for job in self.io.run(&mut self.conns, jobs) {
+            self.take_read(job, now, events);
+        }
+    }
+
+    /// Whether this peer's is the turn to be read from.
+    fn may_read(&mut self, token: Token, gate: &Gate, now: Time) -> Option<Job> {
+        let conn = self.conns.get_mut(token)?;
+        let Link::Peer(link) = &conn.link else { return None };
+        let guest = is_guest(&self.identity, link);
         if guest && link.waiting_bytes() > GUEST_OUT_PAUSE {
-            *choked = true;
-            return Ok(Turn::Done);
-        }
-        if !gate.peers {
-            return Ok(Turn::Wait);
-        }
-        if *paused_until > now {
-            self.paused.insert((*paused_until, token));
-            return Ok(Turn::Done);
-        }
-        let mut budget = PEER_READ_BUDGET;
-        // Of this connection alone: what came before an error is still to be told, and nobody else's.
-        let (mut come, mut result) = (Vec::new(), Ok(()));
-        while *readable && budget > 0 && result.is_ok() {
-            match read_some(stream, &mut self.buffer[..budget], readable) {
-                Ok(Some(bytes)) => {
-                    budget -= bytes.len();
-                    Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
-                    result = link.receive(bytes, &mut come).map_err(Gone::from);
-                }
-                Ok(None) => break,
-                Err(gone) => result = Err(gone),
+            conn.choked = true;
+        } else if !gate.peers {
+            if !std::mem::replace(&mut conn.in_waiting, true) {
+                self.waiting_peers.push(token);
             }
+        } else if conn.paused_until > now {
+            self.paused.insert((conn.paused_until, token));
+        } else if conn.readable {
+            let load = if conn.established() { conn.brought } else { HANDSHAKE_LOAD };
+            return Some(Job::new(token, Task::Read, load));
         }
-        let turn = if *readable { Turn::More } else { Turn::Done };
+        None
+    }
+
+    /// Does what a peer that was read from has said.
+    fn take_read(&mut self, job: Job, now: Time, events: &mut Vec<Event>) {
+        let Job { token, bytes, come, more, result, .. } = job;
+        Metrics::add(&self.metrics.bytes_received, bytes as u64);
+        // What another one has said may have been its end.
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Conn { link: Link::Peer(link), paces, paused_until, brought, .. } = conn else { return };
         // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
         // that the rest waits in its own buffers.
+        let guest = is_guest(&self.identity, link);
         let rates = if guest { &self.guest_rates } else { &self.rates };
         let messages = if guest { come.iter().map(weight).sum() } else { come.len() };
-        let spent = [PEER_READ_BUDGET - budget, messages];
-        let ahead = paces.iter_mut().zip(rates).zip(spent);
+        let ahead = paces.iter_mut().zip(rates).zip([bytes, messages]);
         let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
         let pause = ahead.max().unwrap_or_default();
-        *paused_until = now + pause;
+        (*paused_until, *brought) = (now + pause, bytes);
         Metrics::add(&self.metrics.throttled, u64::from(!pause.is_zero()));
         for event in come {
             match event {
@@ -196,11 +184,17 @@ impl Sockets {
             }
         }
         self.mark_dirty(token);
-        if let Err(error) = result {
-            self.flush_once(token);
-            return Err(error);
+        match result {
+            Ok(()) => {
+                if let Some(conn) = self.conns.get_mut(token).filter(|_| more) {
+                    self.ready.add(token, &mut conn.in_ready);
+                }
+            }
+            Err(gone) => {
+                self.flush_once(token);
+                self.drop_conn(token, &gone, now, events);
+            }
         }
-        Ok(turn)
     }
 
     fn read_client(
@@ -284,12 +278,17 @@ impl Sockets {
             if budget == 0 {
                 return Ok(Turn::More);
             }
-            let Some(bytes) = read_some(stream, &mut self.buffer[..budget], readable)? else { continue };
+            let Some(bytes) = read_some(stream, &mut self.io.buffer[..budget], readable)? else { continue };
             budget -= bytes.len();
             Metrics::add(&self.metrics.bytes_received, bytes.len() as u64);
             link.receive(bytes);
         }
     }
+}
+
+/// Whether somebody is served by a validator without being one.
+fn is_guest(own: &Identity, link: &PeerLink) -> bool {
+    own.seat != Seat::NONE && link.seat().is_some_and(|seat| seat.index() >= own.seats.len())
 }
 
 /// As how many messages of a guest one counts: what is looked up block by block is as dear as what it asks for.

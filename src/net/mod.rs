@@ -1,8 +1,8 @@
 //! The driver that runs a node on real sockets, a real disk and a real clock.
 //!
-//! **Owns** the threads of a node: the event loop (sockets, the machine), the executor, the verification pool; the
-//! store brings its own writer. **May not** know a rule of the protocol: what the machine puts out is carried out,
-//! what happens is handed in, and nothing is decided here but whom to read from, and when.
+//! **Owns** the threads of a node: the event loop (sockets, the machine), the executor, the verification pool, more threads
+//! for the sockets if they are wanted; the store brings its own writer. **May not** know a rule of the protocol: what the
+//! machine puts out is carried out, what happens is handed in, and nothing is decided here but whom to read from, and when.
 //!
 //! A turn of the loop: wait for events → reports of the other threads → reads, a budget for each connection →
 //! the machine: all inputs, then all outputs → work for the pool → writes, coalesced per connection.
@@ -17,6 +17,8 @@
 //! - Upon a peer that sends more than its rate: it is not read from until that is worked off. Nothing is held against it.
 //! - Upon bytes of a validator: a record is opened in the buffer that it was read into, and every frame gets memory of
 //!   its own, just as much as it is long. What is under way is kept: a record, and a frame of each lane.
+//! - Upon many connections with much to read or to write: other threads do some of it, if there are any, and the loop goes on
+//!   when all is done (`io_threads.rs`).
 //! - Upon a message for a validator: it goes to the queue of its class (votes, requests, bulk); a full queue drops
 //!   the newest and counts it, since the protocol asks again. Only little is sealed ahead, so that votes overtake, and it
 //!   is sealed where it was laid, in the bytes that go to the socket.
@@ -41,6 +43,7 @@
 //! the loop waits for another thread; a message that is dropped or late is, for the protocol, one that was lost.
 
 mod absent;
+mod answers;
 mod book;
 mod book_file;
 mod client;
@@ -51,6 +54,7 @@ mod dialer;
 mod disk;
 mod event_loop;
 mod inbound;
+mod io_threads;
 mod limits;
 mod listener;
 mod meet;

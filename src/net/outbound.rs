@@ -1,8 +1,10 @@
 //! The sending half of the sockets: queues in, coalesced writes out.
 
 use super::config::*;
-use super::conn::{Conn, Gone, Link, flush};
+use super::conn::{Conn, Gone, Link};
+use super::io_threads::{Job, Task};
 use super::meet::Guest;
+use super::pace::Pace;
 use super::sockets::{Event, Sockets};
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
@@ -11,6 +13,7 @@ use crate::wire::client::Reply;
 use bytes::Bytes;
 use mio::Token;
 use std::io::Write;
+use std::time::Duration;
 
 /// Whether a peer is one that is only served: a guest, and no source of this node.
 fn is_served(guests: &[Option<Guest>], peer: Seat) -> bool {
@@ -22,50 +25,72 @@ fn is_served(guests: &[Option<Guest>], peer: Seat) -> bool {
 impl Sockets {
     /// Writes to everybody who has something to write, each within its budget.
     pub fn write(&mut self, now: Time, events: &mut Vec<Event>) {
-        for _ in 0..self.dirty.len() {
-            let Some(token) = self.dirty.pop() else { break };
-            let Some(conn) = self.conns.get_mut(token) else { continue };
-            conn.in_dirty = false;
-            if conn.busy_until > now {
-                self.busy.insert((conn.busy_until, token));
-                continue;
-            }
-            let peer = if let Link::Peer(link) = &conn.link { link.seat() } else { None };
-            let served = peer.is_some_and(|peer| is_served(&self.guests, peer));
-            if served && self.guests_until > now {
+        let mut jobs = Vec::with_capacity(self.dirty.len());
+        // Guests take from a rate of all of them: nobody is written to that those before it may leave nothing for.
+        let mut guests = self.guests_pace;
+        while let Some(token) = self.dirty.pop() {
+            jobs.extend(self.may_write(token, &mut guests, now));
+        }
+        for job in self.io.run(&mut self.conns, jobs) {
+            self.take_written(job, now, events);
+        }
+    }
+
+    /// Whether it is the turn of this connection to be written to; `guests`: what guests have had, with all that they may
+    /// have in this turn.
+    fn may_write(&mut self, token: Token, guests: &mut Pace, now: Time) -> Option<Job> {
+        let conn = self.conns.get_mut(token)?;
+        conn.in_dirty = false;
+        if conn.busy_until > now {
+            self.busy.insert((conn.busy_until, token));
+            return None;
+        }
+        let Link::Peer(link) = &conn.link else {
+            return Some(Job::new(token, Task::Write(WRITE_BUDGET), conn.out().pending().len()));
+        };
+        let served = link.seat().is_some_and(|peer| is_served(&self.guests, peer));
+        let budget = if served { GUEST_WRITE_BUDGET } else { WRITE_BUDGET };
+        let budget = self.shaper.as_ref().map_or(budget, |shaper| shaper.budget(budget));
+        let load = link.waiting_bytes().min(budget);
+        if served {
+            if self.guests_until > now || guests.charge(0, &self.guests_rate, now) > Duration::ZERO {
                 // It keeps its mark: it stands in the line, and is written to when its turn comes.
                 conn.in_dirty = true;
                 self.guests_line.push(token);
-                continue;
+                return None;
             }
-            let most = if served { GUEST_WRITE_BUDGET } else { WRITE_BUDGET };
-            let shaper = self.shaper.as_ref().filter(|_| matches!(conn.link, Link::Peer(_)));
-            match flush(conn, shaper.map_or(most, |shaper| shaper.budget(most))) {
-                Ok((sent, more)) => {
-                    if served {
-                        let wait = self.guests_pace.charge(sent as u64, &self.guests_rate, now);
-                        self.guests_until = now + wait;
-                    }
-                    if let Some(shaper) = shaper {
-                        conn.busy_until = now + conn.sending.charge(sent as u64, &shaper.rate, now);
-                    }
-                    Metrics::add(&self.metrics.bytes_sent, sent as u64);
-                    let waits = !conn.out().pending().is_empty();
-                    conn.stuck = if !waits {
-                        None
-                    } else if sent > 0 {
-                        Some(now)
-                    } else {
-                        conn.stuck.or(Some(now))
-                    };
-                    if more {
-                        self.dirty.add(token, &mut conn.in_dirty);
-                    }
-                    self.rouse(token);
-                }
-                Err(gone) => self.drop_conn(token, &gone, now, events),
+            guests.charge(load as u64, &self.guests_rate, now);
+        }
+        Some(Job::new(token, Task::Write(budget), load))
+    }
+
+    /// Takes note of what a connection has taken.
+    fn take_written(&mut self, job: Job, now: Time, events: &mut Vec<Event>) {
+        let Job { token, bytes, more, result, .. } = job;
+        Metrics::add(&self.metrics.bytes_sent, bytes as u64);
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if let Err(gone) = result {
+            return self.drop_conn(token, &gone, now, events);
+        }
+        if let Link::Peer(link) = &conn.link {
+            if link.seat().is_some_and(|peer| is_served(&self.guests, peer)) {
+                let wait = self.guests_pace.charge(bytes as u64, &self.guests_rate, now);
+                self.guests_until = now + wait;
+            }
+            if let Some(shaper) = &self.shaper {
+                conn.busy_until = now + conn.sending.charge(bytes as u64, &shaper.rate, now);
             }
         }
+        let waits = !conn.out().pending().is_empty();
+        conn.stuck = match waits {
+            false => None,
+            true if bytes > 0 => Some(now),
+            true => conn.stuck.or(Some(now)),
+        };
+        if more {
+            self.dirty.add(token, &mut conn.in_dirty);
+        }
+        self.rouse(token);
     }
 
     /// One attempt to get out what tells the other side why it is dropped.

@@ -64,6 +64,20 @@ impl<T> Slab<T> {
         value.take()
     }
 
+    /// Takes a value out for a moment: until it is [given back](Slab::give_back) its place stays taken, and its token finds
+    /// nothing.
+    pub fn lend(&mut self, token: Token) -> Option<T> {
+        self.get(token)?;
+        self.places[token.0 & 0xFFFF_FFFF].1.take()
+    }
+
+    /// Puts back what was lent.
+    pub fn give_back(&mut self, token: Token, value: T) {
+        let (generation, place) = &mut self.places[token.0 & 0xFFFF_FFFF];
+        assert!(*generation as usize == token.0 >> 32 && place.is_none(), "it was lent");
+        *place = Some(value);
+    }
+
     /// All tokens in use.
     pub fn tokens(&self) -> impl Iterator<Item = Token> + '_ {
         let places = self.places.iter().enumerate();

@@ -4,6 +4,7 @@
 use super::config::*;
 use super::conn::{Conn, Gone, Link, connected};
 use super::dialer::Dialer;
+use super::io_threads::IoThreads;
 use super::limits::Limits;
 use super::meet::{Acquaintance, Guest};
 use super::names::{Name, Names};
@@ -113,7 +114,8 @@ pub struct Sockets {
     pub(super) silent_clients: usize,
     pub(super) clients: usize,
     stall_check: Time,
-    pub(super) buffer: Box<[u8]>,
+    /// Who reads and writes.
+    pub(super) io: IoThreads,
 }
 
 /// Lets the system find out when a client has vanished, and keep only so much for it. Where a system does not know these
@@ -128,6 +130,9 @@ fn bound_by_system(stream: &TcpStream) {
 
 impl Sockets {
     /// No connections yet; dials are due.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
     pub fn new(
         registry: Registry,
         identity: Arc<Identity>,
@@ -136,7 +141,7 @@ impl Sockets {
         config: &NetConfig,
         metrics: Arc<Metrics>,
         now: Time,
-    ) -> Sockets {
+    ) -> io::Result<Sockets> {
         let seats = identity.seats.len();
         let rate = |per_second: usize| Rate { per_second: per_second as u64, burst: PEER_BURST };
         let connections_max = config.clients_max + STRANGERS_MAX + seats + config.guests_max + OUTBOUND_MAX;
@@ -147,7 +152,8 @@ impl Sockets {
                 dialer.moved(Seat(seat as u16), address, now);
             }
         }
-        Sockets {
+        let io = IoThreads::start(config.net_threads, identity.seat, &metrics)?;
+        Ok(Sockets {
             registry,
             metrics,
             standings: vec![Default::default(); seats],
@@ -187,8 +193,8 @@ impl Sockets {
             silent_clients: 0,
             clients: 0,
             stall_check: now + STALL_CHECK,
-            buffer: vec![0; PEER_READ_BUDGET.max(CLIENT_READ_BUDGET)].into(),
-        }
+            io,
+        })
     }
 
     /// Validators connected.
@@ -254,6 +260,7 @@ impl Sockets {
                 choked: false,
                 sending: Pace::default(),
                 busy_until: Time(0),
+                brought: 0,
             })
         })?;
         self.strangers.push_back((now + HANDSHAKE_DEADLINE, token));

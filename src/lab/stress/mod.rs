@@ -26,7 +26,7 @@ use super::verdict::{self, Verdict};
 use super::workload::Wallet;
 use super::{BadInput, Interrupt, Step, Watch, machine};
 use crate::metrics::{Dismissal, Metrics};
-use crate::net::ShapeConfig;
+use crate::net::{NetConfig, ShapeConfig};
 use crate::node::NodeConfig;
 use crate::types::{Policy, Time};
 use crate::wire::client::Refusal;
@@ -152,6 +152,7 @@ pub fn run(
         policy: Policy::Quorum,
         seed: config.seed,
         conduct: NodeConfig::default(),
+        net_threads: NetConfig::default().net_threads,
         shape: ShapeConfig::default(),
         limit_local: true,
         reserved: HOSTILE_ACCOUNTS,

@@ -50,17 +50,33 @@ impl Large {
 
 #[test]
 fn nobody_starves_among_many_large_and_many_small_connections() {
+    everybody_has_a_turn(1);
+}
+
+#[test]
+fn nobody_starves_where_several_threads_read_and_write() {
+    everybody_has_a_turn(3);
+}
+
+fn everybody_has_a_turn(net_threads: usize) {
     let count = crowd();
-    // Two validators that push batches at each other all the while.
-    let bound = [Side::bind(), Side::bind()];
+    // Validators that push batches at each other all the while: to one of them as many others as it has threads.
+    let others = net_threads as u8;
+    let bound: Vec<_> = (0..=others).map(|_| Side::bind()).collect();
     let peers: Vec<_> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
-    let [first, second] = bound;
-    let mut a = Side::new(identity(1, 0, 2), first, &peers, 100);
     // Time stands still here, so that no rate may hold anybody back.
-    let config =
-        NetConfig { clients_max: 2 * count, client_questions_per_second: usize::MAX, ..NetConfig::default() };
-    let mut b = Side::with(identity(1, 1, 2), second, &peers, &config);
-    connect(&mut a, &mut b);
+    let config = NetConfig { net_threads, client_questions_per_second: usize::MAX, ..NetConfig::default() };
+    let config = NetConfig { clients_max: 2 * count, peer_bytes_per_second: usize::MAX, ..config };
+    let side = |(seat, bound)| Side::with(identity(1, seat, others + 1), bound, &peers, &config);
+    let mut sides: Vec<_> = (0..).zip(bound).map(side).collect();
+    let mut b = sides.pop().unwrap();
+    while b.sockets.peers() < sides.len() {
+        b.turn();
+        sides.iter_mut().for_each(|side| _ = side.turn());
+    }
+    while sides.iter().any(|side| side.sockets.peers() < sides.len()) {
+        sides.iter_mut().for_each(|side| _ = side.turn());
+    }
     b.rows = usize::MAX / 2;
     let submission = ports::submission(1000).encode();
     let bytes = [&frame_header(submission.0, submission.1.len())[..], &submission.1].concat();
@@ -75,48 +91,58 @@ fn nobody_starves_among_many_large_and_many_small_connections() {
     let mut large: Vec<_> =
         (0..count).map(|_| Large { raw: client(&mut b), bytes: bytes.clone(), sent: 0 }).collect();
     let mut tokens = std::collections::BTreeMap::new();
-    let (mut bulk, mut votes, mut number) = ([0; 2], [0; 2], 0);
+    // Batches and small messages between this one and each of the others, in either direction.
+    let (mut bulk, mut votes) = (vec![[0; 2]; sides.len()], vec![[0; 2]; sides.len()]);
+    let mut number = 0;
     let goal = 20;
     let mut turns = 0;
     loop {
         small.iter_mut().for_each(Small::turn);
         large.iter_mut().for_each(Large::turn);
         number += 1;
-        for (side, to) in [(&mut a, 1), (&mut b, 0)] {
-            side.send(Seat(to), &batch(number, 2000));
-            let frontier = Message::Frontier { began: Round(0), rounds: vec![Round(number); 2] };
-            side.send(Seat(to), &frontier);
+        let messages =
+            [batch(number, 2000), Message::Frontier { began: Round(0), rounds: vec![Round(number); 2] }];
+        for (seat, side) in (0..).zip(&mut sides) {
+            messages.iter().for_each(|message| side.send(Seat(others.into()), message));
+            messages.iter().for_each(|message| b.send(Seat(seat), message));
         }
-        for (place, side) in [&mut a, &mut b].into_iter().enumerate() {
-            let mut more = Vec::new();
+        for (place, side) in sides.iter_mut().enumerate() {
             for event in side.turn() {
                 match event {
-                    Event::Message { message: Message::Batch(_), .. } => bulk[place] += 1,
-                    Event::Message { .. } => votes[place] += 1,
-                    Event::Request { client, request } => {
-                        let (reply, rows) = match request {
-                            Request::Account(number) => (Reply::Account(number, None), 0),
-                            Request::Submit { id, rows } => {
-                                *tokens.entry(client).or_insert(0) += 1;
-                                let accepted = rows.rows().len() as u32;
-                                (Reply::Submitted { id, accepted, refused: Vec::new() }, accepted as usize)
-                            }
-                            _ => continue,
-                        };
-                        side.sockets.reply(client, &reply, rows, side.now, &mut more);
-                    }
+                    Event::Message { message: Message::Batch(_), .. } => bulk[place][0] += 1,
+                    Event::Message { .. } => votes[place][0] += 1,
                     other => panic!("{other:?}"),
                 }
             }
-            assert!(more.is_empty());
         }
+        let mut more = Vec::new();
+        for event in b.turn() {
+            match event {
+                Event::Message { from, message: Message::Batch(_) } => bulk[from.index()][1] += 1,
+                Event::Message { from, .. } => votes[from.index()][1] += 1,
+                Event::Request { client, request } => {
+                    let (reply, rows) = match request {
+                        Request::Account(number) => (Reply::Account(number, None), 0),
+                        Request::Submit { id, rows } => {
+                            *tokens.entry(client).or_insert(0) += 1;
+                            let accepted = rows.rows().len() as u32;
+                            (Reply::Submitted { id, accepted, refused: Vec::new() }, accepted as usize)
+                        }
+                        _ => continue,
+                    };
+                    b.sockets.reply(client, &reply, rows, b.now, &mut more);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(more.is_empty());
         turns += 1;
         let least = |counts: &mut dyn Iterator<Item = u32>| counts.min().unwrap_or(0);
         let slowest = [
             least(&mut small.iter().map(|small| small.answered)),
             if tokens.len() == count { least(&mut tokens.values().copied()) } else { 0 },
-            bulk[0].min(bulk[1]),
-            votes[0].min(votes[1]),
+            least(&mut bulk.iter().flatten().copied()),
+            least(&mut votes.iter().flatten().copied()),
         ];
         if slowest.iter().all(|served| *served >= goal) {
             break;

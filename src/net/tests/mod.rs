@@ -7,6 +7,7 @@ mod limits;
 mod meet;
 mod ports;
 mod shaped;
+mod threads;
 
 use super::book::Book;
 use super::config::NetConfig;
@@ -90,6 +91,7 @@ impl Side {
         let identity = Arc::new(identity);
         let sockets =
             Sockets::new(registry, identity, (peers, Vec::new()), acquaintance, config, metrics.clone(), now);
+        let sockets = sockets.unwrap();
         Side { poll, sockets, listeners, addresses, metrics, now, rows: 10_000 }
     }
 
