@@ -113,7 +113,8 @@ impl RowsCheck {
                 format!("block {height} settles batch {sequence} of node {author}, which nobody wrote")
             })?;
             let batch = Batch::decode(bytes).map_err(|error| format!("a batch that was written: {error}"))?;
-            if self.liars.contains(&settled.author.0) {
+            // An honest one can seal what a liar handed on.
+            if !self.liars.is_empty() {
                 self.is_signed(height, &batch)?;
             }
             let mut fees = 0;
