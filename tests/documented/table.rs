@@ -35,9 +35,10 @@ const UP: Row = Row { group: Group::Up, ..ROW };
 const MACHINES: Row = Row { group: Group::Machines, ..ROW };
 
 /// Flags whose values may be made smaller, for they say how much and how long, and not what.
-pub const SHORTENED: [&str; 5] = ["--nodes", "--peers", "--seeds", "--duration", "--calm"];
+pub const SHORTENED: [&str; 6] = ["--nodes", "--peers", "--seeds", "--duration", "--warmup", "--calm"];
 
-const SHORT: &str = "--duration 300ms --warmup 200ms";
+const SHORT: &str = "--duration 300ms --warmup 200ms --accounts 1000";
+const BLOBS: &str = "--duration 300ms --warmup 200ms";
 const ONE: &str = "--nodes 1 --duration 300ms --warmup 200ms --accounts 1000";
 const FOUR: &str = "--nodes 4 --duration 300ms --warmup 200ms --accounts 1000";
 
@@ -45,7 +46,7 @@ const FOUR: &str = "--nodes 4 --duration 300ms --warmup 200ms --accounts 1000";
 pub const TABLE: &[Row] = &[
     Row {
         command: "bench",
-        more: "--nodes 1,2 --duration 500ms --warmup 200ms",
+        more: "--nodes 1,2 --duration 500ms --warmup 200ms --accounts 1000",
         says: &[
             "sent B   stored B   limited   verdict",
             "Faulty nodes tolerated, signature checks per transaction in the whole chain: n=1 0, 1, n=2 0, 1",
@@ -77,11 +78,11 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         command: "bench --payload opaque:512 --nodes 4",
-        more: SHORT,
+        more: BLOBS,
         says: &["ordered, not executed"],
         ..ROW
     },
-    Row { command: "bench --nodes 4 --payload opaque:512", more: SHORT, says: &["agreed"], ..ROW },
+    Row { command: "bench --nodes 4 --payload opaque:512", more: BLOBS, says: &["agreed"], ..ROW },
     Row { command: "bench --dir DIR", filled: &["{dir}/kept"], more: FOUR, says: &["agreed"], ..ROW },
     Row {
         command: "verify DIR/n4/node-0",
@@ -129,7 +130,7 @@ pub const TABLE: &[Row] = &[
     Row {
         command: "bench --nodes 1 --duration 10s",
         shorter: &[("10s", "300ms")],
-        more: "--warmup 200ms",
+        more: "--warmup 200ms --accounts 1000",
         says: &["agreed"],
         ..ROW
     },
@@ -143,13 +144,14 @@ pub const TABLE: &[Row] = &[
     Row { command: "bench --delay 40ms", more: FOUR, says: &["agreed"], ..ROW },
     Row {
         command: "bench --regions virginia,frankfurt,tokyo,sydney",
-        more: "--nodes 4 --rate 200 --duration 1s --warmup 1s",
+        more: "--nodes 4 --rate 200 --duration 1s --warmup 1s --accounts 1000",
         says: &["agreed"],
         ..ROW
     },
     Row {
         command: "bench --nodes 1,4 --duration 5s --warmup 2s",
-        shorter: &[("5s", "400ms")],
+        shorter: &[("5s", "300ms"), ("2s", "200ms")],
+        more: "--accounts 1000",
         says: &["agreed"],
         ..ROW
     },
@@ -297,12 +299,6 @@ pub const BESIDES: &[Row] = &[
         ..TROUBLE
     },
     Row {
-        command: "stress --target HOST:PORT",
-        filled: &["{node-0},{peers-0}"],
-        more: "--keys {dir}/chain/accounts.toml --genesis {dir}/chain/genesis --peers 15 --duration 1s --calm 1s --rate 50",
-        ..MACHINES
-    },
-    Row {
         command: "send --no-wait --keys FILE --from 3 --to 2 --amount 5 --genesis FILE",
         filled: &["{dir}/chain/accounts.toml", "{dir}/chain/genesis"],
         more: "--node {node-0}",
@@ -320,6 +316,13 @@ pub const BESIDES: &[Row] = &[
         command: "genesis --validators 2 --out DIR --json",
         filled: &["{dir}/other"],
         says: &["\"chain\""],
+        ..MACHINES
+    },
+    // The last on its chain: its load goes on with the nonces of all accounts.
+    Row {
+        command: "stress --target HOST:PORT",
+        filled: &["{node-0},{peers-0}"],
+        more: "--keys {dir}/chain/accounts.toml --genesis {dir}/chain/genesis --peers 15 --duration 1s --calm 1s --rate 50",
         ..MACHINES
     },
 ];
