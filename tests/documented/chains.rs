@@ -1,7 +1,7 @@
 //! Chains of processes: over machines, as the README says, and of one node with every flag that there is.
 
 use super::runner::{PATIENCE, Runner, ports_in_a_row};
-use super::{Group, Running, good, ports, text};
+use super::{Group, Running, good, text};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -15,7 +15,8 @@ fn path(path: &std::path::Path) -> &str {
 /// Four make keys of their own, one writes the chain, each starts its own, and others follow.
 pub fn of_machines() {
     let mut runner = Runner::new(Group::Machines);
-    let free: Vec<String> = ports(11).iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let first = ports_in_a_row(11);
+    let free: Vec<String> = (first..first + 11).map(|port| format!("127.0.0.1:{port}")).collect();
     let places = [
         ("peers-0", "node-0"),
         ("peers-1", "node-1"),
@@ -58,6 +59,13 @@ pub fn of_machines() {
         Running::start(&flags.iter().map(ToString::to_string).collect::<Vec<_>>(), "clients")
     };
     let mut nodes = vec![other(0), other(1)];
+    // Who is not there yet is told of, once it was looked for.
+    let began = Instant::now();
+    while good(&["status", "--node", &free[1]]).matches("absent     validator").count() < 2 {
+        assert!(began.elapsed() < PATIENCE, "nobody is missed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    runner.run("status --node 127.0.0.1:34101");
     nodes.push(runner.start("node --config DIR/node-2/config.toml", "clients"));
     nodes.push(runner.start("node --http IP:PORT", "clients"));
     runner.until_healthy();
@@ -96,6 +104,7 @@ pub const NODE_FLAGS: &[(&str, &str, &str)] = &[
     ("--cached-bytes", "67108864", "store.cached_bytes"),
     ("--full-retry-ms", "250", "store.full_retry_ms"),
     ("--verify-threads", "1", "net.verify_threads"),
+    ("--net-threads", "2", "net.net_threads"),
     ("--clients-max", "100", "net.clients_max"),
     ("--per-address-max", "50", "net.per_address_max"),
     ("--per-group-max", "60", "net.per_group_max"),

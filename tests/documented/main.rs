@@ -12,7 +12,7 @@ mod runner;
 mod table;
 mod text;
 
-use command::{Running, good, ports};
+use command::{Running, good};
 use runner::{Runner, read};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};

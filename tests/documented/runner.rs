@@ -1,11 +1,12 @@
 //! Runs the rows of a group, each once.
 
-use super::command::{Running, ports, throng_in};
+use super::command::{Running, throng_in};
 use super::table::{BESIDES, Group, Row, TABLE};
 use super::wire;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long something that has to come may take.
@@ -33,12 +34,15 @@ pub fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The first of so many ports, one after the other, that were free a moment ago.
+/// The first of so many ports, one after the other, that were free a moment ago. They lie below those that the system gives to
+/// connections, which come and go meanwhile.
 pub fn ports_in_a_row(count: u16) -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id().wrapping_mul(131);
     loop {
-        let first = ports(1)[0];
-        let free = |more: u16| TcpListener::bind(("127.0.0.1", first + more)).is_ok();
-        if first < 60_000 && (0..count).all(free) {
+        let step = NEXT.fetch_add(u32::from(count), Relaxed);
+        let first = 20_000 + (own.wrapping_add(step) % 12_000) as u16;
+        if (0..count).all(|more| TcpListener::bind(("127.0.0.1", first + more)).is_ok()) {
             return first;
         }
     }
@@ -94,8 +98,9 @@ impl Runner {
             if let Some((_, to)) = shorter {
                 return (*to).to_owned();
             }
-            let stands =
-                ["/tmp/chain", "DIR", "FILE", "HOST:PORT", "IP:PORT", "N"].into_iter().find(|name| {
+            let stands = ["/tmp/chain", "127.0.0.1:34101", "DIR", "FILE", "HOST:PORT", "IP:PORT", "N"]
+                .into_iter()
+                .find(|name| {
                     word.strip_prefix(name)
                         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ',']))
                 });

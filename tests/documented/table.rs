@@ -141,6 +141,13 @@ pub const TABLE: &[Row] = &[
         says: &["agreed"],
         ..ROW
     },
+    Row {
+        command: "bench --duration 4s --warmup 1s",
+        shorter: &[("4s", "300ms"), ("1s", "200ms")],
+        more: "--nodes 1 --net-threads 2 --accounts 1000",
+        says: &["agreed"],
+        ..ROW
+    },
     Row { command: "bench --delay 40ms", more: FOUR, says: &["agreed"], ..ROW },
     Row {
         command: "bench --regions virginia,frankfurt,tokyo,sydney",
@@ -245,6 +252,12 @@ pub const TABLE: &[Row] = &[
         filled: &["{dir}/validators.toml", "{dir}/chain"],
         more: "--accounts 20 --balance 1000 --name apart --verify all --port 27100",
         says: &["each puts its key beside its configuration, as key.toml"],
+        ..MACHINES
+    },
+    Row {
+        command: "status --node 127.0.0.1:34101",
+        filled: &["{node-0}"],
+        says: &["absent validator 2 at ", "absent validator 3 at "],
         ..MACHINES
     },
     Row {
