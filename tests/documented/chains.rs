@@ -96,6 +96,7 @@ pub const NODE_FLAGS: &[(&str, &str, &str)] = &[
     ("--cached-bytes", "67108864", "store.cached_bytes"),
     ("--full-retry-ms", "250", "store.full_retry_ms"),
     ("--verify-threads", "1", "net.verify_threads"),
+    ("--net-threads", "2", "net.net_threads"),
     ("--clients-max", "100", "net.clients_max"),
     ("--per-address-max", "50", "net.per_address_max"),
     ("--per-group-max", "60", "net.per_group_max"),
