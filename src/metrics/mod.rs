@@ -282,9 +282,9 @@ mod tests {
             Metrics::set(counter, value);
         }
         assert!(mirror.mirror(&real.values()));
-        assert_eq!(mirror.values(), (1..=41).collect::<Vec<_>>());
-        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 41));
-        assert!(!mirror.mirror(&[7; 40]) && !mirror.mirror(&[7; 42]));
+        assert_eq!(mirror.values(), (1..=42).collect::<Vec<_>>());
+        assert_eq!((mirror.cpu_ns(), mirror.dismissed(Dismissal::Refused)), (real.cpu_ns(), 42));
+        assert!(!mirror.mirror(&[7; 41]) && !mirror.mirror(&[7; 43]));
         assert_eq!(mirror.values(), real.values());
     }
 }

@@ -287,7 +287,7 @@ pub const TABLE: &[Row] = &[
 /// Those that no document names, for flags of theirs.
 pub const BESIDES: &[Row] = &[
     Row {
-        command: "bench --in-flight 512 --seed 7 --snapshot-after-bytes 100000 --verbose",
+        command: "bench --in-flight 512 --seed 7 --snapshot-after-bytes 100000 --net-threads 2 --verbose",
         more: ONE,
         says: &["agreed"],
         ..ROW
