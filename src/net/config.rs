@@ -127,7 +127,7 @@ const SHAPED_RATE_MIN: usize = 16 << 10;
 /// Rows that one client may have in ingress: then it is not read from until an answer is due.
 pub const CLIENT_ROWS_MAX: usize = 4 * SUBMIT_ROWS_MAX;
 /// Rows that one verification task of clients' rows takes at most.
-pub const INGRESS_ROWS_MAX: usize = 4 * SUBMIT_ROWS_MAX;
+pub const INGRESS_ROWS_MAX: usize = 2 * SUBMIT_ROWS_MAX;
 /// Rows of a client that have to be admitted, with no bad signature among them, until it counts as proven: as many as
 /// two verification tasks hold, which is about what spoiling one costs.
 pub const PROVEN_ROWS: usize = 2 * INGRESS_ROWS_MAX;
@@ -317,7 +317,7 @@ impl ShapeConfig {
 /// Refuses a mempool that could not take one whole submission of a client beside what validators may fill (half, and a share of
 /// a quarter for each): nobody would be read from.
 pub fn check_mempool(rows_max: usize) -> Result<(), NetConfigError> {
-    in_range("mempool_rows_max", rows_max, 2 * SUBMIT_ROWS_MAX, usize::MAX)
+    in_range("mempool_rows_max", rows_max, 4 * SUBMIT_ROWS_MAX, usize::MAX)
 }
 
 fn in_range(name: &'static str, value: usize, least: usize, most: usize) -> Result<(), NetConfigError> {

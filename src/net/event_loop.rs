@@ -346,8 +346,8 @@ impl EventLoop {
                     self.inputs.push_back(Input::Snapshotted { height, written: false });
                 }
             }
-            Output::Prune { last } => {
-                if !self.disk.errand(Errand::Prune(Box::new(fate(last)))) {
+            Output::Prune { first, last } => {
+                if !self.disk.errand(Errand::Prune(Box::new(fate(first, last)))) {
                     self.inputs.push_back(Input::Pruned);
                 }
             }

@@ -315,10 +315,10 @@ impl Batches {
         }
     }
 
-    /// The bytes of all batches that are not executed and stand in the log before the first vertex above a floor. They are
-    /// to be written again, behind vertices of the round `highest`.
+    /// The bytes of all batches that are not executed and stand in the log, or are on their way to it, before the first vertex
+    /// above a floor. They are to be written again, behind vertices of the round `highest`.
     pub(super) fn logged_up_to(&mut self, floor: Round, highest: Round) -> Vec<Bytes> {
-        let old = self.held.values_mut().filter(|held| held.durable && held.logged <= floor);
+        let old = self.held.values_mut().filter(|held| held.logged <= floor);
         let again = |held: &mut Held| {
             held.logged = highest;
             held.batch.bytes().clone()

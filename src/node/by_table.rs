@@ -32,7 +32,7 @@ use crate::crypto::ProofError;
 use crate::ledger::LaterTableError;
 use crate::store::RecordKind;
 use crate::types::params::ACCOUNTS_MAX;
-use crate::types::{Account, Height, RootKind, Seat, SeatSet, Sequence, Time};
+use crate::types::{Account, Height, RootKind, Round, Seat, SeatSet, Sequence, Time};
 use crate::wire::client::BlockNotice;
 use crate::wire::{HashedBlock, Message};
 use bytes::Bytes;
@@ -389,6 +389,8 @@ impl Node {
             ok: 0,
         };
         self.persist(RecordKind::Block, bytes, Some(OnDisk::Base { leader: block.leader.round, notice }));
+        // What stands before it may be removed with it.
+        self.write_again(Round(u64::MAX));
         self.outputs.push_back(Output::Job(Job::TakeTable { height, table }));
         true
     }

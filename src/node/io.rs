@@ -123,9 +123,11 @@ pub enum Output {
         /// The older one that stays.
         kept: Option<Height>,
     },
-    /// Of rounds up to this nothing is needed any more but blocks: remove the oldest segments as far as
-    /// [`super::snapshots::fate`] lets them go, and answer with [`Input::Pruned`].
+    /// Of blocks up to a height, and of rounds up to this, nothing is needed any more but the blocks themselves: remove the
+    /// oldest segments as far as [`super::snapshots::fate`] lets them go, and answer with [`Input::Pruned`].
     Prune {
+        /// The height.
+        first: Height,
         /// The round.
         last: Round,
     },

@@ -9,7 +9,8 @@
 //! - **Upon rows in the mempool**: seal them once a batch is full or the oldest is old enough. A batch is synced, then
 //!   pushed to all, and pushed again until a quorum acked it. Rows whose turn is another's are handed on ([`home`]).
 //! - **Upon a batch** of another author: check header, roots and rows; sync; say `Held`. If the policy draws this seat,
-//!   check every signature and say `Valid` or `Invalid`. Acks ride in the next vertex.
+//!   check every signature and say `Valid` or `Invalid`. Acks ride in the next vertex. If it does not settle though a quorum
+//!   holds it, the next in the draw checks it, too, unless acks of `f + 1` that it is valid are counted or may yet be.
 //! - **Upon a vertex**: check its signature, hand it to agreement, ask for parents that are missing.
 //! - **Upon a committed leader**: settle the batches that its output acks, execute them once their bytes are here, build
 //!   the block, make it durable, tell.

@@ -55,13 +55,15 @@ pub(super) struct Keeping {
     pruning: bool,
 }
 
-/// Says what may become of a record of the log when nothing of a round up to `last` is needed as a whole.
-pub fn fate(last: Round) -> impl Fn(RecordKind, &[u8]) -> Fate + Send {
+/// Says what may become of a record of the log when nothing of blocks up to `first` and of rounds up to `last` is needed as a
+/// whole. (Where a node has adopted blocks, no vertices stand between them.)
+pub fn fate(first: Height, last: Round) -> impl Fn(RecordKind, &[u8]) -> Fate + Send {
     move |kind, bytes| match kind {
         RecordKind::Vertex => match vertex_slot(bytes) {
             Some((round, _)) if round <= last => Fate::Go,
             _ => Fate::Stay,
         },
+        RecordKind::Block if block_height(bytes).is_some_and(|height| height > first) => Fate::Stay,
         RecordKind::Block => Fate::Keep,
         RecordKind::Batch | RecordKind::Certificate | RecordKind::Evidence | RecordKind::Settlement => {
             Fate::Go
@@ -204,13 +206,21 @@ impl Node {
             return;
         }
         let Some(table) = self.keeping.table.take() else { return };
-        self.carry_over(leader.back(self.shared.rules.depth));
         let kept = self.keeping.good.last().copied();
         self.outputs.push_back(Output::Snapshot { height, table, kept });
     }
 
+    /// If a snapshot is taken after this block, which went to the log just now: writes again what is needed and may be removed
+    /// with what comes before. Before the next block, which may settle it.
+    pub(super) fn carry_over(&mut self, height: Height, leader: Round) {
+        if self.keeping.taking != Some(height) || self.keeping.table.is_none() {
+            return;
+        }
+        self.write_again(leader.back(self.shared.rules.depth));
+    }
+
     /// Writes again what was written before the first vertex above a floor and is still needed.
-    fn carry_over(&mut self, floor: Round) {
+    pub(super) fn write_again(&mut self, floor: Round) {
         let highest = self.keeping.highest;
         let batches = self.batches.logged_up_to(floor, highest);
         batches.into_iter().for_each(|bytes| self.persist(RecordKind::Batch, bytes, None));
@@ -254,7 +264,7 @@ impl Node {
             (keeping.pruned, keeping.pruning) = (last, true);
             keeping.lacks_up_to(first);
             self.batches.let_go(first);
-            self.outputs.push_back(Output::Prune { last });
+            self.outputs.push_back(Output::Prune { first, last });
         }
     }
 }

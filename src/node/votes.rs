@@ -255,13 +255,14 @@ impl Node {
             if self.diverged.is_some() {
                 return;
             }
-            let height = built.height;
+            let (height, leader) = (built.height, built.round);
             if let Some(record) = &built.settlement
                 && record.len() <= RECORD_BYTES_MAX
             {
                 self.persist(RecordKind::Settlement, record.clone(), None);
             }
             self.persist(RecordKind::Block, bytes.into(), Some(OnDisk::Block(built)));
+            self.carry_over(height, leader);
             if self.chain.accounts > accounts {
                 self.verify_deferred();
                 self.check_early();

@@ -12,7 +12,7 @@ use super::snapshots::Shelf;
 use crate::node::{LogArchive, LogNames};
 use crate::store::guard::{self, NextSlot, SLOT_BYTES};
 use crate::store::{Append, Guard, GuardState, RecordKind, damaged, surviving};
-use crate::types::Round;
+use crate::types::{Height, Round};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -264,8 +264,8 @@ impl Disk {
     }
 
     /// Removes what the oldest records may be removed of.
-    pub fn prune(&mut self, last: Round) {
-        self.shelf.prune(&self.log, last);
+    pub fn prune(&mut self, up_to: (Height, Round)) {
+        self.shelf.prune(&self.log, up_to);
     }
 
     /// What the disk has for peers, and the bytes that were read for it.

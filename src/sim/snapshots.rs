@@ -101,8 +101,8 @@ impl Shelf {
     }
 
     /// Removes records from the front of a log, as many together as a segment holds, as far as they may go.
-    pub fn prune(&mut self, log: &[(RecordKind, Bytes)], last: Round) {
-        let may_go = fate(last);
+    pub fn prune(&mut self, log: &[(RecordKind, Bytes)], (first, last): (Height, Round)) {
+        let may_go = fate(first, last);
         let mut bytes = 0;
         let mut end = self.pruned;
         for (kind, record) in &log[self.pruned..] {

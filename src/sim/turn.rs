@@ -214,8 +214,8 @@ impl World {
             }
             Output::Persist(records) => self.write(seat, records),
             Output::Snapshot { height, table, kept } => self.write_snapshot(seat, height, table, kept),
-            Output::Prune { last } => {
-                self.places[usize::from(seat)].disk.prune(last);
+            Output::Prune { first, last } => {
+                self.places[usize::from(seat)].disk.prune((first, last));
                 self.report(seat, Input::Pruned);
             }
             Output::Serve { to, wanted } => {

@@ -11,7 +11,7 @@ use throng::consensus::Retention;
 use throng::node::NodeConfig;
 use throng::node::snapshots::fate;
 use throng::store::{Append, Errand, Guard, GuardState, Kept, RecordKind, Store, StoreConfig};
-use throng::types::{Block, Policy};
+use throng::types::{Block, Height, Policy};
 use throng::wire::{decode_block, encode_genesis};
 
 /// What a log holds.
@@ -90,7 +90,9 @@ pub fn written(pump: &mut Pump, seat: usize, pruned: bool) -> tempfile::TempDir 
     if pruned {
         let first = pump.snapshots(seat).keys().next().unwrap().0;
         let leader = blocks(&log)[&first].1.leader.round;
-        assert!(store.errand(Errand::Prune(Box::new(fate(leader.back(pump.genesis.rules.depth))))));
+        assert!(
+            store.errand(Errand::Prune(Box::new(fate(Height(first), leader.back(pump.genesis.rules.depth)))))
+        );
         let Kept::Pruned(pruned) = kept.recv().unwrap() else { panic!("a pruning") };
         assert!(pruned.unwrap().segments > 3);
     }

@@ -416,10 +416,10 @@ impl Pump {
                 }
                 self.push(Duration::from_millis(5), seat, Input::Snapshotted { height, written });
             }
-            Output::Prune { last } => {
+            Output::Prune { first, last } => {
                 self.prunings += 1;
                 if !self.no_pruning {
-                    self.prune(seat, snapshots::fate(last));
+                    self.prune(seat, snapshots::fate(first, last));
                 }
                 self.push(Duration::from_millis(5), seat, Input::Pruned);
             }

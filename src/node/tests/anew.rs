@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::crypto::plain;
+use crate::node::snapshots::fate;
+use crate::store::Fate;
 use crate::types::{
     Account, AuthorRecord, Block, Certificate, Content, Epoch, LeaderRef, Root, RootKind, SettlementRecord,
     Standing, VertexId,
 };
 use crate::wire::{
-    Blobs, HashedBlock, TablePieces, committee_root, encode_block, encode_record, record_root,
+    Blobs, HashedBlock, TablePieces, block_height, committee_root, encode_block, encode_record, record_root,
     sign_checkpoint,
 };
 use zerocopy::IntoBytes;
@@ -291,4 +293,29 @@ fn a_block_that_the_committee_cannot_make_is_refused_whole() {
                 .all(|(peer, why)| { *peer == Seat(2) && *why == "a block that this committee cannot make" })
         );
     }
+}
+
+#[test]
+fn of_a_segment_without_vertices_nothing_goes_that_blocks_above_the_pruned_ones_need() {
+    // As where a node has adopted blocks: batches and blocks alone.
+    let mut world = World::new(Policy::Quorum);
+    for sequence in 1..4 {
+        let nonces = sequence * 4..sequence * 4 + 2;
+        let batch = world.batch(1, sequence, &rows(&world.genesis, 2, nonces, None));
+        world.receive(1, Message::Batch(batch.clone()));
+        world.round(&[1, 2, 3].map(|by| (by, ack(batch.reference(), Verdict::Valid))));
+        world.rounds(6);
+    }
+    let may_go = fate(Height(3), Round(u64::MAX));
+    let (mut kept, mut stay) = (Vec::new(), Vec::new());
+    for (kind, bytes) in &world.disk.log {
+        let height = block_height(bytes).filter(|_| *kind == RecordKind::Block);
+        match may_go(*kind, bytes) {
+            Fate::Keep => kept.extend(height.map(|height| height.0)),
+            Fate::Stay => stay.extend(height.map(|height| height.0)),
+            Fate::Go => assert_eq!(height, None),
+        }
+    }
+    assert_eq!(kept, [1, 2, 3]);
+    assert!(stay.len() > 3 && stay[0] == 4, "{stay:?}");
 }
