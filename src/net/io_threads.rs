@@ -7,7 +7,8 @@
 //! - Upon a turn in which at least two connections have much to do: these are lent, whoever is free takes the next, and the
 //!   loop, when nothing is left to take, waits for those that are being worked on.
 //! - Upon any other turn, and always with one thread: the loop does it all. To wake a thread took the loop 5 µs where it was
-//!   measured, as long as reading nine thousand bytes, and it was 5 to 50 µs until that thread ran.
+//!   measured, as long as reading nine thousand bytes, and it was 5 to 50 µs until that thread ran, in one of a hundred half a
+//!   millisecond.
 //! - Upon a panic in another thread: it goes on in the loop, which ends the node with its words.
 //!
 //! Why that is safe: a connection is moved to whom it is lent, and the loop does nothing else before all are back. Each has
