@@ -7,9 +7,9 @@
 //!   is passed over like that of a node which is not connected, until it can. Else it is handed on at once to the home and
 //!   held, not to be sealed, for [`HOME_WAIT_DELAYS`]. Within that time it is offered [`HOME_OFFERS`] times: a home that is a
 //!   block behind may not know the account or its nonce yet, and one that is full has room later.
-//! - **Upon the end of that wait**: the next in rank has its turn, likewise; whoever is not connected is passed over. When it is
-//!   this seat's own, the row waits to be sealed here, behind what waits already. After the `f`-th it is let go, and so is a
-//!   row for which nobody was connected all the time: its client sends it again.
+//! - **Upon the end of that wait**: the next in rank has its turn, likewise; whoever is not connected, or is convicted, is
+//!   passed over. When it is this seat's own, the row waits to be sealed here, behind what waits already. After the `f`-th it is
+//!   let go, and so is a row for which nobody was connected all the time: its client sends it again.
 //! - **Upon an executed row**, whoever sealed it: a copy is held no longer, and its fee and nonce are free
 //!   ([`super::jobs::ExecuteJob`]).
 //! - **Upon rows that a validator hands on**: they are admitted like a client's, as far as this seat's rank is `f` or lower, the
@@ -95,6 +95,8 @@ impl Node {
         let (me, committee) = (self.shared.seat, &self.shared.committee);
         let executed = self.chain.executed_height();
         let (last, can_seal) = (committee.faulty_max(), self.can_seal());
+        // What a convicted one seals nobody acks.
+        let others = |seat| self.connected.contains(seat) && !self.court.is_convicted(seat);
         let until = self.now + self.shared.rules.delay() * (HOME_WAIT_DELAYS / u32::from(HOME_OFFERS));
         let mut parcels: BTreeMap<Seat, Vec<Taken>> = BTreeMap::new();
         let let_go = self.shared.mempool.pass_on(self.now, &mut |entry, from, held| {
@@ -103,8 +105,7 @@ impl Node {
             if from != Seat::NONE {
                 let mut before = (0..committee.home_rank(account, executed, me))
                     .map(|rank| committee.home_at(account, executed, rank));
-                let waits =
-                    held.waits <= HOME_GRACE_STEPS && before.any(|seat| self.connected.contains(seat));
+                let waits = held.waits <= HOME_GRACE_STEPS && before.any(others);
                 return if waits { Fate::Hold(held) } else { Fate::Seal };
             }
             let turn = if held.waits == 1 { (executed.0 / HOME_TURN) as u32 } else { held.turn };
@@ -120,7 +121,7 @@ impl Node {
                 return Fate::LetGo;
             }
             let mut turns = (first..=last).map(|rank| (rank, committee.home_at(account, height, rank)));
-            let there = |seat| if seat == me { can_seal } else { self.connected.contains(seat) };
+            let there = |seat| if seat == me { can_seal } else { others(seat) };
             match turns.find(|(_, seat)| there(*seat)) {
                 Some((_, seat)) if seat == me => Fate::Seal,
                 Some((rank, seat)) => {

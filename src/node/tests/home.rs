@@ -163,6 +163,19 @@ fn who_is_not_connected_is_passed_over_at_once() {
 }
 
 #[test]
+fn a_home_that_is_convicted_is_passed_over_at_once() {
+    // Account 3 has its home at seat 2, and seat 3 comes next.
+    let mut world = World::new(Policy::Quorum);
+    world.round(&[]);
+    let twin = world.vertex((1, 2), &[], &[], 99);
+    world.receive(3, Message::Vertex(twin));
+    assert!(world.node.evidence().any(|evidence| evidence.accused() == Seat(2)));
+    let rows = [submission(&world, 3, 1..3)];
+    bring(&mut world, &rows);
+    assert_eq!((handed_on(&mut world), counts(&world)), (vec![(3, 2)], (0, 2)));
+}
+
+#[test]
 fn a_home_that_cannot_sign_hands_its_own_clients_rows_to_the_next_in_rank() {
     // It has not learnt yet what it may have signed before.
     let mut world = of_seven_at_its_start(&[1, 2]);
