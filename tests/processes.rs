@@ -203,7 +203,8 @@ fn ctrl_c_ends_a_bench_with_processes_cleanly_and_the_second_time_at_once() {
     assert!(heard, "the first one was not heard");
     bench.signal(Signal::INT);
     // It may have been through meanwhile: what counts is that nothing is left.
-    assert_eq!(bench.end().0, Some(130));
+    let (status, out, rest) = bench.end();
+    assert_eq!(status, Some(130), "{out} {rest:?}");
     nothing_is_left(folder.path());
 }
 

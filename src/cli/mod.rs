@@ -159,7 +159,8 @@ pub fn main() -> ExitCode {
             bench::run(&bench::Args::short(), &interrupt, cli.verbose > 0)
         }
     };
-    ExitCode::from(status)
+    // Who is ended at once finds its nodes dead while they are being ended.
+    ExitCode::from(if interrupt.is_raised_again() { INTERRUPTED } else { status })
 }
 
 /// Help and version go to standard output; whatever is wrong becomes one line.

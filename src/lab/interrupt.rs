@@ -9,6 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     raised: Arc<AtomicBool>,
+    again: Arc<AtomicBool>,
     signal: Receiver<()>,
 }
 
@@ -16,25 +17,32 @@ pub struct Interrupt {
 #[derive(Clone, Debug)]
 pub struct Trigger {
     raised: Arc<AtomicBool>,
+    again: Arc<AtomicBool>,
     signal: Sender<()>,
 }
 
 impl Interrupt {
     /// An interrupt and what raises it.
     pub fn pair() -> (Trigger, Interrupt) {
-        let raised = Arc::new(AtomicBool::new(false));
+        let (raised, again): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
         let (sender, receiver) = bounded(1);
-        (Trigger { raised: raised.clone(), signal: sender }, Interrupt { raised, signal: receiver })
+        let trigger = Trigger { raised: raised.clone(), again: again.clone(), signal: sender };
+        (trigger, Interrupt { raised, again, signal: receiver })
     }
 
     /// One that is never raised.
     pub fn never() -> Interrupt {
-        Interrupt { raised: Arc::default(), signal: never() }
+        Interrupt { raised: Arc::default(), again: Arc::default(), signal: never() }
     }
 
     /// Whether it was raised.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Relaxed)
+    }
+
+    /// Whether it was raised more than once: then nothing that a run finds any more says anything about it.
+    pub fn is_raised_again(&self) -> bool {
+        self.again.load(Relaxed)
     }
 
     /// Waits for the span or until it is raised; says whether it was.
@@ -51,6 +59,7 @@ impl Trigger {
     /// Raises the interrupt; says whether it had been raised before.
     pub fn raise(&self) -> bool {
         let before = self.raised.swap(true, Relaxed);
+        self.again.fetch_or(before, Relaxed);
         let _ = self.signal.try_send(()); // full: one is under way already
         before
     }
@@ -67,7 +76,8 @@ mod tests {
         assert!(!trigger.raise());
         let long = Duration::from_secs(3600);
         assert!(interrupt.wait(long) && interrupt.wait(long));
-        assert!(trigger.raise(), "the second time is told apart");
+        assert!(!interrupt.is_raised_again());
+        assert!(trigger.raise() && interrupt.is_raised_again(), "the second time is told apart");
         assert!(!Interrupt::never().wait(Duration::ZERO));
     }
 }
