@@ -5,7 +5,9 @@
 //! taken by a twin, or that found their author's space full, and that a waiting vertex of that seat needs. A demand
 //! begins at a waiting vertex that names a vertex of another author, and goes on through what that one names, of
 //! whichever author. It is charged to the author of the vertex where it began: so a two-faced author can waste the
-//! space of its own vertices only, while what an honest vertex needs is fetched in the name of its honest author.
+//! space of its own vertices only, while what an honest vertex needs is fetched in the name of its honest author. In whose
+//! names something is demanded is handed down once, when a vertex begins to wait, and not looked for whenever something
+//! comes: otherwise liars with full spaces could have them all walked for every vertex that they send.
 //!
 //! Either space, when full, lets go of its highest round: the deepest is needed first, and what was let go is asked
 //! for again by what still needs it. So a chain or a cascade of twins of any length is worked through from below.
@@ -60,9 +62,18 @@ pub(super) struct Waiting {
     spaces: BTreeSet<(Space, Round, VertexId)>,
     /// What waits, by slot.
     slots: BTreeSet<(Round, Seat, VertexId)>,
-    /// Which vertices wait for a parent. By the whole reference: an id under a wrong round or author names nothing, and
-    /// must not be taken for the vertex that has the id.
-    children: BTreeMap<VertexRef, Vec<VertexId>>,
+    /// What is missing. By the whole reference: an id under a wrong round or author names nothing, and must not be taken
+    /// for the vertex that has the id.
+    missing: BTreeMap<VertexRef, Missing>,
+}
+
+/// A vertex that others wait for, be it here or not.
+#[derive(Debug, Default)]
+struct Missing {
+    children: Vec<VertexId>,
+    /// In whose names it is demanded. Whoever signed a demand keeps it as long as anybody waits for the same, though the
+    /// vertex where it began may have given way.
+    demanders: SeatSet,
 }
 
 const LEAST: VertexId = VertexId([0; 32]);
@@ -71,14 +82,14 @@ const MOST: VertexId = VertexId([255; 32]);
 impl Waiting {
     pub(super) fn new(depth: u64, seats: usize) -> Waiting {
         let per_space = usize::try_from(depth * DEPTHS_PER_SPACE).unwrap_or(usize::MAX);
-        let (vertices, spaces, slots, children) = Default::default();
+        let (vertices, spaces, slots, missing) = Default::default();
         Waiting {
             per_space,
             looked_at: (2 * seats).saturating_add(per_space),
             vertices,
             spaces,
             slots,
-            children,
+            missing,
         }
     }
 
@@ -103,28 +114,32 @@ impl Waiting {
     /// Whether a waiting vertex of another author names this one, or one that leads to it, or what is held on demand does;
     /// and whether any of them does so in the name of a seat that is `trusted`.
     pub(super) fn demand(&self, vertex: VertexRef, trusted: impl Fn(Seat) -> bool) -> Demand {
-        let mut demand = Demand::None;
-        self.walk_up(vertex, |author| {
-            demand = if trusted(author) { Demand::Trusted } else { Demand::Shunned };
-            demand != Demand::Trusted
-        });
-        demand
+        self.demanders(vertex).fold(Demand::None, |demand, seat| {
+            if demand == Demand::Trusted || trusted(seat) { Demand::Trusted } else { Demand::Shunned }
+        })
     }
 
-    /// Tells `found` every author in whose name this vertex is demanded, until it says to stop.
-    fn walk_up(&self, vertex: VertexRef, mut found: impl FnMut(Seat) -> bool) {
-        let (mut stack, mut seen) = (vec![vertex], BTreeSet::new());
-        while let Some(wanted) = stack.pop() {
-            for child in self.children.get(&wanted).into_iter().flatten() {
-                let Some(wait) = self.vertices.get(child) else { continue };
-                let (child, space) = (wait.vertex.reference(), wait.space);
-                // What is held on demand hands the demand on, though the vertex where it began may have given way.
-                let begins = child.author != wanted.author;
-                if space.demanded && !found(space.charged) || begins && !found(child.author) {
-                    return;
-                }
-                if seen.insert(child) {
-                    stack.push(child);
+    /// In whose names a vertex is demanded.
+    fn demanders(&self, vertex: VertexRef) -> impl Iterator<Item = Seat> {
+        self.missing.get(&vertex).into_iter().flat_map(|missing| missing.demanders.iter())
+    }
+
+    /// Hands on to what a vertex misses, and to what that misses in its turn, in whose names it is demanded. Each seat is
+    /// handed on once for each missing parent, so that all of it is in proportion to what was taken.
+    fn hand_down(&mut self, begin: VertexId) {
+        let mut stack = vec![begin];
+        while let Some(Wait { vertex, missing, space }) = stack.pop().and_then(|id| self.vertices.get(&id)) {
+            let reference = vertex.reference();
+            let mut names =
+                self.missing.get(&reference).map_or_else(SeatSet::default, |m| m.demanders.clone());
+            if space.demanded {
+                names.insert(space.charged);
+            }
+            for parent in missing {
+                let Some(below) = self.missing.get_mut(parent) else { continue };
+                let begins = reference.author != parent.author && below.demanders.insert(reference.author);
+                if (below.demanders.extend(&names) || begins) && self.vertices.contains_key(&parent.id) {
+                    stack.push(parent.id);
                 }
             }
         }
@@ -141,11 +156,12 @@ impl Waiting {
         let VertexRef { round, author, id } = vertex.reference();
         let space = self.make_room(vertex.reference(), unasked).ok_or(WaitingFull)?;
         for parent in &missing {
-            self.children.entry(*parent).or_default().push(id);
+            self.missing.entry(*parent).or_default().children.push(id);
         }
         self.spaces.insert((space, round, id));
         self.slots.insert((round, author, id));
         self.vertices.insert(id, Wait { vertex, missing, space });
+        self.hand_down(id);
         Ok(space.charged)
     }
 
@@ -167,20 +183,11 @@ impl Waiting {
         if unasked && self.held(own) < self.per_space {
             return Some((own, None));
         }
-        let mut demanders = SeatSet::default();
-        let mut roomy = None;
-        self.walk_up(vertex, |charged| {
-            let space = Space { charged, demanded: true };
-            if demanders.insert(charged) && self.held(space) < self.per_space {
-                roomy = Some(space);
-            }
-            roomy.is_none()
-        });
-        if let Some(space) = roomy {
+        let demanded = || self.demanders(vertex).map(|charged| Space { charged, demanded: true });
+        if let Some(space) = demanded().find(|space| self.held(*space) < self.per_space) {
             return Some((space, None));
         }
-        let demanded = demanders.iter().map(|charged| Space { charged, demanded: true });
-        let mut full = unasked.then_some(own).into_iter().chain(demanded);
+        let mut full = unasked.then_some(own).into_iter().chain(demanded());
         full.find_map(|space| {
             let highest = self.spaces.range(within(space)).next_back();
             highest.filter(|held| held.1 > vertex.round).map(|held| (space, Some(held.2)))
@@ -194,7 +201,7 @@ impl Waiting {
     /// A vertex was accepted: returns those that waited for nothing else.
     pub(super) fn release(&mut self, accepted: &VertexRef) -> Vec<Arc<SignedVertex>> {
         let mut ready = Vec::new();
-        for child in self.children.remove(accepted).unwrap_or_default() {
+        for child in self.missing.remove(accepted).unwrap_or_default().children {
             let Some(wait) = self.vertices.get_mut(&child) else { continue };
             wait.missing.retain(|parent| parent != accepted);
             if wait.missing.is_empty() {
@@ -211,9 +218,9 @@ impl Waiting {
         let below = std::mem::replace(&mut self.slots, above);
         below.iter().for_each(|(_, _, id)| self.forget(id));
         let lowest = VertexRef { round: floor.next(), author: Seat(0), id: LEAST };
-        let above = self.children.split_off(&lowest);
-        let passed = std::mem::replace(&mut self.children, above);
-        let waiting: BTreeSet<VertexId> = passed.into_values().flatten().collect();
+        let above = self.missing.split_off(&lowest);
+        let passed = std::mem::replace(&mut self.missing, above);
+        let waiting: BTreeSet<VertexId> = passed.into_values().flat_map(|passed| passed.children).collect();
         let mut ready = Vec::new();
         for id in waiting {
             let Some(wait) = self.vertices.get_mut(&id) else { continue };
@@ -237,10 +244,10 @@ impl Waiting {
     fn forget(&mut self, id: &VertexId) {
         let Some(wait) = self.vertices.get(id) else { return };
         for parent in &wait.missing {
-            if let Some(list) = self.children.get_mut(parent) {
-                list.retain(|child| child != id);
-                if list.is_empty() {
-                    self.children.remove(parent);
+            if let Some(Missing { children, .. }) = self.missing.get_mut(parent) {
+                children.retain(|child| child != id);
+                if children.is_empty() {
+                    self.missing.remove(parent);
                 }
             }
         }

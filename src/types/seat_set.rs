@@ -27,6 +27,18 @@ impl SeatSet {
         fresh
     }
 
+    /// Adds all members of another set; whether any was not a member yet.
+    pub fn extend(&mut self, other: &SeatSet) -> bool {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        let both = self.words.iter_mut().zip(&other.words);
+        both.fold(false, |grew, (mine, theirs)| {
+            let before = std::mem::replace(mine, *mine | theirs);
+            grew | (*mine != before)
+        })
+    }
+
     /// Takes a seat out.
     pub fn remove(&mut self, seat: Seat) {
         if let Some(word) = self.words.get_mut(seat.index() / 64) {
@@ -69,6 +81,14 @@ mod tests {
         }
         assert_eq!(set.count(), 5);
         assert_eq!(set.iter().map(|s| s.0).collect::<Vec<_>>(), [3, 64, 130, 1023, 1279]);
+        let mut other = SeatSet::default();
+        assert!(
+            other.insert(Seat(4))
+                && other.extend(&set)
+                && !other.extend(&set)
+                && !set.extend(&SeatSet::default())
+        );
+        assert_eq!((other.count(), set.count()), (6, 5));
         let mut other = SeatSet::default();
         assert_eq!(set.count_common(&other), 0);
         [64, 65, 3].into_iter().for_each(|seat| _ = other.insert(Seat(seat)));

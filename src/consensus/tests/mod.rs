@@ -10,6 +10,7 @@ mod parents;
 mod record;
 mod schedule;
 mod settle;
+mod waiting;
 
 use super::*;
 use crate::types::{
