@@ -139,8 +139,8 @@ impl Dag {
         Round(self.base.0 + self.rows.len() as u64 - 1)
     }
 
-    /// Bytes of accepted vertices above the floor that no leader has output; of who is shunned only what the own ones build
-    /// on, since nothing else of it has to be output.
+    /// Bytes of accepted vertices above the floor that own ones build on and no leader has output. What own ones do not build
+    /// on need not be output: liars could otherwise fill the cap with old slots of theirs that nobody names.
     pub fn uncommitted_bytes(&self) -> usize {
         self.uncommitted_bytes
     }
@@ -431,23 +431,19 @@ impl Dag {
 
     fn place(&mut self, vertex: Arc<SignedVertex>, (parents, strong): (Vec<Spot>, usize)) -> Spot {
         let VertexRef { round, author, .. } = vertex.reference();
-        let (bytes, held) = (vertex.bytes.len(), memory(&vertex));
+        let held = memory(&vertex);
         self.bytes += held;
         self.latest[author.index()] = self.latest[author.index()].max(round);
         let mut strong_authors = SeatSet::default();
         for parent in &vertex.vertex.strong {
             strong_authors.insert(parent.author);
         }
-        let shunned = self.shuns(author);
         let row = self.row_mut(round).expect("rows up to the round were made");
         row.twins |= !row.authors.insert(author);
         row.bytes += held;
         let slot = &mut row.slots[author.index()];
-        // Output before the record that this node began with, or a twin of what was: then nothing waits for it.
-        let counted = !(slot.is_empty() && row.output.contains(author));
-        let uncommitted = counted && !shunned;
         let spot = Spot { round, author, twin: slot.len() as u32 };
-        let (vote, output, in_history, walk) = (None, false, false, 0);
+        let (vote, output, uncommitted, in_history, walk) = (None, false, false, false, 0);
         slot.push(Entry {
             vertex,
             parents,
@@ -459,7 +455,6 @@ impl Dag {
             in_history,
             walk,
         });
-        self.uncommitted_bytes += if uncommitted { bytes } else { 0 };
         spot
     }
 
@@ -501,6 +496,17 @@ impl Dag {
     pub(super) fn new_walk(&mut self) -> u64 {
         self.walks += 1;
         self.walks
+    }
+
+    /// The own vertices build on this one now: a leader has to output it, if none has output one of its slot.
+    pub(super) fn count_uncommitted(&mut self, spot: Spot) {
+        let Some(row) = self.row_mut(spot.round) else { return };
+        let done = row.output.contains(spot.author);
+        let entry = &mut row.slots[spot.author.index()][spot.twin as usize];
+        if !done && !std::mem::replace(&mut entry.uncommitted, true) {
+            let bytes = entry.vertex.bytes.len();
+            self.uncommitted_bytes += bytes;
+        }
     }
 
     /// Marks a vertex as output and its slot as done.

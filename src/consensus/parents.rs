@@ -47,7 +47,7 @@ impl Dag {
             let entry = self.entry_mut(spot);
             if !std::mem::replace(&mut entry.in_history, true) {
                 stack.extend_from_slice(&entry.parents);
-                self.count_in_history(spot);
+                self.count_uncommitted(spot);
             }
         }
     }

@@ -28,13 +28,10 @@ impl Dag {
         while round < self.base {
             self.add_row_before();
         }
-        let (bytes, latest) = (signed.bytes.len(), self.latest[author.index()]);
-        let spot = self.place(signed, (Vec::new(), 0));
+        let latest = self.latest[author.index()];
+        self.place(signed, (Vec::new(), 0));
         // It was accepted when others were: that it is here says nothing new.
         self.latest[author.index()] = latest;
-        if std::mem::take(&mut self.entry_mut(spot).uncommitted) {
-            self.uncommitted_bytes -= bytes;
-        }
         self.let_go();
     }
 }

@@ -1,8 +1,6 @@
 //! What becomes of the vertices of a seat that is proven to lie.
 //!
 //! - **Own vertices name none of it**, as long as there is a quorum without.
-//! - **Its bytes do not count as uncommitted**, unless the own vertices build on them: otherwise vertices that nobody has to
-//!   output would keep honest nodes from acking and sealing.
 //! - **Twins that only shunned authors name** are taken up to a number of each slot: otherwise two of them that name each other's
 //!   twins fill the memory of all others.
 //!
@@ -11,7 +9,7 @@
 //! `f` of them need `f` twins beside the first that came. One whose twins are beyond that cannot be gone on with: it has
 //! chosen to be as good as silent.
 
-use super::{Dag, Spot};
+use super::Dag;
 use crate::types::{Round, Seat};
 
 impl Dag {
@@ -20,17 +18,9 @@ impl Dag {
     /// they were not shown, in each round anew, and its slots can be neither committed nor skipped at once. The own seat is
     /// never shunned, and nobody is once more than `f` would be: then there is no quorum without them.
     pub fn shun(&mut self, seat: Seat) {
-        if self.me == Some(seat) || !self.shunned.insert(seat) {
-            return;
+        if self.me != Some(seat) {
+            self.shunned.insert(seat);
         }
-        let mut bytes = 0;
-        for round in (self.floor.0 + 1..=self.highest().0).map(Round) {
-            let slot = self.row_mut(round).map(|row| &mut row.slots[seat.index()]);
-            for entry in slot.into_iter().flatten().filter(|entry| !entry.in_history) {
-                bytes += if std::mem::take(&mut entry.uncommitted) { entry.vertex.bytes.len() } else { 0 };
-            }
-        }
-        self.uncommitted_bytes -= bytes;
     }
 
     /// Whether a seat is shunned.
@@ -53,19 +43,5 @@ impl Dag {
     pub fn count_trusted(&self, round: Round) -> usize {
         let shunned = self.shunned.iter().filter(|&seat| self.shuns(seat) && self.has(round, seat)).count();
         self.count(round) - shunned
-    }
-
-    /// The own vertices build on this one now: if it is of who is shunned, its bytes count from here on.
-    pub(in crate::consensus) fn count_in_history(&mut self, spot: Spot) {
-        if !self.shunned.contains(spot.author) {
-            return;
-        }
-        let Some(row) = self.row_mut(spot.round) else { return };
-        let done = row.output.contains(spot.author);
-        let entry = &mut row.slots[spot.author.index()][spot.twin as usize];
-        if !done && !std::mem::replace(&mut entry.uncommitted, true) {
-            let bytes = entry.vertex.bytes.len();
-            self.uncommitted_bytes += bytes;
-        }
     }
 }

@@ -116,6 +116,8 @@ fn a_free_slot_at_the_floor_stays_free_though_all_parents_are_accepted() {
             break;
         }
     }
+    let next = Round(all.len() as u64 + 1);
+    consensus.choose_parents(next);
     let (floor, before) = (consensus.dag().floor().0, consensus.dag().uncommitted_bytes());
     assert!((6..9).contains(&floor), "{floor}");
     let late = |round: u64| vertex((round, 3, 0), &refs(&all[round as usize - 2]), &[], Vec::new());
@@ -126,7 +128,7 @@ fn a_free_slot_at_the_floor_stays_free_though_all_parents_are_accepted() {
     assert_eq!(consensus.dag().uncommitted_bytes(), before);
     // Just above it is taken.
     assert_eq!(accepted(consensus.insert(late(floor + 1))), [late(floor + 1).reference()]);
-    assert_eq!(consensus.dag().uncommitted_bytes(), before + 100);
+    assert_eq!(consensus.dag().uncommitted_bytes(), before, "no own vertex can name it any more");
 }
 
 #[test]
@@ -264,10 +266,13 @@ fn what_no_leader_has_output_is_weighed_until_the_floor_passes_it() {
     let unseen: usize = 100 * 4 * 2; // rounds 11 and 12
     let output = consensus.dag().uncommitted_bytes();
     assert!((unseen..=unseen + 300).contains(&output), "{output}");
-    // A vertex that nobody will name.
+    // A vertex that nobody will name but this node.
     let floor = consensus.dag().floor().0;
     let orphan_parents: Vec<VertexRef> = refs(&all[11])[..3].to_vec();
+    let before = consensus.dag().uncommitted_bytes();
     consensus.insert(vertex((13, 3, 0), &orphan_parents, &[], Vec::new()));
+    consensus.choose_parents(Round(14));
+    assert!(consensus.dag().uncommitted_bytes() >= before + 100);
     let mut below = refs(&all[11]);
     for round in 13..40 {
         let made: Vec<_> = (0..3).map(|a| vertex((round, a, 0), &below, &[], Vec::new())).collect();
