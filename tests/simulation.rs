@@ -131,6 +131,35 @@ fn late_comer(nodes: u16, seed: u64) -> Plan {
     Plan { version: PLAN_VERSION, config, faults }
 }
 
+/// Two of seven are against the others at each time: one comes late to what was removed, the other tells one lie, of each kind
+/// in turn, from the beginning to the end.
+#[test]
+fn who_comes_late_beside_each_lie_ends_with_the_same_blocks() {
+    for kind in sim::LIES {
+        let crypto = Crypto::Cached;
+        let config = SimConfig {
+            nodes: 7,
+            seed: 5,
+            duration_ms: 7_000,
+            load: 60,
+            accounts: 40,
+            crypto,
+            ..SimConfig::default()
+        };
+        let config = SimConfig { forgetful: true, ..config };
+        let plan = Plan { version: PLAN_VERSION, config, faults: Vec::new() };
+        let mut plan = plan.with_liars(kind).expect("a lie of this kind");
+        plan.faults.retain(|fault| matches!(&fault.what, What::Liar { node: 5, .. }));
+        assert_eq!(plan.faults.len(), 1, "{kind}");
+        plan.faults.push(Fault { at_us: 0, for_us: 3_000_000, what: What::Late { node: 6 } });
+        let report = sim::run(plan, &|_| false).expect("it is played to its end");
+        assert_eq!((report.verdict, &report.reason), (Verdict::Agreed, &None), "{kind}");
+        let (late, first) = (&report.places[6], &report.places[0]);
+        assert!(first.height > 100 && late.height + 60 > first.height, "{kind}: {late:?} beside {first:?}");
+        assert!(late.round + 60 > first.round, "{kind}: it signs, {late:?}");
+    }
+}
+
 /// A few seeds here; as many as `THRONG_SEEDS` says, from 0 on, for a longer look.
 #[test]
 fn who_comes_late_to_what_was_removed_begins_anew_among_false_sources() {

@@ -8,30 +8,39 @@ pub fn epoch_seed(chain: &ChainId, epoch: Epoch) -> [u8; 32] {
     hash(Domain::EpochSeed, &[&chain.0, &epoch.0.to_le_bytes()])
 }
 
-/// The seats that come before `seat` in the order in which validators verify the batch of this slot: the author, then
-/// the others as drawn. The first `f + 1` verify at once, the others only while it does not settle. The draw is from
-/// the slot and not from the digest, which its author could grind.
-pub fn verify_before(
+/// Who verifies the batch of a slot, as one seat needs to know it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Draw {
+    /// Who comes before this seat: the author first of all.
+    pub before: SeatSet,
+    /// The `f` others who verify at once with the author.
+    pub first: SeatSet,
+}
+
+/// The order in which validators verify the batch of a slot: the author, then the others as drawn. The first `f + 1` verify
+/// at once, the others only while it does not settle. The draw is from the slot and not from the digest, which its author
+/// could grind.
+pub fn draw(
     seed: &[u8; 32],
     committee: &Committee,
-    author: Seat,
-    sequence: Sequence,
+    (author, sequence): (Seat, Sequence),
     seat: Seat,
-) -> SeatSet {
-    let mut before = SeatSet::default();
-    if seat == author {
-        return before;
-    }
-    before.insert(author);
+) -> Draw {
     let lot = |s: Seat| {
         let parts: [&[u8]; 4] =
             [seed, &author.0.to_le_bytes(), &sequence.0.to_le_bytes(), &s.0.to_le_bytes()];
         (hash(Domain::Draw, &parts), s)
     };
-    let own = lot(seat);
-    let others = committee.iter().filter(|&other| other != author && other != seat);
-    others.filter(|&other| lot(other) < own).for_each(|other| _ = before.insert(other));
-    before
+    let mut lots: Vec<_> = committee.iter().filter(|other| *other != author).map(lot).collect();
+    lots.sort_unstable();
+    let mut draw = Draw::default();
+    lots.iter().take(committee.faulty_max()).for_each(|(_, other)| _ = draw.first.insert(*other));
+    if seat != author {
+        draw.before.insert(author);
+        let earlier = lots.iter().map(|(_, other)| *other).take_while(|other| *other != seat);
+        earlier.for_each(|other| _ = draw.before.insert(other));
+    }
+    draw
 }
 
 #[cfg(test)]
@@ -45,10 +54,12 @@ mod tests {
         let committee = Committee { epoch: Epoch(0), seats: vec![seat; 10] };
         let mut second = [0u32; 10];
         for sequence in 1..=500 {
-            let ranks: Vec<usize> = committee
-                .iter()
-                .map(|s| verify_before(&[5; 32], &committee, Seat(3), Sequence(sequence), s).count())
-                .collect();
+            let slot = (Seat(3), Sequence(sequence));
+            let draws: Vec<Draw> = committee.iter().map(|s| draw(&[5; 32], &committee, slot, s)).collect();
+            let ranks: Vec<usize> = draws.iter().map(|draw| draw.before.count()).collect();
+            let first = committee.iter().filter(|s| (1..=3).contains(&ranks[s.index()]));
+            assert_eq!(draws[0].first.iter().collect::<Vec<_>>(), first.collect::<Vec<_>>());
+            assert!(draws.iter().all(|draw| draw.first == draws[0].first));
             assert_eq!(ranks[3], 0);
             let mut sorted = ranks.clone();
             sorted.sort_unstable();

@@ -43,7 +43,7 @@ mod tests;
 
 pub use checkpoint::{CertificateError, Checkpoints, Counted, Divergence, verify_certificate};
 pub use dag::{Dag, Insert, Spot};
-pub use draw::{epoch_seed, verify_before};
+pub use draw::{Draw, draw, epoch_seed};
 pub use pace::{Load, Pace};
 pub use record::RecordError;
 pub use retention::Retention;

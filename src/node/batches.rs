@@ -1,5 +1,6 @@
 //! Batches from arrival to execution: what is held, what is checked, what is to be acked.
 
+use crate::consensus::Draw;
 use crate::types::params::ACKS_MAX;
 use crate::types::{Ack, BatchId, BatchRef, Content, Height, Round, Seat, SeatSet, Sequence, Time, Verdict};
 use crate::wire::Batch;
@@ -35,8 +36,10 @@ pub(super) struct Held {
     pub doubted_by: SeatSet,
     /// When the regular look found that a quorum holds it.
     pub spread: Option<Time>,
-    /// Who comes before this node among those who verify it.
-    pub before: SeatSet,
+    /// Who verifies it.
+    pub draw: Draw,
+    /// Whether those who were drawn and had not verified it in time were noted.
+    pub judged: bool,
     /// When it was last pushed, if it is one's own.
     pub pushed: Time,
     pub settled: bool,
@@ -129,7 +132,7 @@ impl Batches {
     /// such a batch is valid from the start, so that the first ack of each honest validator says so, and a quorum of
     /// acks, of which `f + 1` are honest, settles it under the policy of a quorum. No rule of settlement needs to know
     /// what a batch carries, and nobody can lie about it.
-    pub(super) fn add(&mut self, batch: Batch, check: Check, before: SeatSet, (now, logged): (Time, Round)) {
+    pub(super) fn add(&mut self, batch: Batch, check: Check, draw: Draw, (now, logged): (Time, Round)) {
         let reference = batch.reference();
         let slot = (reference.author, reference.sequence);
         self.slots.entry(slot).or_insert(reference.id);
@@ -150,7 +153,8 @@ impl Batches {
             valid_by,
             doubted_by: SeatSet::default(),
             spread: None,
-            before,
+            draw,
+            judged: false,
             pushed: now,
             settled,
             logged,

@@ -1,23 +1,17 @@
-//! Batches: sealing one's own, taking others', acking, verifying, fetching.
+//! Batches: sealing one's own, taking others', acking, fetching.
 
-use super::batches::{Check, Held};
+use super::batches::Check;
 use super::jobs::Job;
 use super::serve::REPLY_BYTES_MAX;
 use super::{Node, OnDisk, Output, Wanted};
-use crate::consensus::verify_before;
 use crate::store::RecordKind;
 use crate::types::params::{
     ACCOUNTS_AHEAD_MAX, ROWS_MAX, SEAL_AGE_BLOBS_MAX, SEAL_AGE_MAX, UNCOMMITTED_BYTES_MAX,
 };
-use crate::types::{
-    Ack, BatchId, BatchRef, Content, Effect, Policy, Round, Seat, SeatSet, Sequence, Time, Verdict,
-};
-use crate::wire::{Accusation, Batch, Evidence, Message, SignedHeader};
+use crate::types::{Ack, BatchId, BatchRef, Content, Effect, Round, Seat, SeatSet, Sequence, Time, Verdict};
+use crate::wire::{Batch, Evidence, Message, SignedHeader};
 use bytes::Bytes;
 
-/// So many message delays after a quorum holds a batch that does not settle, the next validator in the draw verifies it
-/// too; doubling per step.
-const WIDEN_AFTER_DELAYS: u32 = 8;
 /// So many of the batches that the lowest blocks wait for are noted again at a time.
 const ABSENT_AGAIN: usize = 1024;
 
@@ -123,8 +117,8 @@ impl Node {
     /// Takes a checked batch in and sends it to disk; it is valid from the start if it was sealed here.
     fn keep(&mut self, batch: Batch, check: Check) {
         let (id, bytes) = (batch.id, batch.bytes().clone());
-        let before = self.before(batch.header.author, batch.header.sequence);
-        self.batches.add(batch, check, before, (self.now, self.keeping.highest));
+        let draw = self.draw(batch.header.author, batch.header.sequence);
+        self.batches.add(batch, check, draw, (self.now, self.keeping.highest));
         if check == Check::Valid {
             self.persist_own(RecordKind::Batch, bytes, Some(OnDisk::Batch(id)));
         } else {
@@ -212,78 +206,9 @@ impl Node {
         }
     }
 
-    fn verifies_at_once(&self, held: &Held) -> bool {
-        self.observes()
-            || self.shared.rules.policy == Policy::All
-            || self.rank(held) <= self.shared.committee.faulty_max()
-    }
-
-    /// The own place among those who verify a batch. Seats from which no ack that counts is to come are passed over: those that
-    /// have been silent for a collection depth; that are shunned, for nobody names their vertices; whose counted ack of the slot
-    /// names another id; and that say it is invalid, which they have to prove elsewhere.
-    fn rank(&self, held: &Held) -> usize {
-        let (dag, settlement) = (self.consensus.dag(), self.consensus.settlement());
-        let (recent, reference) = (dag.highest().back(self.shared.rules.depth), held.batch.reference());
-        let comes = |&seat: &Seat| {
-            dag.latest(seat) >= recent
-                && !dag.shuns(seat)
-                && !held.doubted_by.contains(seat)
-                && !settlement.counts_another(seat, &reference)
-        };
-        held.before.iter().filter(comes).count()
-    }
-
-    /// Of how many seats the order has counted, or may still count, that a batch is valid. An ack that was accepted is not enough:
-    /// a liar's need never be counted, be it that it had acked another id of the slot, or that its vertex is too late to be
-    /// output by any leader.
-    pub(super) fn valid_or_pending(&self, held: &Held) -> usize {
-        let (settlement, reference) = (self.consensus.settlement(), held.batch.reference());
-        let output_from = self.chain.last_round.back(self.shared.rules.depth).next();
-        let pending = |seat: Seat| {
-            held.valid_by.get(&seat).is_some_and(|round| *round >= output_from)
-                && !settlement.counts_another(seat, &reference)
-                && !self.consensus.dag().shuns(seat)
-        };
-        let committee = &self.shared.committee;
-        committee.iter().filter(|&seat| settlement.counts_valid(seat, &reference) || pending(seat)).count()
-    }
-
     /// How many of these seats' acks will count.
     fn counted(&self, seats: &SeatSet) -> usize {
         seats.iter().filter(|&seat| !self.consensus.dag().shuns(seat)).count()
-    }
-
-    pub(super) fn before(&self, author: Seat, sequence: Sequence) -> SeatSet {
-        verify_before(&self.draw_seed, &self.shared.committee, author, sequence, self.shared.seat)
-    }
-
-    /// Has the signatures of a held batch checked, unless that is done, running, pointless, or too early because the
-    /// batch names accounts that are not executed here yet.
-    pub(super) fn verify(&mut self, id: &BatchId) {
-        let (accounts, observes) = (self.chain.accounts, self.observes());
-        let Some(held) = self.batches.get_mut(id) else { return };
-        if held.check == Check::No && (!held.settled || observes) && held.batch.header.accounts <= accounts {
-            held.check = Check::Running;
-            self.outputs.push_back(Output::Job(Job::VerifyRows(held.batch.clone())));
-        }
-    }
-
-    /// Batches that waited for accounts to be executed are verified now.
-    pub(super) fn verify_deferred(&mut self) {
-        let unchecked = self.batches.unsettled().filter(|held| held.check == Check::No);
-        let waiting: Vec<BatchId> =
-            unchecked.filter(|held| self.verifies_at_once(held)).map(|held| held.batch.id).collect();
-        waiting.iter().for_each(|id| self.verify(id));
-    }
-
-    pub(super) fn on_batch_verified(&mut self, batch: BatchRef, bad_row: Option<usize>) {
-        self.batches.checked(&batch.id, bad_row.is_none());
-        if let (Some(row), Some(held)) = (bad_row, self.batches.get(&batch.id)) {
-            // The columns are hashed for it: once for each liar.
-            let accusation = Accusation::new(&held.batch, row);
-            accusation.into_iter().for_each(|accusation| self.accuse(accusation));
-        }
-        self.widen();
     }
 
     /// Another validator's accepted vertex of a round acks a batch. What f + 1 validators hold and this one lacks is fetched,
@@ -300,6 +225,7 @@ impl Node {
             return;
         }
         let enough = self.shared.committee.faulty_max() + 1;
+        self.note_timely(ack, by);
         let holders = self.batches.acked_by(ack, (by, round));
         let other = self.batches.slot(batch.author, batch.sequence).is_some_and(|id| id != batch.id);
         if other && !holders.is_empty() && !self.court.is_convicted(batch.author) {
@@ -410,44 +336,6 @@ impl Node {
             let lacking: Vec<Seat> = self.connected.iter().filter(|&seat| !acked_by.contains(seat)).collect();
             lacking.into_iter().for_each(|seat| self.send(seat, Message::Batch(batch.clone())));
         }
-    }
-
-    /// Notes which batches a quorum holds by now, and verifies one that does not settle though its turn is another's:
-    /// one at a time and only while no check runs, so that a queue of late checks does not make everybody verify
-    /// everything and the queue longer.
-    pub(super) fn widen(&mut self) {
-        let (quorum, now) = (self.shared.committee.quorum(), self.now);
-        let unchecked = |held: &&Held| held.check == Check::No && held.durable;
-        let spread: Vec<BatchId> = self
-            .batches
-            .unsettled()
-            .filter(unchecked)
-            .filter(|held| held.spread.is_none() && held.acked_by.count() + 1 >= quorum)
-            .map(|held| held.batch.id)
-            .collect();
-        for id in spread {
-            if let Some(held) = self.batches.get_mut(&id) {
-                held.spread = Some(now);
-            }
-        }
-        if self.batches.unsettled().any(|held| held.check == Check::Running) {
-            return;
-        }
-        let slow = self.batches.unsettled().filter(unchecked).find(|held| self.is_slow(held));
-        if let Some(id) = slow.map(|held| held.batch.id) {
-            self.verify(&id);
-        }
-    }
-
-    /// Whether a batch that a quorum holds should have settled by now, had those verified it who come before this node.
-    fn is_slow(&self, held: &Held) -> bool {
-        let drawn = self.shared.committee.faulty_max() + 1;
-        let step = u32::try_from(self.rank(held).saturating_sub(drawn)).unwrap_or(u32::MAX).min(16);
-        let wait = self.shared.rules.delay() * WIDEN_AFTER_DELAYS.saturating_mul(1 << step);
-        let executed = held.batch.header.accounts <= self.chain.accounts;
-        executed
-            && self.valid_or_pending(held) < drawn
-            && held.spread.is_some_and(|since| self.now >= since + wait)
     }
 
     pub(super) fn serve_batches(&mut self, to: Seat, wanted: &[BatchRef]) {

@@ -197,7 +197,7 @@ impl Node {
     /// A peer says what it has.
     pub(super) fn on_snapshots(&mut self, from: Seat, first: Height, heights: Vec<Height>) {
         if heights.iter().any(|height| !self.checkpoints.is_checkpoint(*height)) {
-            return self.lied(from, "snapshots of heights that are no checkpoints");
+            return self.misbehaved(from, "snapshots of heights that are no checkpoints");
         }
         let Some(run) = &mut self.catch_up.run else { return };
         if run.table.is_on() || !run.table.asked.contains(from) {
@@ -249,14 +249,6 @@ impl Node {
         run.go_to(Height(height.0 - 1));
         self.stop_ordering();
         self.go_on_catching_up();
-    }
-
-    /// Whoever lied is named, and not asked in this run any more.
-    pub(super) fn lied(&mut self, from: Seat, reason: &'static str) {
-        if let Some(run) = &mut self.catch_up.run {
-            run.banned.insert(from);
-        }
-        self.misbehaved(from, reason);
     }
 
     /// Goes on with beginning anew as far as what is here carries.
@@ -332,7 +324,7 @@ impl Node {
         let Some(Anew { stage, .. }) = &mut run.table.anew else { return };
         let Stage::Fetching(fetch) = stage else { return };
         if !fetch.checked(from, height, piece, result) {
-            self.lied(from, "a piece that is not of the account table");
+            self.misbehaved(from, "a piece that is not of the account table");
             return self.ask_pieces();
         }
         if let Some(table) = fetch.take() {

@@ -184,7 +184,14 @@ impl Node {
         }
     }
 
-    /// Connected peers that have not lied.
+    /// Who misbehaved is no source of this run any more.
+    pub(super) fn ban(&mut self, peer: Seat) {
+        if let Some(run) = &mut self.catch_up.run {
+            run.banned.insert(peer);
+        }
+    }
+
+    /// Connected peers that have not misbehaved.
     pub(super) fn sources(&mut self) -> Vec<Seat> {
         let connected: Vec<Seat> = self.connected.iter().collect();
         let Some(run) = &mut self.catch_up.run else { return connected };
@@ -414,7 +421,7 @@ impl Node {
     pub(super) fn on_blocks(&mut self, from: Seat, first: Height, blocks: &[HashedBlock]) {
         let (epoch, most) = (self.shared.committee.epoch, self.settled_max());
         if blocks.iter().any(|given| given.block.epoch != epoch || given.block.settled.len() > most) {
-            return self.lied(from, "a block that this committee cannot make");
+            return self.misbehaved(from, "a block that this committee cannot make");
         }
         let Some(run) = &mut self.catch_up.run else { return };
         let Some(leg) = &mut run.leg else { return };

@@ -5,7 +5,7 @@
 //! - Upon a row of a batch that is bad: the row, proven against the header, is evidence; it also rides in the next own
 //!   vertex, beside the ack that says `Invalid`.
 //! - Upon an accusation in an accepted vertex: the one row is checked. If it is bad, its batch' author is convicted; if it
-//!   is good or does not stand there, the accuser is.
+//!   is good or does not stand there, the accuser is. Of who was right about a seat once nothing more about it is checked.
 //! - Upon evidence from a peer: checked like one's own. What proves nothing is held against the peer that sent it.
 //! - Upon a start: what of this stands in the log and has no verdict there is charged anew.
 //! - Upon a conviction, which is the first proof against a seat: it is kept on disk, told to all and to whoever connects,
@@ -21,7 +21,6 @@ use super::jobs::Job;
 use super::{Node, Output, Shared};
 use crate::crypto::{self, Claim, KeySet, KeyTable, PreparedKey};
 use crate::store::RecordKind;
-use crate::types::params::ACCOUNTS_AHEAD_MAX;
 use crate::types::{ChainId, Committee, Rules, Seat};
 use crate::wire::{
     Accusation, AccusedRow, Evidence, Message, Row, SignedHeader, SignedVertex, checkpoint_digest,
@@ -178,6 +177,8 @@ pub(super) struct Court {
     checking: BTreeSet<(Seat, Seat)>,
     /// By whom and against whom: charges about accounts that are not executed here yet, with how many have to be.
     early: BTreeMap<(Seat, Seat), (u32, Charge)>,
+    /// Who has accused whom and was right: once is enough, however often it says so.
+    right: BTreeSet<(Seat, Seat)>,
     /// Own accusations for the next own vertices.
     accusations: VecDeque<Accusation>,
 }
@@ -205,9 +206,13 @@ impl Court {
     }
 
     /// Charges that wait for accounts.
-    #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.early.len()
+    }
+
+    /// What somebody without a seat brought and that is not decided: who comes again has another number.
+    pub(super) fn forget_from(&mut self, gone: Seat) {
+        self.early.retain(|(from, _), _| *from != gone);
     }
 
     /// What the next own vertex accuses another of.
@@ -241,7 +246,7 @@ impl Node {
     pub(super) fn on_accusation(&mut self, vertex: &Arc<SignedVertex>) {
         let from = vertex.vertex.author;
         let Some(accusation) = vertex.accusation().filter(|_| !self.court.is_convicted(from)) else { return };
-        if from == self.shared.seat {
+        if from == self.shared.seat || self.court.right.contains(&(from, accusation.header.header.author)) {
             return;
         }
         let job =
@@ -263,20 +268,21 @@ impl Node {
     pub(super) fn on_charge_checked(&mut self, charge: Charge, verdict: Result<(), EvidenceError>) {
         self.court.checking.remove(&(charge.from, charge.evidence.accused()));
         match (verdict, charge.vertex.clone()) {
-            (Ok(()), _) => self.convict(charge.evidence),
+            (Ok(()), vertex) => {
+                let accused = charge.evidence.accused();
+                vertex.iter().for_each(|_| _ = self.court.right.insert((charge.from, accused)));
+                self.convict(charge.evidence);
+            }
             (Err(EvidenceError::TooEarly { needed }), _) => self.postpone(charge, needed),
             (Err(_), Some(vertex)) => self.found(Some(Evidence::FalseAccusation(vertex))),
             (Err(error), None) => self.misbehaved(charge.from, error.reason()),
         }
     }
 
-    /// Keeps a charge until so many accounts are executed.
+    /// Keeps a charge until so many accounts are executed, however many that are: who comes late is told of each proof once, and
+    /// has executed none.
     fn postpone(&mut self, charge: Charge, needed: u32) {
         let (from, accused) = (charge.from, charge.evidence.accused());
-        if needed > self.shared.ledger.len().saturating_add(ACCOUNTS_AHEAD_MAX) {
-            // No honest node acks such a batch before it has executed nearly as many; it can judge.
-            return;
-        }
         let most = self.shared.committee.faulty_max().max(1);
         let held = self.court.early.range((from, Seat(0))..=(from, Seat(u16::MAX))).count();
         if held < most || self.court.early.contains_key(&(from, accused)) {

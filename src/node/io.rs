@@ -90,6 +90,8 @@ pub struct Holdings {
     pub to_adopt: usize,
     /// Pieces of an account table that is being fetched: at most [`crate::wire::PIECES_MAX`], the memory of one table.
     pub table_pieces: usize,
+    /// Charges that wait for accounts: of each peer against at most `f` seats, a record of [`crate::wire::Evidence`] each.
+    pub charges: usize,
 }
 
 /// Something that the driver has to do. Order among outputs matters only within one kind.

@@ -54,6 +54,7 @@ mod spacing;
 mod spread;
 mod start;
 mod table;
+mod verify;
 mod votes;
 
 #[cfg(test)]
@@ -89,6 +90,7 @@ use snapshots::Keeping;
 use start::Start;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use verify::Lateness;
 
 /// What a record on its way to disk stands for.
 #[derive(Debug)]
@@ -111,6 +113,7 @@ pub struct Node {
     consensus: Consensus,
     pace: Pace,
     batches: Batches,
+    lateness: Lateness,
     chain: Chain,
     checkpoints: Checkpoints,
     signing: Signing,
@@ -282,6 +285,7 @@ impl Node {
             consensus,
             pace: Pace::new(setup.seat, committee.size(), &rules),
             batches: Batches::new(setup.config.batches_kept),
+            lateness: Lateness::new(committee.size(), committee.faulty_max()),
             chain: Chain::new(committee, genesis_hash, rules.checkpoint_blocks, shared.ledger.len()),
             checkpoints: Checkpoints::new(committee, rules.checkpoint_blocks, setup.seat),
             signing: Signing::new(now),
@@ -330,7 +334,7 @@ impl Node {
         }
         match input {
             Input::Connected(seat) => self.on_connected(seat),
-            Input::Disconnected(seat) => self.connected.remove(seat),
+            Input::Disconnected(seat) => self.on_disconnected(seat),
             Input::GuestCame(guest) => self.on_guest(guest),
             Input::GuestLeft(guest) => self.on_guest_left(guest),
             Input::DiskFull(full) => self.on_disk_full(full),
@@ -397,6 +401,11 @@ impl Node {
         self.chain.durable
     }
 
+    /// The seat that leads a round, as far as this node can tell.
+    pub fn leader(&self, round: Round) -> Seat {
+        self.consensus.dag().leader(round)
+    }
+
     /// Where the node stands.
     pub fn progress(&self) -> Progress {
         let dag = self.consensus.dag();
@@ -438,6 +447,7 @@ impl Node {
             unwritten: self.on_disk.len(),
             to_adopt: self.catch_up.blocks(),
             table_pieces: self.catch_up.pieces().0,
+            charges: self.court.waiting(),
         }
     }
 
@@ -490,8 +500,10 @@ impl Node {
         }
     }
 
+    /// Whoever misbehaved is named, and not asked any more by the run that catches up.
     fn misbehaved(&mut self, peer: Seat, reason: &'static str) {
         if peer != self.shared.seat {
+            self.ban(peer);
             self.outputs.push_back(Output::Misbehaved { peer, reason });
         }
     }

@@ -110,7 +110,7 @@ impl Node {
             return;
         }
         if record_root(bytes) != record.root {
-            return self.lied(from, "a settlement record that its checkpoint does not name");
+            return self.misbehaved(from, "a settlement record that its checkpoint does not name");
         }
         let fits = decode_record(bytes)
             .is_ok_and(|fits| Consensus::from_record(&self.genesis, &fits, self.shared.seat.taken()).is_ok());

@@ -166,9 +166,9 @@ impl Node {
         self.compare_slot(&batch);
         // The acks before it in the log made it wanted.
         self.want_batches.got(&reference);
-        let before = self.before(reference.author, reference.sequence);
+        let draw = self.draw(reference.author, reference.sequence);
         let check = if mine { Check::Valid } else { Check::No };
-        self.batches.add(batch, check, before, (self.now, self.keeping.highest));
+        self.batches.add(batch, check, draw, (self.now, self.keeping.highest));
         self.batches.durable(&reference.id, bytes);
         // One that others gave back after it had settled is not outstanding any more.
         if mine && self.consensus.settlement().open(reference.author, reference.sequence) {

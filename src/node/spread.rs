@@ -35,6 +35,13 @@ impl Node {
         mine.into_iter().for_each(|batch| self.send(seat, Message::Batch(batch)));
     }
 
+    pub(super) fn on_disconnected(&mut self, peer: Seat) {
+        self.connected.remove(peer);
+        if !self.shared.committee.has(peer) {
+            self.court.forget_from(peer);
+        }
+    }
+
     pub(super) fn on_message(&mut self, from: Seat, message: Message) {
         if self.guests.contains(from) && !Node::is_request(&message) {
             return;

@@ -70,8 +70,17 @@ fn batches_settle_beside_acks_that_can_never_count() {
     let report = settles_beside(&[two_acks(5), two_acks(6)]);
     // Whose first ack names another id is passed over: nobody waits for the next in the draw.
     let latency = report.latency_ms.unwrap();
-    println!("{latency:?}");
     assert!(latency.p50 < 500.0, "{latency:?}");
+}
+
+#[test]
+fn batches_settle_beside_who_never_verifies_what_is_drawn_to_it() {
+    for mute in [false, true] {
+        let idle = |node| What::Liar { node, lie: Lie::IdleAcks { mute } };
+        let latency = settles_beside(&[idle(5), idle(6)]).latency_ms.unwrap();
+        // Who is late again and again is not waited for, though nothing is proven; only the first ones wait.
+        assert!(latency.p50 < 500.0 && latency.p90 < 1_000.0, "{mute}: {latency:?}");
+    }
 }
 
 #[test]

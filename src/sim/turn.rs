@@ -272,6 +272,10 @@ impl World {
     /// What a liar's machine says leaves as its layer has it.
     fn say(&mut self, seat: u16, to: &[Seat], message: &Message, all: bool, at: Nanos) {
         let Some(liar) = self.liars.get_mut(&seat) else { return };
+        if let (Message::Vertex(vertex), Some((node, _))) = (message, &self.places[usize::from(seat)].machine)
+        {
+            liar.leads(node.leader(vertex.vertex.round) == vertex.vertex.author);
+        }
         let letters = liar.say(to, message, all);
         if let (Message::Vertex(vertex), true) = (message, all) {
             self.stats.vertex_sent(vertex.vertex.round.0, vertex.vertex.author.0, self.now);

@@ -93,7 +93,8 @@ impl World {
         let genesis = Arc::new(genesis);
         let layer = |(place, &seat): (u16, &u16)| {
             let key = keys[usize::from(seat)].clone();
-            let hand = Hand { seat: Seat(seat), key, chain, genesis: genesis.clone(), seed: config.seed };
+            let (genesis, seed) = (genesis.clone(), config.seed);
+            let hand = Hand { seat: Seat(seat), key, chain, genesis, seed, leads: false };
             liars.contains(&seat).then(|| (place, Liar::new(hand)))
         };
         let mut world = World {

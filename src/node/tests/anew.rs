@@ -14,17 +14,17 @@ use crate::wire::{
 };
 use zerocopy::IntoBytes;
 
-const HEIGHT: Height = Height(640);
+pub(super) const HEIGHT: Height = Height(640);
 
 /// A checkpoint far ahead, and all that proves it.
-struct Ahead {
-    table: Vec<Account>,
-    record: Bytes,
-    block: HashedBlock,
+pub(super) struct Ahead {
+    pub table: Vec<Account>,
+    pub record: Bytes,
+    pub block: HashedBlock,
     certificate: Arc<Certificate>,
 }
 
-fn ahead(world: &World) -> Ahead {
+pub(super) fn ahead(world: &World) -> Ahead {
     ahead_with(world, Sequence(0))
 }
 
@@ -244,6 +244,27 @@ fn who_gives_a_wrong_piece_a_wrong_record_or_another_block_is_named_and_asked_no
         ahead.assert_reached(&world);
         assert_eq!(world.misbehaved, [(liar.get().expect("somebody was asked"), reason)]);
     }
+}
+
+#[test]
+fn who_misbehaves_in_whatever_way_is_no_source_any_more() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead(&world);
+    let is_certificate = |answer: &Message| matches!(answer, Message::Certificate(_));
+    let asked = ahead.play(&mut world, 10, |_, answer| Some(answer).filter(is_certificate));
+    let asks = |asked: &[(Seat, Message)]| {
+        let of_run = |message: &Message| {
+            use Message::{WantBlocks, WantPiece, WantRecord, WantSnapshots};
+            matches!(message, WantBlocks { .. } | WantPiece { .. } | WantRecord(_) | WantSnapshots)
+        };
+        asked.iter().filter(|(to, message)| *to == Seat(2) && of_run(message)).count()
+    };
+    assert!(asks(&asked) > 0, "the run has begun and asks everybody");
+    world.receive(2, Message::Frontier { began: Round(0), rounds: vec![Round(0); 3] });
+    assert_eq!(world.misbehaved, [(Seat(2), "a frontier of another committee")]);
+    let asked = ahead.play(&mut world, 60, |_, answer| Some(answer));
+    assert_eq!(asks(&asked), 0, "{asked:?}");
+    ahead.assert_reached(&world);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Batches: acked, repeated, pushed again, verified, refused.
 
 use super::*;
-use crate::consensus::verify_before;
+use crate::consensus::draw;
 use Verdict::{Held, Valid};
 
 #[test]
@@ -63,7 +63,7 @@ fn a_peer_that_connects_is_given_what_it_has_not_acked() {
 fn batch_of_rank(world: &World, rank: usize) -> Batch {
     let (committee, seed) = (&world.shared.committee, &world.node.draw_seed);
     let sequence = (1..=16)
-        .find(|&s| verify_before(seed, committee, Seat(1), Sequence(s), Seat(0)).count() == rank)
+        .find(|&s| draw(seed, committee, (Seat(1), Sequence(s)), Seat(0)).before.count() == rank)
         .expect("each rank is drawn now and then");
     let nonces = rank as u64 * 8..rank as u64 * 8 + 2;
     world.batch(1, sequence, &rows(&world.genesis, 2, nonces, None))
@@ -133,7 +133,7 @@ fn acks_that_the_order_will_never_count_do_not_keep_the_next_from_verifying() {
     let mut world = World::new(Policy::Quorum);
     let batch = batch_of_rank(&world, 2);
     let (committee, seed) = (&world.shared.committee, &world.node.draw_seed);
-    let before = verify_before(seed, committee, Seat(1), batch.header.sequence, Seat(0));
+    let before = draw(seed, committee, (Seat(1), batch.header.sequence), Seat(0)).before;
     let drawn = before.iter().find(|seat| *seat != Seat(1)).expect("two come before").0;
     let third = [2, 3].into_iter().find(|seat| *seat != drawn).unwrap();
     // Before the batch is there, the other drawn one has acked an id of that slot which does not exist.
@@ -180,13 +180,8 @@ fn an_ack_in_a_vertex_that_no_leader_can_output_any_more_does_not_keep_the_next_
 fn seats_that_are_silent_for_long_are_passed_over() {
     let mut world = World::new(Policy::Quorum);
     let batch = batch_of_rank(&world, 2);
-    let before = verify_before(
-        &world.node.draw_seed,
-        &world.shared.committee,
-        Seat(1),
-        batch.header.sequence,
-        Seat(0),
-    );
+    let slot = (Seat(1), batch.header.sequence);
+    let before = draw(&world.node.draw_seed, &world.shared.committee, slot, Seat(0)).before;
     let silent = before.iter().find(|seat| *seat != Seat(1)).expect("one other comes before");
     let others: Vec<u16> = (1..4).filter(|&seat| Seat(seat) != silent).collect();
     for round in 1..12 {
@@ -443,7 +438,7 @@ fn what_a_convicted_validator_was_drawn_to_verify_is_verified_by_others() {
     // Drawn are the author, seat 1, and one of two others, before this node.
     let batch = batch_of_rank(&world, 2);
     let (committee, seed) = (&world.shared.committee, &world.node.draw_seed);
-    let before = verify_before(seed, committee, Seat(1), batch.header.sequence, Seat(0));
+    let before = draw(seed, committee, (Seat(1), batch.header.sequence), Seat(0)).before;
     let drawn = before.iter().find(|seat| *seat != Seat(1)).unwrap();
     world.receive(1, Message::Batch(batch.clone()));
     // It says that the batch is valid, and then shows a second face: its vertices are named by nobody any more.
@@ -456,8 +451,8 @@ fn what_a_convicted_validator_was_drawn_to_verify_is_verified_by_others() {
     // The next one is not left to it in the first place.
     let next = (batch.header.sequence.0 + 1..=32)
         .find(|&s| {
-            verify_before(&world.node.draw_seed, &world.shared.committee, Seat(1), Sequence(s), Seat(0))
-                == before
+            let slot = (Seat(1), Sequence(s));
+            draw(&world.node.draw_seed, &world.shared.committee, slot, Seat(0)).before == before
         })
         .expect("drawn again");
     let next = world.batch(1, next, &rows(&world.genesis, 3, 1..3, None));

@@ -245,13 +245,13 @@ fn an_accusation_about_accounts_that_are_not_executed_here_waits_for_them() {
     assert_eq!(check(world.shared.law(), &evidence), Err(EvidenceError::TooEarly { needed: ACCOUNTS + 2 }));
     world.receive(3, Message::Evidence(Arc::new(evidence)));
     assert_eq!((convicted(&world), world.misbehaved.len()), (vec![], 0));
-    // What speaks of accounts that nobody can have opened takes no room and is not looked at again.
+    // What speaks of accounts that nobody has opened yet waits beside it, however far off they are: to who comes late all are.
     let far = Effect::transfer(ACCOUNTS_MAX - 1, 1, 5, 1, 1);
     let taken = Taken { effects: vec![far], keys: Vec::new(), witnesses: vec![Witness([1; 64])] };
     let slot = (world.shared.committee.epoch, Seat(2), Sequence(1));
     let batch = seal(&seat_key(2), &world.shared.chain, slot, ACCOUNTS_MAX, columns(&taken));
-    world.receive(3, Message::Evidence(Arc::new(Evidence::BadRow(Accusation::new(&batch, 0).unwrap()))));
-    assert_eq!(world.node.court.waiting(), 1);
+    world.receive(2, Message::Evidence(Arc::new(Evidence::BadRow(Accusation::new(&batch, 0).unwrap()))));
+    assert_eq!((world.node.court.waiting(), world.node.holdings().charges), (2, 2));
     // The account is opened: the row is checked.
     let opener = world.batch_of_open(2, &account_key(ACCOUNTS + 1));
     world.receive(2, Message::Batch(opener.clone()));
@@ -259,7 +259,7 @@ fn an_accusation_about_accounts_that_are_not_executed_here_waits_for_them() {
     world.rounds(6);
     assert_eq!(world.shared.ledger.len(), ACCOUNTS + 2);
     assert_eq!(convicted(&world), [(1, "a batch with a bad row")]);
-    assert_eq!(world.node.court.waiting(), 0);
+    assert_eq!(world.node.court.waiting(), 1);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One machine by itself, seat 0 of four; the test plays the other three validators by hand.
 
 mod anew;
+mod base;
 mod bulk;
 mod caps;
 mod checkpoints;

@@ -5,33 +5,29 @@
 //!   what was signed since a copy was made, it may sign twice, and the checker of slots says so before any evidence does.
 //! - A liar of which honest nodes took two vertices of one round into their logs, or two batches of one sequence, or one of
 //!   them two votes for one checkpoint, showed two faces to those who can compare: in the end every honest node that runs has
-//!   proof against it.
+//!   proof against it. The two make evidence here as well, held against the committee's keys alone.
+//! - Whatever a node holds for proof bears the signatures of who it accuses.
 //! - Who has proof against a seat makes no vertex any more that acks a batch of it.
 
 use crate::crypto::{PreparedKey, verify};
-use crate::types::{BatchId, BlockHash, Genesis, Height, Round, Seat, Sequence, Verdict, VertexId};
-use crate::wire::{Batch, Evidence, SignedVertex, chain_id};
+use crate::types::{CheckpointVote, Epoch, Genesis, Height, Round, Seat, Sequence, Verdict};
+use crate::wire::{Batch, Evidence, SignedHeader, SignedVertex, chain_id, checkpoint_digest};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What is proven of a liar with two vertices.
-const TWO_VERTICES: &str = "two vertices of one round";
-/// The same with two votes.
-const TWO_VOTES: &str = "two votes for one checkpoint";
-/// The same with two batches.
-const TWO_BATCHES: &str = "two batches of one sequence";
+use std::sync::Arc;
 
 /// Who showed what, and who knows it.
 pub struct FacesCheck {
     chain: crate::types::ChainId,
     keys: Vec<Option<PreparedKey>>,
     liars: BTreeSet<u16>,
-    vertices: BTreeMap<(u16, Round), VertexId>,
-    batches: BTreeMap<(u16, Sequence), BatchId>,
+    epoch: Epoch,
+    vertices: BTreeMap<(u16, Round), Arc<SignedVertex>>,
+    batches: BTreeMap<(u16, Sequence), SignedHeader>,
     /// By honest node and author: the votes in what it took in its present life.
-    votes: BTreeMap<(u16, u16, Height), BlockHash>,
+    votes: BTreeMap<(u16, u16, Height), CheckpointVote>,
     /// Who is two-faced, by what honest nodes took.
-    two_faced: BTreeMap<u16, &'static str>,
+    two_faced: BTreeMap<u16, Evidence>,
     /// By node: against whom it has proof.
     proofs: BTreeMap<u16, BTreeSet<u16>>,
 }
@@ -44,6 +40,7 @@ impl FacesCheck {
             chain: chain_id(genesis),
             keys: genesis.seats.iter().map(|seat| PreparedKey::new(&seat.key.0)).collect(),
             liars: liars.iter().copied().collect(),
+            epoch: genesis.committee().epoch,
             vertices,
             batches,
             votes,
@@ -64,19 +61,23 @@ impl FacesCheck {
     pub fn vertex(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), String> {
         let (author, round) = (vertex.vertex.author, vertex.vertex.round);
         for vote in vertex.vertex.checkpoint_votes() {
-            let first = self.votes.entry((node, author.0, vote.height)).or_insert(vote.hash);
-            if *first != vote.hash {
-                self.two_faced.entry(author.0).or_insert(TWO_VOTES);
-            }
-        }
-        match self.vertices.entry((author.0, round)) {
-            Entry::Occupied(first) if *first.get() == vertex.id => return Ok(()),
-            Entry::Occupied(_) => _ = self.two_faced.entry(author.0).or_insert(TWO_VERTICES),
-            Entry::Vacant(entry) => _ = entry.insert(vertex.id),
+            let first = self.votes.entry((node, author.0, vote.height)).or_insert_with(|| vote.clone());
+            let evidence = Evidence::of_votes(self.epoch, author, first, vote);
+            self.shown_two(evidence)?;
         }
         self.signed(author, &vertex.digest(&self.chain), &vertex.signature, || {
             format!("node {node} takes a vertex of round {round} that node {author} did not sign")
-        })
+        })?;
+        match self.vertices.entry((author.0, round)) {
+            Entry::Occupied(first) => {
+                let evidence = Evidence::of_vertices(first.get(), &Arc::new(vertex.clone()));
+                self.shown_two(evidence)
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::new(vertex.clone()));
+                Ok(())
+            }
+        }
     }
 
     /// An honest node took a batch of a liar into its log.
@@ -85,14 +86,51 @@ impl FacesCheck {
     /// The liar did not sign it.
     pub fn batch(&mut self, node: u16, batch: &Batch) -> Result<(), String> {
         let (author, sequence) = (batch.header.author, batch.header.sequence);
-        match self.batches.entry((author.0, sequence)) {
-            Entry::Occupied(first) if *first.get() == batch.id => return Ok(()),
-            Entry::Occupied(_) => _ = self.two_faced.entry(author.0).or_insert(TWO_BATCHES),
-            Entry::Vacant(entry) => _ = entry.insert(batch.id),
-        }
         self.signed(author, &batch.digest(&self.chain), &batch.header.signature, || {
             format!("node {node} takes a batch {sequence} that node {author} did not sign")
-        })
+        })?;
+        match self.batches.entry((author.0, sequence)) {
+            Entry::Occupied(first) => {
+                let evidence = Evidence::of_batches(first.get(), &SignedHeader::of(batch));
+                self.shown_two(evidence)
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(SignedHeader::of(batch));
+                Ok(())
+            }
+        }
+    }
+
+    /// Two of one slot were taken, if there is evidence.
+    fn shown_two(&mut self, evidence: Option<Evidence>) -> Result<(), String> {
+        let Some(evidence) = evidence.filter(|e| !self.two_faced.contains_key(&e.accused().0)) else {
+            return Ok(());
+        };
+        self.bears_signatures(&evidence)?;
+        self.two_faced.insert(evidence.accused().0, evidence);
+        Ok(())
+    }
+
+    /// Whether evidence is signed by whom it accuses.
+    fn bears_signatures(&self, evidence: &Evidence) -> Result<(), String> {
+        let accused = evidence.accused();
+        let words = || format!("evidence of {} that node {accused} did not sign", evidence.words());
+        let by_accused =
+            |digest: &[u8; 32], signature: &[u8; 64]| self.signed(accused, digest, signature, words);
+        let vertex = |v: &SignedVertex| by_accused(&v.digest(&self.chain), &v.signature);
+        let header = |h: &SignedHeader| by_accused(&h.digest(&self.chain), &h.header.signature);
+        match evidence {
+            Evidence::Vertices(both) => both.iter().try_for_each(|v| vertex(v)),
+            Evidence::Batches(both) => both.iter().try_for_each(header),
+            Evidence::FalseAccusation(v) => vertex(v),
+            Evidence::BadRow(accusation) => {
+                header(&accusation.header)?;
+                accusation.prove().map(drop).ok_or_else(|| format!("a row that node {accused} did not seal"))
+            }
+            Evidence::Checkpoints { epoch, votes, .. } => votes.iter().try_for_each(|vote| {
+                by_accused(&checkpoint_digest(&self.chain, *epoch, vote.height, &vote.hash), &vote.signature)
+            }),
+        }
     }
 
     fn signed(
@@ -115,9 +153,10 @@ impl FacesCheck {
     /// A node has proof against a seat.
     ///
     /// # Errors
-    /// The seat is honest.
+    /// The seat is honest, or did not sign it.
     pub fn convicted(&mut self, node: u16, evidence: &Evidence) -> Result<(), String> {
         let accused = evidence.accused();
+        self.bears_signatures(evidence).map_err(|words| format!("node {node} takes for proof {words}"))?;
         self.proofs.entry(node).or_default().insert(accused.0);
         match self.lies(accused) {
             true => Ok(()),
@@ -153,8 +192,8 @@ impl FacesCheck {
         liars.find_map(|&liar| honest.iter().find(|node| lacks(node, liar)).map(|&node| (liar, node)))
     }
 
-    /// Who is proven to lie by all that honest nodes have on disk, and how.
+    /// Who is proven to lie by evidence made of what honest nodes have on disk, and of what.
     pub fn proven(&self) -> Vec<(u16, &'static str)> {
-        self.two_faced.iter().map(|(seat, kind)| (*seat, *kind)).collect()
+        self.two_faced.iter().map(|(seat, evidence)| (*seat, evidence.words())).collect()
     }
 }

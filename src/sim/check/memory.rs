@@ -51,6 +51,7 @@ pub fn check(seat: u16, nodes: usize, rules: &Rules, holds: &Holds) -> Result<()
         ("pieces of a table", node.table_pieces, PIECES_MAX as usize),
         // It seals no more than a window, but what it lost may come back from others beside what it has sealed since.
         ("own batches outstanding", node.outstanding, window.saturating_mul(3)),
+        ("charges that wait for accounts", node.charges, (nodes.saturating_sub(1) / 3).max(1) * nodes),
         ("rows in the mempool", mempool.0, mempool.1),
         ("bytes of messages unread", inbox_bytes, inbox),
     ];

@@ -255,6 +255,7 @@ fn whatever_is_above_its_bound_is_caught() {
     assert!(with(|h| h.node.executed_batches = 32_769).contains("executed"));
     assert!(with(|h| h.node.to_adopt = 1_537).contains("adopted"));
     assert!(with(|h| h.node.outstanding = 49).contains("outstanding"));
+    assert!(with(|h| h.node.charges = 5).contains("charges"));
     assert!(with(|h| h.mempool.0 = 6).contains("mempool"));
     assert!(with(|h| h.inbox_bytes = usize::MAX).contains("unread"));
 }

@@ -1,9 +1,10 @@
 //! Acks that are not true: `Valid` without holding the batch, `Invalid` for a good one, and `Valid` that can never count, since
-//! the slot was acked with an invented id before.
+//! the slot was acked with an invented id before. And acks that are not made: who is drawn to verify a batch does not.
 //!
 //! What stands against it: a quorum of acks holds `Q - f` honest ones, and who sees `f + 1` fetches from all of these; `f + 1`
 //! times `Valid` hold an honest one; `Invalid` neither counts nor bars, and with a proof it convicts its sender; only acks that the order
-//! counts, or may still count, keep others from verifying.
+//! counts, or may still count, keep others from verifying; who is late with what is drawn to it far more often than others is not
+//! waited for.
 
 use super::{Hand, Letter, Tells};
 use crate::crypto::plain;
@@ -98,6 +99,23 @@ impl Tells for TwoAcks {
                 vertex.acks.push(Ack { batch, verdict: Verdict::Held });
                 *invented = sequence;
             }
+        }
+    }
+}
+
+/// It takes part in all but the work of verifying: no proof can ever be held against it.
+pub(super) struct IdleAcks {
+    pub mute: bool,
+}
+
+impl Tells for IdleAcks {
+    fn vertex(&mut self, hand: &Hand, _face: u8, vertex: &mut Vertex) {
+        let others = |ack: &Ack| ack.batch.author != hand.seat;
+        if self.mute {
+            vertex.acks.retain(|ack| !others(ack));
+        }
+        for ack in vertex.acks.iter_mut().filter(|ack| others(ack) && ack.verdict == Verdict::Valid) {
+            ack.verdict = Verdict::Held;
         }
     }
 }

@@ -61,6 +61,7 @@ fn draw_lie(config: &SimConfig, node: u16, kind: &str, dice: &mut Dice) -> Lie {
         "withhold" => Lie::Withhold { from: all(dice) },
         "blind-acks" => Lie::BlindAcks,
         "two-acks" => Lie::TwoAcks,
+        "idle-acks" => Lie::IdleAcks { mute: dice.coin() },
         "forged-rows" => Lie::ForgedRows,
         "false-accusation" => Lie::FalseAccusation { proof: dice.coin() },
         "bad-vertices" => Lie::BadVertices { instead: dice.coin() },

@@ -43,7 +43,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The lies by name, as the command line takes them.
-pub const LIES: [&str; 17] = [
+pub const LIES: [&str; 18] = [
     "twins",
     "two-vertices",
     "two-batches",
@@ -51,6 +51,7 @@ pub const LIES: [&str; 17] = [
     "withhold",
     "blind-acks",
     "two-acks",
+    "idle-acks",
     "forged-rows",
     "false-accusation",
     "bad-vertices",
@@ -99,6 +100,11 @@ pub enum Lie {
     BlindAcks,
     /// An invented id is acked for every slot to come, and then the batch that is there, as valid.
     TwoAcks,
+    /// What is drawn to it to be verified it never says to be valid.
+    IdleAcks {
+        /// Nor does it say that it holds any.
+        mute: bool,
+    },
     /// Own batches have a row whose signature is bad.
     ForgedRows,
     /// `Invalid` for good batches of others.
@@ -167,12 +173,8 @@ pub struct Hand {
     pub chain: ChainId,
     pub genesis: Arc<Genesis>,
     pub seed: u64,
-}
-
-impl Hand {
-    fn leads(&self, vertex: &Vertex) -> bool {
-        self.genesis.committee().leader(vertex.round) == self.seat
-    }
+    /// Whether the seat leads the round of what its machine says now, as far as that can tell.
+    pub leads: bool,
 }
 
 /// Bytes on their way to one peer.
@@ -300,6 +302,7 @@ impl Liar {
             Lie::Withhold { from } => Box::new(withhold::Withhold { from }),
             Lie::BlindAcks => Box::new(acks::BlindAcks::default()),
             Lie::TwoAcks => Box::new(acks::TwoAcks::default()),
+            Lie::IdleAcks { mute } => Box::new(acks::IdleAcks { mute }),
             Lie::ForgedRows => Box::new(rows::ForgedRows),
             Lie::FalseAccusation { proof } => Box::new(acks::FalseAccusation::new(proof)),
             Lie::BadVertices { instead } => Box::new(vertices::BadVertices { instead }),
@@ -312,6 +315,11 @@ impl Liar {
             Lie::EchoRows => Box::new(rows::EchoRows::default()),
         };
         self.lies.insert(number, tells);
+    }
+
+    /// Whether the author of the vertex that comes next leads its round.
+    pub fn leads(&mut self, leads: bool) {
+        self.hand.leads = leads;
     }
 
     /// The machine behind this layer is a copy of one whose latest own vertex is of this round.

@@ -29,7 +29,7 @@ pub(super) struct SilentLeader {
 impl Tells for SilentLeader {
     fn tell(&mut self, hand: &Hand, to: Seat, message: &Message) -> Option<Vec<Letter>> {
         let Message::Vertex(vertex) = message else { return None };
-        let mine = vertex.vertex.author == hand.seat && hand.leads(&vertex.vertex);
+        let mine = vertex.vertex.author == hand.seat && hand.leads;
         let after = self.late_us * crate::sim::queue::US;
         (mine && self.from.contains(&to.0)).then(|| {
             let late = (after > 0).then(|| Letter { after, ..Letter::new(to, message) });

@@ -9,6 +9,7 @@ use crate::wire::client::{
 };
 use crate::wire::*;
 use bytes::Bytes;
+use std::sync::Arc;
 
 fn effects(count: usize) -> Vec<Effect> {
     vec![Effect::open(1, 1, 1, 100); count]
@@ -118,6 +119,29 @@ fn the_largest_vertex_has_the_stated_length_and_one_more_of_anything_is_refused(
     assert_eq!(limit(recode(vertex)), Some("weak parents"));
     let payload = Bytes::from(vec![0; vertex_bytes_max() + 1]);
     assert_eq!(limit(Message::decode(frame(1, payload))), Some("vertex"));
+}
+
+#[test]
+fn the_largest_evidence_is_two_vertices_and_a_longer_vertex_in_it_is_refused() {
+    let twins = [0, 1].map(|time| {
+        let vertex = Vertex { time: Time(time), ..full_vertex() };
+        Arc::new(sign_vertex(&signer(), &CHAIN, vertex))
+    });
+    let evidence = Evidence::of_vertices(&twins[0], &twins[1]).expect("two of one slot");
+    let bytes = evidence.encode();
+    assert_eq!((bytes.len(), Evidence::decode(&bytes)), (EVIDENCE_BYTES_MAX, Ok(evidence)));
+    let mut longer = bytes.clone();
+    longer[1..5].copy_from_slice(&(vertex_bytes_max() as u32 + 1).to_le_bytes());
+    longer.push(0);
+    assert_eq!(limit(Evidence::decode(&longer)), Some("vertex"));
+    // In a frame, too, whatever it claims.
+    assert_eq!(limit(Message::decode(frame(9, longer))), Some("vertex"));
+    let mut alone = vec![4];
+    alone.resize(vertex_bytes_max() + 2, 0);
+    assert_eq!(limit(Evidence::decode(&alone)), Some("vertex"));
+    let mut more = bytes;
+    more.push(0);
+    assert_eq!(Evidence::decode(&more), Err(WireError::Trailing("evidence")));
 }
 
 #[test]
