@@ -7,6 +7,10 @@ use crate::types::{Round, Rules, Seat, Time};
 use std::time::Duration;
 
 /// The pace of one validator. Nobody jumps rounds: free jumps have an infinite run without a commit.
+///
+/// A leader whose vertex comes just before the wait for it ends keeps its turns, for it is committed: each round that it leads
+/// takes two message delays longer. That is what the bound on the wait is for. Where three of ten do so rows settle after 0.3 s
+/// instead of 0.12 s, and as many of them.
 #[derive(Debug)]
 pub struct Pace {
     me: Seat,

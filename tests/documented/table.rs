@@ -194,6 +194,18 @@ pub const TABLE: &[Row] = &[
         ],
         ..TROUBLE
     },
+    Row {
+        command: "sim --nodes 10 --seed 1 --duration 8s --load 2000 --accounts 2000 --crypto cached --liars swallow",
+        shorter: &[("10", "4"), ("8s", "1s")],
+        says: &["agreed"],
+        ..TROUBLE
+    },
+    Row {
+        command: "sim --faults silent",
+        more: "--duration 1s --crypto cached",
+        says: &["agreed"],
+        ..TROUBLE
+    },
     Row { command: "sim --regions", more: "virginia,tokyo --duration 1s", says: &["agreed"], ..TROUBLE },
     Row {
         command: "up --nodes 4 --dir /tmp/chain",

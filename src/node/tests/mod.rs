@@ -15,6 +15,7 @@ mod observe;
 mod spread;
 mod start;
 mod twins;
+mod verify;
 mod window;
 
 use super::*;
