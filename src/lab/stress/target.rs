@@ -1,6 +1,6 @@
 //! Hostile peers against nodes that run already: what these do not tell their clients is not known, and said to be so.
 
-use super::bounds;
+use super::bounds::{self, Recovery};
 use super::document::{Cpu, Part, Seen, StressDocument, StressSettings, TargetStatus};
 use super::{SETTLE_MAX, check_peers};
 use crate::api::Client;
@@ -37,7 +37,7 @@ const SENDERS_MAX: u32 = 256;
 const FEE: u32 = 1;
 
 /// The settings of a run against nodes that are there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TargetConfig {
     /// Addresses of the nodes, for peers or for clients; at least one for clients.
     pub addresses: Vec<String>,
@@ -118,9 +118,17 @@ pub fn run(
         (None, None) => Verdict::Agreed,
     };
     count(&mut parts, &windows, &settled);
-    let recovery_s = if offered > 0.0 { bounds::recovery(&parts, &windows, &settled) } else { None };
-    let bounds =
-        if interrupt.is_raised() { Vec::new() } else { bounds::of_target(&parts, recovery_s, offered > 0.0) };
+    let recovery = match (&windows[..], parts.first().and_then(|before| before.tps)) {
+        ([_, (.., left), (_, end, _)], Some(before)) if offered > 0.0 => {
+            Some(Recovery::find(before, *left, *end, &settled))
+        }
+        _ => None,
+    };
+    let bounds = match interrupt.is_raised() {
+        true => Vec::new(),
+        false => bounds::of_target(config, &parts, &told, recovery),
+    };
+    let recovery_s = recovery.and_then(|recovery| recovery.after_s);
     let settings = StressSettings {
         target: config.addresses.clone(),
         nodes: target.seats,
@@ -145,8 +153,10 @@ struct Sight<'a> {
     observers: &'a Observers,
 }
 
+/// From when to when a part was measured, and when nobody was left who belonged to it.
+type Window = (Time, Time, Time);
 /// The parts, what the hostile peers did, the windows, and why the run ended early, if it did.
-type Parts = (Vec<Part>, Told, Vec<(Time, Time)>, Option<String>);
+type Parts = (Vec<Part>, Told, Vec<Window>, Option<String>);
 
 impl Sight<'_> {
     fn parts(&self, interrupt: &Interrupt, watch: Watch<'_>) -> Result<Parts, SessionError> {
@@ -168,7 +178,7 @@ impl Sight<'_> {
                 watch(target.client_ports.len(), Step::Part(name, rate));
                 failed = self.broken(apart.as_ref());
             }
-            windows.push((from, clock.now()));
+            let measured = clock.now();
             let seen = Seen::Told(target.ask());
             let mut cpu =
                 Cpu { load: Some((flow.counts().cpu_ns - load_before) as f64 / 1e3), ..Cpu::default() };
@@ -176,7 +186,8 @@ impl Sight<'_> {
                 told = apart.stop();
                 cpu.hostile = Some(told.cpu_us as f64);
             }
-            parts.push(Part::of_target(name, clock.now().since(from), cpu, seen));
+            windows.push((from, measured, clock.now()));
+            parts.push(Part::of_target(name, measured.since(from), cpu, seen));
             if interrupt.is_raised() || failed.is_some() {
                 break;
             }
@@ -202,8 +213,8 @@ impl Sight<'_> {
 
 /// Fills in what only the whole run tells: throughput, and CPU time for each transaction, which is the time of the part until
 /// then.
-fn count(parts: &mut [Part], windows: &[(Time, Time)], settled: &[Settled]) {
-    for (part, (from, until)) in parts.iter_mut().zip(windows) {
+fn count(parts: &mut [Part], windows: &[Window], settled: &[Settled]) {
+    for (part, (from, until, _)) in parts.iter_mut().zip(windows) {
         let ok = figures::in_window(settled, *from, *until).ok;
         part.tps = Some(figures::per_second(ok, until.since(*from)));
         for cpu in [&mut part.cpu_us_per_tx.load, &mut part.cpu_us_per_tx.hostile] {
