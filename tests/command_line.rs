@@ -63,7 +63,7 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["stress", "--peers", "0"], "--peers 0"),
         (&["stress", "--kind", "rude"], "all, idle, quiet, half-open, churn"),
         (&["stress", "--peers", "10001"], "between 1 and 10000"),
-        (&["stress", "--calm", "0s"], "--duration"),
+        (&["stress", "--calm", "0s"], "--calm"),
         (&["stress", "--keys", "x"], "--target"),
         (&["stress", "--target", "127.0.0.1:1"], "--target 127.0.0.1:1: cannot reach a node"),
         (&["stress", "--target", "nowhere.invalid:1"], "--target nowhere.invalid:1"),

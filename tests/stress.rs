@@ -204,11 +204,12 @@ fn nodes_that_run_already_are_troubled_too_and_what_they_do_not_tell_is_unknown(
     let (clients, peers) = (all("clients"), all("peers"));
     assert_eq!((clients.len(), peers.len()), (4, 4), "{up:?}");
 
-    let run = |more: &[&str]| {
+    let run_for = |[duration, calm]: [&str; 2], more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
-        command.args(["stress", "--peers", "60", "--duration", "2s", "--calm", "1s", "--json", "--target"]);
-        command.args(more).output().expect("it was built for this test")
+        command.args(["stress", "--peers", "60", "--duration", duration, "--calm", calm, "--json"]);
+        command.arg("--target").args(more).output().expect("it was built for this test")
     };
+    let run = |more: &[&str]| run_for(["2s", "1s"], more);
     let both = [clients.clone(), peers.clone()].concat().join(",");
     let (genesis, keys) = (path("genesis"), path("accounts.toml"));
     let output = run(&[&both, "--genesis", &genesis, "--keys", &keys, "--rate", "200"]);
@@ -229,12 +230,16 @@ fn nodes_that_run_already_are_troubled_too_and_what_they_do_not_tell_is_unknown(
         assert!(part["tps"].as_f64() > Some(0.0), "the load settles: {part:#}");
     }
 
-    let refused = |more: &[&str], says: &str| {
-        let output = run(more);
+    let refused_for = |spans: [&str; 2], more: &[&str], says: &str| {
+        let output = run_for(spans, more);
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{complaint}");
         assert!(complaint.contains(says) && complaint.trim_end().lines().count() == 1, "{complaint}");
     };
+    let refused = |more: &[&str], says: &str| refused_for(["2s", "1s"], more, says);
+    refused_for(["50ms", "1s"], &[&clients[0]], "--duration must be at least 100ms");
+    refused_for(["2s", "0s"], &[&clients[0]], "--calm must be at least 100ms");
+    refused(&[&clients[0], "--keys", &keys, "--rate", "9000000000000"], "lower --rate");
     refused(&[&clients[0], "--kind", "malformed"], "--kind malformed needs the address of a node for peers");
     refused(&[&both, "--kind", "malformed"], "--kind malformed needs the chain's genesis");
     refused(&[&both, "--kind", "duplicate"], "--kind duplicate needs keys");

@@ -89,7 +89,8 @@ const HOLDINGS_EVERY: u32 = 5;
 impl StressConfig {
     /// Refuses what cannot be run.
     pub fn check(&self) -> Result<(), BadInput> {
-        preflight::check_shape(&[self.nodes], self.accounts, self.duration.min(self.calm))?;
+        preflight::check_shape(&[self.nodes], self.accounts, self.duration)?;
+        preflight::check_calm(self.calm)?;
         check_peers(self.peers)?;
         preflight::check_temporary(&std::env::temp_dir())?;
         // Each node has its share of them, and their own process all of their ends.

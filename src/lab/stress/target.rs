@@ -13,7 +13,7 @@ use crate::lab::generator::{Pace, Running};
 use crate::lab::hostile::{Apart, Door, Kind, Plan, Told};
 use crate::lab::lane::Lane;
 use crate::lab::observe::{Observers, Settled, on_quorum};
-use crate::lab::preflight::{BadInput, Needs};
+use crate::lab::preflight::{self, BadInput, Needs};
 use crate::lab::session::SessionError;
 use crate::lab::verdict::{self, Verdict};
 use crate::lab::workload::Chunk;
@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_ABOUT: Duration = Duration::from_millis(100);
 /// Accounts of a keyring that send load at most: each is asked for beforehand.
 const SENDERS_MAX: u32 = 256;
+/// Transfers that are signed between two looks at whether somebody wants it to end.
+const ROWS_A_LOOK: usize = 1024;
 /// A fee that suffices, where no genesis tells the least.
 const FEE: u32 = 1;
 
@@ -59,6 +61,23 @@ pub struct TargetConfig {
     pub program: PathBuf,
     /// From which everything is drawn.
     pub seed: u64,
+}
+
+impl TargetConfig {
+    /// Refuses what cannot be run.
+    fn check(&self) -> Result<(), BadInput> {
+        preflight::check_duration(self.duration)?;
+        preflight::check_calm(self.calm)?;
+        check_peers(self.peers)?;
+        let (connections, rows) = (self.peers as u64, self.rows());
+        Needs { connections, rows, apart: true, ..Needs::default() }.check(&std::env::temp_dir())
+    }
+
+    /// Transactions that the load signs beforehand: a second more than all parts take.
+    fn rows(&self) -> u64 {
+        let seconds = (self.duration + self.calm * 2 + SETTLE_MAX).as_secs_f64() + 1.0;
+        if self.keys.is_some() { (self.rate * seconds) as u64 } else { 0 }
+    }
 }
 
 /// What is known of the target.
@@ -91,17 +110,15 @@ pub fn run(
     interrupt: &Interrupt,
     watch: Watch<'_>,
 ) -> Result<StressDocument, SessionError> {
-    check_peers(config.peers)?;
-    Needs { connections: config.peers as u64, apart: true, ..Needs::default() }
-        .check(&std::env::temp_dir())?;
-    let mut target = Target::find(config)?;
+    config.check()?;
+    let mut target = Target::find(config, interrupt)?;
     let nodes = target.client_ports.len();
     let kinds = kinds(config, &target)?;
     watch(nodes, Step::Starting);
     let plan = target.plan(config, &kinds);
     let (flow, clock) = (Arc::new(Flow::default()), Clock::system());
-    let seconds = (config.duration + config.calm * 2 + SETTLE_MAX).as_secs_f64() + 1.0;
-    let lanes = target.lanes((config.rate * seconds) as u64);
+    let tell = |done, total| watch(nodes, Step::Signing(done, total));
+    let lanes = target.lanes(config.rows(), interrupt, &tell)?;
     let offered = if lanes.is_empty() { 0.0 } else { config.rate };
     let observers = Observers::start(&target.client_ports, &flow).map_err(SessionError::Clients)?;
     let pace = Pace::Rate { start: clock.now(), per_second: config.rate };
@@ -249,7 +266,7 @@ fn kinds(config: &TargetConfig, target: &Target) -> Result<Vec<Kind>, BadInput> 
 
 impl Target {
     /// Asks every address what it is, and the first for the chain.
-    fn find(config: &TargetConfig) -> Result<Target, SessionError> {
+    fn find(config: &TargetConfig, interrupt: &Interrupt) -> Result<Target, SessionError> {
         let refused =
             |address: &str, reason: String| BadInput::Target { address: address.to_owned(), reason };
         let genesis = config.genesis.as_deref().map(home::read_genesis).transpose();
@@ -285,7 +302,7 @@ impl Target {
         // Account 0 is the sentinel: nobody's.
         let accounts = status.accounts.saturating_sub(1);
         let senders = match &config.keys {
-            Some(keys) => senders(keys, accounts, &mut client)?,
+            Some(keys) => senders(keys, accounts, &mut client, interrupt)?,
             None => Vec::new(),
         };
         let seats = usize::from(client.seat().1);
@@ -315,15 +332,26 @@ impl Target {
     }
 
     /// Signs so many transfers, for each node those of some of the accounts.
-    fn lanes(&mut self, rows: u64) -> Vec<Lane> {
+    fn lanes(
+        &mut self,
+        rows: u64,
+        interrupt: &Interrupt,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<Vec<Lane>, SessionError> {
         let count = self.senders.len() - self.hostile_senders();
         if count < 2 || rows == 0 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let (chain, fee, ports) = (self.chain, self.fee, self.client_ports.len());
         let publics: Vec<(u32, [u8; 32])> = self.senders.iter().map(|it| (it.number, it.public)).collect();
         let mut signed: Vec<Vec<(Effect, Witness)>> = vec![Vec::new(); ports];
         for row in 0..rows as usize {
+            if row.is_multiple_of(ROWS_A_LOOK) {
+                tell(row as u64, rows);
+                if interrupt.is_raised() {
+                    return Err(SessionError::Interrupted);
+                }
+            }
             let (place, other) = (row % count, publics[(row + 1) % count]);
             let sender = &mut self.senders[place];
             sender.nonce += 1;
@@ -336,7 +364,7 @@ impl Target {
             lane.supply(vec![rows.into_iter().collect::<Chunk>()]);
             lane
         };
-        signed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()).map(lane).collect()
+        Ok(signed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()).map(lane).collect())
     }
 
     /// Where every node stands, as it says.
@@ -352,7 +380,12 @@ impl Target {
 }
 
 /// The accounts that a file has keys of, as the chain has them.
-fn senders(path: &Path, accounts: u32, client: &mut Client) -> Result<Vec<Sender>, SessionError> {
+fn senders(
+    path: &Path,
+    accounts: u32,
+    client: &mut Client,
+    interrupt: &Interrupt,
+) -> Result<Vec<Sender>, SessionError> {
     let Secret::Keyring(keyring) =
         home::read_secret(path).map_err(|error| BadInput::File(error.to_string()))?
     else {
@@ -360,6 +393,9 @@ fn senders(path: &Path, accounts: u32, client: &mut Client) -> Result<Vec<Sender
     };
     let mut senders = Vec::new();
     for number in 1..=keyring.accounts().min(accounts).min(SENDERS_MAX) {
+        if interrupt.is_raised() {
+            return Err(SessionError::Interrupted);
+        }
         let account =
             client.account(AccountNumber(number)).map_err(|error| BadInput::File(error.to_string()))?;
         let (Some(account), Some(key)) = (account, keyring.key(number)) else { continue };
