@@ -7,6 +7,7 @@ mod wire;
 
 use command::{Running, good, ports, throng};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -266,6 +267,37 @@ fn files_that_are_wrong_are_named() {
     let again = chain.path("again.toml");
     fs::write(&again, &printed).expect("written");
     assert_eq!(good(&["node", "--config", text(&again), "--print-config"]), printed);
+}
+
+/// All files of a directory, and what is in them.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
+    files.map(|path| (path.clone(), fs::read(path).expect("readable"))).collect()
+}
+
+#[test]
+fn a_data_directory_of_another_chain_is_bad_input_and_stays_as_it_is() {
+    let (chain, other) = (Chain::new(1), Chain::new(1));
+    let node = chain.start(0);
+    chain.send(0, &["--from", "1", "--to", "2", "--amount", "1"]);
+    let (status, _) = node.end(rustix::process::Signal::TERM);
+    assert_eq!(status, Some(0));
+    let data = chain.path("node-0/data");
+    let before = contents(&data);
+    assert!(before.len() > 1, "{:?}", before.keys());
+
+    let flags = other.flags(0);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let refused = |says, dir: &Path| bad(2, says, &[&flags[..], &["--dir", text(dir)]].concat());
+    refused("belongs to chain", &data);
+    assert!(contents(&data) == before, "nothing in it was touched");
+
+    // Nor is a directory with something else in it.
+    let foreign = other.path("precious");
+    fs::create_dir(&foreign).expect("made");
+    fs::write(foreign.join("letters.txt"), "kept").expect("written");
+    refused("is not a file of the store", &foreign);
+    assert_eq!(contents(&foreign).into_values().collect::<Vec<_>>(), [b"kept".to_vec()]);
 }
 
 /// A chain of one validator with a checkpoint every four blocks, in a folder; its ports for peers, clients and HTTP.

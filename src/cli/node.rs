@@ -368,7 +368,13 @@ fn start_on(config: Config, listeners: [TcpListener; 2]) -> Result<RunningNode, 
     let started = RunningNode::start(NodeSetup { store, net, peers, bootstrap, announce, names, ..new });
     started.map_err(|error| {
         let status = match error {
-            StartError::Store(StoreError::Config(_)) => BAD_INPUT,
+            // A directory that is not this chain's, or not this version's, was named by mistake; one in use may be free later.
+            StartError::Store(
+                StoreError::Config(_)
+                | StoreError::OtherChain { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::NewerFormat { .. },
+            ) => BAD_INPUT,
             StartError::Store(_) | StartError::Recovery { .. } | StartError::System { .. } => AGAINST,
             _ => BAD_INPUT,
         };
