@@ -315,6 +315,32 @@ fn ctrl_c_ends_a_run_cleanly_with_the_figures_so_far() {
 }
 
 #[test]
+fn a_filter_for_logs_stands_by_itself_and_one_that_is_none_is_refused() {
+    let bench = |filter: &str, flags: &[&str]| {
+        let words = ["bench", "--nodes", "1", "--duration", "200ms", "--warmup", "100ms", "--accounts", "20"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
+        command
+            .args(words)
+            .args(flags)
+            .env("THRONG_LOG", filter)
+            .output()
+            .expect("it was built for this test")
+    };
+    let logs = |output: Output| {
+        let err = said(&output.stderr).to_owned();
+        assert_eq!(output.status.code(), Some(0), "{err}");
+        err.lines().filter(|line| ["INFO", "DEBUG", "TRACE"].iter().any(|level| line.contains(level))).count()
+    };
+    assert!(logs(bench("throng=trace", &[])) > 0, "without -v");
+    assert!(logs(bench("", &["-v"])) > 0, "nothing is no filter");
+    assert_eq!(logs(bench("off", &["-v"])), 0, "it stands above -v");
+    let refused = bench("throng=loud", &[]);
+    let err = said(&refused.stderr);
+    assert_eq!((refused.status.code(), err.lines().count()), (Some(2), 1), "{err}");
+    assert!(err.contains("THRONG_LOG is `throng=loud`, which is no filter"), "{err}");
+}
+
+#[test]
 fn a_run_that_fails_is_made_smaller_kept_and_repeated_by_one_line() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     let keep = dir.path().to_str().expect("a path in UTF-8");

@@ -5,6 +5,9 @@ mod command;
 #[path = "http/wire.rs"]
 mod wire;
 
+#[path = "operating/waiting.rs"]
+mod waiting;
+
 use command::{Running, good, ports, throng};
 use serde_json::Value;
 use std::collections::BTreeMap;
