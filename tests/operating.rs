@@ -258,6 +258,17 @@ fn files_that_are_wrong_are_named() {
     bad(2, "no seat of", &[&node[..], &["--key", text(&other)]].concat());
     bad(2, "segment_bytes", &[&node[..], &["--segment-bytes", "5"]].concat());
     bad(2, "`x` is no address", &[&node[..], &["--peers", "x,y"]].concat());
+    bad(2, "--clients-max", &[&node[..], &["--clients-max", "9999999999999999999"]].concat());
+    let named = chain.path("validators.toml");
+    let block = |key: &str, address: &str| {
+        fs::write(&named, format!("[[validator]]\nkey = \"{key}\"\naddress = \"{address}\"\n"))
+            .expect("written");
+        ["genesis", "--validators", text(&named), "--out", "/tmp/none-such"]
+    };
+    bad(2, "validators.toml, line 2: key must be 64 hex digits", &block("12", "node-0:27100"));
+    let key = "ab".repeat(32);
+    bad(2, "validators.toml, line 3: address `node-0` is no host with a port", &block(&key, "node-0"));
+    bad(2, "validators.toml, line 3: address `node-0:65535`", &block(&key, "node-0:65535"));
     let written = fs::read_to_string(&config).expect("readable");
     fs::write(&config, format!("{written}\nsegments = 3\n")).expect("written");
     bad(2, "unknown field `segments`", &node);
