@@ -38,6 +38,8 @@ pub struct HttpLimits {
     pub requests_per_second: u32,
     /// Listeners to the stream of blocks at once.
     pub listeners_max: usize,
+    /// Of one address at once.
+    pub listeners_per_address_max: usize,
     /// Blocks that are looked through for one transaction.
     pub search_blocks_max: u64,
     /// How long the head of a request may take, and a connection may rest between two.
@@ -54,9 +56,10 @@ impl Default for HttpLimits {
     fn default() -> HttpLimits {
         HttpLimits {
             connections_max: 256,
-            per_address_max: 64,
+            per_address_max: 16,
             requests_per_second: 100,
             listeners_max: 64,
+            listeners_per_address_max: 8,
             search_blocks_max: 1024,
             head_deadline: Duration::from_secs(5),
             body_deadline: Duration::from_secs(5),
@@ -109,7 +112,7 @@ impl Site {
         let pulse = Pulse::new(patience(view.rules()), view.seat().taken().is_some());
         Site {
             door: Arc::new(Door::new(limits.connections_max, limits.per_address_max)),
-            hub: Hub::new(limits.listeners_max),
+            hub: Hub::new(limits.listeners_max, limits.listeners_per_address_max),
             counts: Counts::default(),
             pulse: Mutex::new(pulse),
             stopping: watch::Sender::new(false),
