@@ -1,10 +1,13 @@
 //! What slow, large and many requests meet.
 
+use super::sockets::Chain;
 use super::{One, body, serve, wide, wire};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use throng::api::http::HttpLimits;
+use throng::net::{NetConfig, NodeSetup, RunningNode};
+use throng::types::{Policy, Seat};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -234,6 +237,33 @@ fn one_address_takes_neither_all_listeners_nor_all_connections() {
     assert_ne!(ask(9, "/health"), None);
     assert_ne!(ask(4, "/v1/account/1"), Some(200), "and they themselves have enough");
     drop(taken);
+}
+
+#[test]
+fn who_submits_over_http_shares_no_allowance_with_all_others_who_do() {
+    let (chain, mut nodes) = Chain::start(1, Policy::Quorum);
+    nodes.pop().expect("there is one").stop().unwrap();
+    // One call a second of an address, some more where a validator lives as here, and those of a few seconds saved up. Loopback
+    // stands for the address of a machine.
+    let listener = std::net::TcpListener::bind(chain.peers[0]).unwrap();
+    let strict = NetConfig { limit_local: true, client_calls_per_second: 1, ..NetConfig::default() };
+    let new = chain.setup(Seat(0), &chain.path(0), listener);
+    let setup = NodeSetup { net: strict, peers: chain.peers.clone(), ..new };
+    let node = RunningNode::start(setup).unwrap();
+    let server = serve(&node, wide());
+    let rows = (1..=5).flat_map(|account| (1..=40).map(move |nonce| (account, nonce)));
+    let refused = rows.filter(|(account, nonce)| {
+        let rows = body(&chain.transfers(*account, *nonce, 1)).to_string();
+        wire::post(server.address(), rows.as_bytes()).status != 200
+    });
+    assert_eq!(refused.count(), 0);
+    // Nobody else from there is spared.
+    let hello = throng::wire::client::Request::Hello.frame();
+    let called = (0..300).filter(|_| {
+        let mut stream = wire::connect(node.client_address());
+        stream.write_all(&hello).is_ok() && stream.read(&mut [0; 64]).is_ok_and(|count| count > 0)
+    });
+    assert!((1..300).contains(&called.count()));
 }
 
 #[test]

@@ -12,7 +12,8 @@
 //! - Upon a question for state: it is answered from what the node's threads share ([`crate::net::NodeView`]).
 //! - Upon a question that needs the disk: it waits for the second thread, with few others; more are told to come again.
 //! - Upon rows: they go to the node's client port over a connection of their own, and so have the standing of a newcomer there,
-//!   whatever others brought over HTTP. How long a full node lets them wait is bounded here.
+//!   whatever others brought over HTTP. Limits for addresses are held here, for each who asks, and not there, where all of them
+//!   would share one. How long a full node lets them wait is bounded here.
 //! - Upon a listener of blocks: there are so many in all and of one address. It gets what the node tells one subscriber, through a queue of its own. Who does not read that
 //!   in time gets a last event that says so.
 //! - Upon a reader that takes no bytes: the connection ends.

@@ -158,7 +158,7 @@ impl Site {
         let mut kept = self.questions.lock().await;
         let mut link = match kept.take() {
             Some(link) => link,
-            None => Link::open(self.node()).await?,
+            None => Link::open(&self.view, self.node()).await?,
         };
         // If this ends early, the link is gone, and with it an answer that nobody waits for.
         let reply = link.ask(&request).await?;
@@ -170,7 +170,7 @@ impl Site {
     pub async fn submit(&self, request: Request) -> Result<Reply, Refused> {
         let busy = |_| Refused::busy("too many submissions are on their way: try again");
         let _permit = self.submitting.try_acquire().map_err(busy)?;
-        Link::open(self.node()).await?.ask(&request).await
+        Link::open(&self.view, self.node()).await?.ask(&request).await
     }
 
     /// Where the node's client port is reached from here.

@@ -148,7 +148,7 @@ pub(super) async fn feed(site: Arc<Site>) {
 async fn follow(site: &Site) -> Result<Infallible, Refused> {
     let patience = site.limits.answer_deadline;
     let late = |_| Refused::busy("the node does not answer on its client port in time");
-    let mut link = timeout(patience, Link::open(site.node())).await.map_err(late)??;
+    let mut link = timeout(patience, Link::open(&site.view, site.node())).await.map_err(late)??;
     link.say(&Request::Subscribe).await?;
     loop {
         match timeout(QUIET_MAX, link.read()).await {
