@@ -431,3 +431,37 @@ fn speaks_as_peer(address: SocketAddr) -> bool {
     };
     talk().unwrap_or(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_for_a_load_ends_when_it_is_interrupted() {
+        let sender = |number: u32| {
+            let key = crypto::signing_key_from_seed([number as u8; 32]);
+            Sender { number, public: crypto::public_key(&key), key, nonce: 0 }
+        };
+        let mut target = Target {
+            peer_ports: Vec::new(),
+            client_ports: vec![([127, 0, 0, 1], 9).into()],
+            clients: Vec::new(),
+            chain: ChainId([0; 32]),
+            seats: 1,
+            accounts: 4,
+            fee: FEE,
+            senders: (1..=4).map(sender).collect(),
+        };
+        let (trigger, interrupt) = Interrupt::pair();
+        let tell = |done, _| {
+            if done > 0 {
+                trigger.raise();
+            }
+        };
+        // More than anybody waits for.
+        let ended = target.lanes(1 << 40, &interrupt, &tell);
+        assert!(matches!(ended, Err(SessionError::Interrupted)));
+        let lanes = target.lanes(10, &Interrupt::never(), &|_, _| {}).unwrap();
+        assert_eq!(lanes.iter().map(Lane::stock).sum::<u64>(), 10);
+    }
+}
