@@ -63,7 +63,7 @@ fn bad_input_is_refused_in_one_line_that_says_what_to_change() {
         (&["stress", "--peers", "0"], "--peers 0"),
         (&["stress", "--kind", "rude"], "all, idle, quiet, half-open, churn"),
         (&["stress", "--peers", "10001"], "between 1 and 10000"),
-        (&["stress", "--calm", "0s"], "--duration"),
+        (&["stress", "--calm", "0s"], "--calm"),
         (&["stress", "--keys", "x"], "--target"),
         (&["stress", "--target", "127.0.0.1:1"], "--target 127.0.0.1:1: cannot reach a node"),
         (&["stress", "--target", "nowhere.invalid:1"], "--target nowhere.invalid:1"),
@@ -312,6 +312,33 @@ fn ctrl_c_ends_a_run_cleanly_with_the_figures_so_far() {
     assert_eq!(runs.len(), 1, "the run that was under way, and none after it");
     assert_eq!(runs[0]["interrupted"], true);
     assert_eq!(status.code(), Some(130), "{document}");
+}
+
+#[test]
+fn a_filter_for_logs_stands_by_itself_and_one_that_is_none_is_refused() {
+    let bench = |filter: &str, flags: &[&str]| {
+        let words = ["bench", "--nodes", "1", "--duration", "200ms", "--warmup", "100ms", "--accounts", "20"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
+        command
+            .args(words)
+            .args(flags)
+            .env("THRONG_LOG", filter)
+            .output()
+            .expect("it was built for this test")
+    };
+    let logs = |output: Output| {
+        let err = said(&output.stderr).to_owned();
+        // So short a run may come to nothing on a busy machine.
+        assert_ne!(output.status.code(), Some(2), "{err}");
+        err.lines().filter(|line| ["INFO", "DEBUG", "TRACE"].iter().any(|level| line.contains(level))).count()
+    };
+    assert!(logs(bench("throng=trace", &[])) > 0, "without -v");
+    assert!(logs(bench("", &["-v"])) > 0, "nothing is no filter");
+    assert_eq!(logs(bench("off", &["-v"])), 0, "it stands above -v");
+    let refused = bench("throng=loud", &[]);
+    let err = said(&refused.stderr);
+    assert_eq!((refused.status.code(), err.lines().count()), (Some(2), 1), "{err}");
+    assert!(err.contains("THRONG_LOG is `throng=loud`, which is no filter"), "{err}");
 }
 
 #[test]

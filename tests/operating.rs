@@ -5,8 +5,12 @@ mod command;
 #[path = "http/wire.rs"]
 mod wire;
 
+#[path = "operating/waiting.rs"]
+mod waiting;
+
 use command::{Running, good, ports, throng};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -254,6 +258,17 @@ fn files_that_are_wrong_are_named() {
     bad(2, "no seat of", &[&node[..], &["--key", text(&other)]].concat());
     bad(2, "segment_bytes", &[&node[..], &["--segment-bytes", "5"]].concat());
     bad(2, "`x` is no address", &[&node[..], &["--peers", "x,y"]].concat());
+    bad(2, "--clients-max", &[&node[..], &["--clients-max", "9999999999999999999"]].concat());
+    let named = chain.path("validators.toml");
+    let block = |key: &str, address: &str| {
+        fs::write(&named, format!("[[validator]]\nkey = \"{key}\"\naddress = \"{address}\"\n"))
+            .expect("written");
+        ["genesis", "--validators", text(&named), "--out", "/tmp/none-such"]
+    };
+    bad(2, "validators.toml, line 2: key must be 64 hex digits", &block("12", "node-0:27100"));
+    let key = "ab".repeat(32);
+    bad(2, "validators.toml, line 3: address `node-0` is no host with a port", &block(&key, "node-0"));
+    bad(2, "validators.toml, line 3: address `node-0:65535`", &block(&key, "node-0:65535"));
     let written = fs::read_to_string(&config).expect("readable");
     fs::write(&config, format!("{written}\nsegments = 3\n")).expect("written");
     bad(2, "unknown field `segments`", &node);
@@ -266,6 +281,37 @@ fn files_that_are_wrong_are_named() {
     let again = chain.path("again.toml");
     fs::write(&again, &printed).expect("written");
     assert_eq!(good(&["node", "--config", text(&again), "--print-config"]), printed);
+}
+
+/// All files of a directory, and what is in them.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
+    files.map(|path| (path.clone(), fs::read(path).expect("readable"))).collect()
+}
+
+#[test]
+fn a_data_directory_of_another_chain_is_bad_input_and_stays_as_it_is() {
+    let (chain, other) = (Chain::new(1), Chain::new(1));
+    let node = chain.start(0);
+    chain.send(0, &["--from", "1", "--to", "2", "--amount", "1"]);
+    let (status, _) = node.end(rustix::process::Signal::TERM);
+    assert_eq!(status, Some(0));
+    let data = chain.path("node-0/data");
+    let before = contents(&data);
+    assert!(before.len() > 1, "{:?}", before.keys());
+
+    let flags = other.flags(0);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let refused = |says, dir: &Path| bad(2, says, &[&flags[..], &["--dir", text(dir)]].concat());
+    refused("belongs to chain", &data);
+    assert!(contents(&data) == before, "nothing in it was touched");
+
+    // Nor is a directory with something else in it.
+    let foreign = other.path("precious");
+    fs::create_dir(&foreign).expect("made");
+    fs::write(foreign.join("letters.txt"), "kept").expect("written");
+    refused("is not a file of the store", &foreign);
+    assert_eq!(contents(&foreign).into_values().collect::<Vec<_>>(), [b"kept".to_vec()]);
 }
 
 /// A chain of one validator with a checkpoint every four blocks, in a folder; its ports for peers, clients and HTTP.

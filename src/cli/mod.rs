@@ -43,6 +43,9 @@ const BAD_INPUT: u8 = 2;
 /// Ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
+/// Names what is logged, instead of -v.
+const LOG_VARIABLE: &str = "THRONG_LOG";
+
 const EXIT_STATUS: &str = "Exit status: 0 all nodes agreed · 1 a verdict against the run or the data, or a node died · \
                            2 bad input · 130 interrupted (with the figures so far)";
 
@@ -130,25 +133,28 @@ pub fn main() -> ExitCode {
         Some(Command::Up(_)) => true,
         _ => false,
     };
-    log(cli.verbose, stays);
+    let logs = match log(cli.verbose, stays) {
+        Ok(logs) => logs,
+        Err(status) => return status,
+    };
     let interrupt = match on_interrupt() {
         Ok(interrupt) => interrupt,
         Err(error) => return fail(AGAINST, &format!("cannot listen for Ctrl-C: {error}")),
     };
     let status = match cli.command {
-        Some(Command::Bench(args)) => bench::run(&args, &interrupt, cli.verbose > 0),
-        Some(Command::Stress(args)) => stress::run(&args, &interrupt, cli.verbose > 0),
+        Some(Command::Bench(args)) => bench::run(&args, &interrupt, logs),
+        Some(Command::Stress(args)) => stress::run(&args, &interrupt, logs),
         Some(Command::Hostile) => stress::hostile(),
-        Some(Command::Sim(args)) => sim::run(&args, &interrupt, cli.verbose > 0),
-        Some(Command::Verify(args)) => verify::run(&args, &interrupt, cli.verbose > 0),
-        Some(Command::Inspect(args)) => inspect::run(&args, &interrupt, cli.verbose > 0),
-        Some(Command::ExportState(args)) => inspect::export(&args, &interrupt, cli.verbose > 0),
+        Some(Command::Sim(args)) => sim::run(&args, &interrupt, logs),
+        Some(Command::Verify(args)) => verify::run(&args, &interrupt, logs),
+        Some(Command::Inspect(args)) => inspect::run(&args, &interrupt, logs),
+        Some(Command::ExportState(args)) => inspect::export(&args, &interrupt, logs),
         Some(Command::Up(args)) => up::run(&args, &interrupt),
         Some(Command::Keygen(args)) => files::keygen(&args),
         Some(Command::Genesis(args)) => files::genesis(&args),
         Some(Command::Node(args)) => node::run(&args, &interrupt),
         Some(Command::Status(args)) => talk::status(&args),
-        Some(Command::Account(args)) => talk::account(&args),
+        Some(Command::Account(args)) => talk::account(&args, &interrupt),
         Some(Command::Send(args)) => talk::send(&args, &interrupt),
         Some(Command::Watch(args)) => talk::watch(&args, &interrupt),
         None => {
@@ -156,7 +162,7 @@ pub fn main() -> ExitCode {
                 "throng: no command: a short bench of 1 and 4 nodes; `throng bench` takes longer and tells more, \
                  `throng help` shows all"
             );
-            bench::run(&bench::Args::short(), &interrupt, cli.verbose > 0)
+            bench::run(&bench::Args::short(), &interrupt, logs)
         }
     };
     // Who is ended at once finds its nodes dead while they are being ended.
@@ -204,23 +210,34 @@ fn fail(status: u8, line: &str) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn log(verbose: u8, stays: bool) {
+/// Opens the log; whether so much is told there that no live line can stand below it.
+fn log(verbose: u8, stays: bool) -> Result<bool, ExitCode> {
     let level = match verbose {
         0 if stays => "throng=warn",
         0 => "off", // what fails is told by the results
         1 => "throng=info",
         _ => "throng=debug",
     };
-    let filter = EnvFilter::try_from_env("THRONG_LOG")
-        .ok()
-        .filter(|_| verbose > 0)
-        .unwrap_or_else(|| EnvFilter::new(level));
+    let asked = std::env::var_os(LOG_VARIABLE).filter(|filter| !filter.is_empty());
+    let filter = match &asked {
+        None => EnvFilter::new(level),
+        Some(asked) => {
+            let filter = EnvFilter::try_new(asked.to_string_lossy());
+            filter.map_err(|error| fail(BAD_INPUT, &no_filter(&asked.to_string_lossy(), &error)))?
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .compact()
         .init();
+    Ok(verbose > 0 || asked.is_some())
+}
+
+fn no_filter(asked: &str, error: &dyn std::error::Error) -> String {
+    let words = format!("{LOG_VARIABLE} is `{asked}`, which is no filter such as throng::net=debug: {error}");
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn on_interrupt() -> Result<Interrupt, ctrlc::Error> {

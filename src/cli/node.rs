@@ -84,11 +84,11 @@ pub struct Args {
 #[derive(clap::Args, Clone, Debug, Serialize)]
 struct Conduct {
     /// The most rows in the mempool
-    #[arg(long, value_name = "ROWS", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "ROWS", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     mempool_rows_max: Option<u64>,
     /// A snapshot of the account table after so many bytes of log, or four times the table if that is more
-    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_after_bytes: Option<u64>,
     /// Of how many of the newest blocks everything is kept; of older ones only the block, below two snapshots
@@ -98,7 +98,7 @@ struct Conduct {
     #[command(flatten)]
     vertices_kept: Kept,
     /// Executed batches that stay at hand for peers that are behind
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     batches_kept: Option<u64>,
 }
@@ -107,11 +107,11 @@ struct Conduct {
 #[derive(clap::Args, Clone, Debug, Serialize)]
 struct Kept {
     /// Rounds of vertices kept for peers that are behind, as a multiple of the collection depth
-    #[arg(long = "vertices-kept-depths", value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long = "vertices-kept-depths", value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     depths: Option<u64>,
     /// More rounds than those are kept up to so much memory
-    #[arg(long = "vertices-kept-bytes", value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long = "vertices-kept-bytes", value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
 }
@@ -120,31 +120,31 @@ struct Kept {
 #[derive(clap::Args, Clone, Debug, Serialize)]
 struct Files {
     /// Size of a new segment file
-    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     segment_bytes: Option<u64>,
     /// The largest record
-    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_bytes_max: Option<u64>,
     /// Most bytes that wait for the disk
-    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_bytes_max: Option<u64>,
     /// Most records that wait for the disk
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_records_max: Option<u64>,
     /// Most bytes of one write with its sync
-    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     group_bytes_max: Option<u64>,
     /// Bytes of full segments that the system is left to keep in memory
-    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     cached_bytes: Option<u64>,
     /// After how long a full disk is tried again, in milliseconds
-    #[arg(long, value_name = "MS", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "MS", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     full_retry_ms: Option<u64>,
 }
@@ -153,51 +153,51 @@ struct Files {
 #[derive(clap::Args, Clone, Debug, Serialize)]
 struct Driver {
     /// Threads that verify; 0 stands for one per core
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     verify_threads: Option<u64>,
     /// Threads that read from and write to sockets; the event loop's own is the first of them
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     net_threads: Option<u64>,
     /// Clients connected at once
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     clients_max: Option<u64>,
     /// Connections of one address at once, of clients and, apart from them, of peers without identity
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     per_address_max: Option<u64>,
     /// The same for a network: IPv4 /16, IPv6 /32; private ones are exempt
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     per_group_max: Option<u64>,
     /// Handshakes per second of one address
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     handshakes_per_second: Option<u64>,
     /// New connections of clients per second of one address
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     client_calls_per_second: Option<u64>,
     /// Bytes that are read per second from one peer; beyond, it waits
-    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_bytes_per_second: Option<u64>,
     /// Messages that are read per second from one peer; beyond, it waits
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_messages_per_second: Option<u64>,
     /// Peers without a seat that are served at once: observers, and who only asks
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     guests_max: Option<u64>,
     /// Bytes that are written per second to all of those together; beyond, they wait
-    #[arg(long, value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     guests_bytes_per_second: Option<u64>,
     /// Questions of all clients together (status, accounts, certificates) answered per second; beyond, they wait their turn
-    #[arg(long, value_name = "N", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     client_questions_per_second: Option<u64>,
     /// Whether the limits for addresses hold for this machine's own too
@@ -212,11 +212,11 @@ struct Driver {
 #[derive(clap::Args, Clone, Debug, Serialize)]
 struct Shape {
     /// How long every message to a peer takes more than it does, in milliseconds: for experiments on one machine
-    #[arg(long = "shape-delay-ms", value_name = "MS", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long = "shape-delay-ms", value_name = "MS", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
     /// Up to so many milliseconds more, at random
-    #[arg(long = "shape-jitter-ms", value_name = "MS", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long = "shape-jitter-ms", value_name = "MS", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     jitter_ms: Option<u64>,
     /// Regions of the world in which the seats stand in turn, whose distance is added
@@ -224,11 +224,11 @@ struct Shape {
     #[serde(skip_serializing_if = "Option::is_none")]
     regions: Option<Vec<String>>,
     /// Bytes per second to one peer; 0: no limit
-    #[arg(long = "shape-bytes-per-second", value_name = "BYTES", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long = "shape-bytes-per-second", value_name = "BYTES", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_per_second: Option<u64>,
     /// A connection is reset at random, on average after so many seconds; 0: never
-    #[arg(long = "shape-reset-after-s", value_name = "SECONDS", value_parser = value::count, allow_negative_numbers = true)]
+    #[arg(long = "shape-reset-after-s", value_name = "SECONDS", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     reset_after_s: Option<u64>,
 }
@@ -368,7 +368,13 @@ fn start_on(config: Config, listeners: [TcpListener; 2]) -> Result<RunningNode, 
     let started = RunningNode::start(NodeSetup { store, net, peers, bootstrap, announce, names, ..new });
     started.map_err(|error| {
         let status = match error {
-            StartError::Store(StoreError::Config(_)) => BAD_INPUT,
+            // A directory that is not this chain's, or not this version's, was named by mistake; one in use may be free later.
+            StartError::Store(
+                StoreError::Config(_)
+                | StoreError::OtherChain { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::NewerFormat { .. },
+            ) => BAD_INPUT,
             StartError::Store(_) | StartError::Recovery { .. } | StartError::System { .. } => AGAINST,
             _ => BAD_INPUT,
         };

@@ -21,8 +21,13 @@ pub fn stress(document: &StressDocument) -> String {
     }
     let interrupted = if document.interrupted { ", interrupted" } else { "" };
     let kept = if document.exceeded.is_empty() { "" } else { ", bounds exceeded" };
-    out.push_str(&format!("\nverdict: {}{kept}{interrupted}", document.verdict));
-    for reason in document.reason.iter().chain(&document.exceeded) {
+    let judged = match document.not_judged.len() {
+        0 => String::new(),
+        1 => ", 1 bound unknown".to_owned(),
+        some => format!(", {some} bounds unknown"),
+    };
+    out.push_str(&format!("\nverdict: {}{kept}{judged}{interrupted}", document.verdict));
+    for reason in document.reason.iter().chain(&document.exceeded).chain(&document.not_judged) {
         out.push_str(&format!("\n  {reason}"));
     }
     out

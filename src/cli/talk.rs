@@ -2,7 +2,7 @@
 
 use super::files::refused;
 use super::table::grouped;
-use super::{AGAINST, AGREED, BAD_INPUT, prove, value};
+use super::{AGAINST, AGREED, BAD_INPUT, INTERRUPTED, prove, value};
 use crate::api::{
     Client, ClientError, Proven, account_document, notice_document, status_document, transfers_document,
 };
@@ -10,9 +10,11 @@ use crate::crypto;
 use crate::home::{self, HomeError};
 use crate::lab::Interrupt;
 use crate::types::{Account, AccountNumber, Effect, Height, Witness};
-use crate::wire::client::{Absent, BlockNotice, Submission};
+use crate::wire::client::{Absent, BlockNotice, Refusal, Submission};
 use crate::wire::{Rows, chain_id, transaction_digest};
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -190,9 +192,9 @@ fn of_absent(absent: &[Absent], more: u32) -> String {
 }
 
 /// Runs `throng account`; the exit status.
-pub fn account(args: &AccountArgs) -> u8 {
+pub fn account(args: &AccountArgs, interrupt: &Interrupt) -> u8 {
     if args.prove {
-        return end(prove::account(args));
+        return end(prove::account(args, interrupt));
     }
     end(args.node.connect().and_then(|mut client| {
         let account = known(&mut client, args.account)?;
@@ -265,30 +267,91 @@ fn send_all(args: &SendArgs, interrupt: &Interrupt) -> Result<(), u8> {
     let rows = Submission::pack(Rows { effects: &effects, keys: &[], witnesses: &witnesses });
     let rows = rows.ok_or_else(|| wrong("--count is too large for one submission".to_owned()))?;
     client.subscribe().map_err(|error| no_answer(&error))?;
+    if interrupt.is_raised() {
+        eprintln!("throng: interrupted: nothing was submitted");
+        return Err(INTERRUPTED);
+    }
     let refusals = client.submit(rows).map_err(|error| no_answer(&error))?;
-    if let Some((index, reason)) = refusals.first() {
-        let (nonce, more) = (first + u64::from(*index), refusals.len() - 1);
-        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-        eprintln!("throng: the transfer of nonce {nonce} was refused: {}{more}", reason.words());
+    if !refusals.is_empty() {
+        eprintln!("throng: {}", refused_words(&nonces, &refusals));
         return Err(AGAINST);
     }
     if args.no_wait {
         return super::print(&format!("accepted: nonces {first} to {}", nonces.end()));
     }
-    let settled = wait_for(args, interrupt, &mut client, &nonces)?;
-    super::print(&match settled {
-        None => format!(
-            "accepted, not settled within {:?}: `throng account {}` tells later",
-            args.node.timeout, args.from
-        ),
-        Some((height, account)) => format!(
-            "settled, as this node has it at height {}: account {} has {} left",
-            grouped(height.0),
-            args.from,
-            grouped(account.balance.get())
-        ),
-    })?;
-    settled.map(|_| ()).ok_or(AGAINST)
+    let (words, status) = match wait_for(args, interrupt, &mut client, &nonces)? {
+        Waited::Settled(height, account) => {
+            let (height, left) = (grouped(height.0), grouped(account.balance.get()));
+            let words = format!(
+                "settled, as this node has it at height {height}: account {} has {left} left",
+                args.from
+            );
+            (words, Ok(()))
+        }
+        Waited::Late => {
+            let (from, timeout) = (args.from, args.node.timeout);
+            let words =
+                format!("accepted, not settled within {timeout:?}: `throng account {from}` tells later");
+            (words, Err(AGAINST))
+        }
+        Waited::Interrupted(settled) => {
+            let settled = settled.map_or_else(
+                || "how many have settled is not known".to_owned(),
+                |settled| format!("{settled} of {} settled so far", args.count),
+            );
+            let words = format!(
+                "interrupted: accepted nonces {first} to {}, {settled}: `throng account {}` tells later",
+                nonces.end(),
+                args.from
+            );
+            (words, Err(INTERRUPTED))
+        }
+    };
+    super::print(&words)?;
+    status
+}
+
+/// What was refused, and what was not: nobody should pay that a second time.
+fn refused_words(nonces: &RangeInclusive<u64>, refusals: &[(u32, Refusal)]) -> String {
+    let refused: BTreeSet<u64> =
+        refusals.iter().map(|(index, _)| nonces.start() + u64::from(*index)).collect();
+    let Some((index, reason)) = refusals.first() else { return String::new() };
+    let nonce = nonces.start() + u64::from(*index);
+    let more = match refusals.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let accepted: Vec<u64> = nonces.clone().filter(|nonce| !refused.contains(nonce)).collect();
+    let rest = match (accepted.len(), nonces.start() == nonces.end()) {
+        (_, true) => String::new(),
+        (0, false) => "; none was accepted".to_owned(),
+        (1, false) => format!("; one was accepted and settles by itself: nonce {}", spans(&accepted)),
+        (some, false) => {
+            format!("; {some} were accepted and settle by themselves: nonces {}", spans(&accepted))
+        }
+    };
+    format!("the transfer of nonce {nonce} was refused: {}{more}{rest}", reason.words())
+}
+
+/// Ascending numbers, such as `3 to 5, 9`.
+fn spans(numbers: &[u64]) -> String {
+    let spans = numbers.chunk_by(|one, next| one + 1 == *next);
+    let words = spans.filter_map(|span| match span {
+        [one] => Some(one.to_string()),
+        [first, .., last] => Some(format!("{first} to {last}")),
+        [] => None,
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// How a wait for transfers ended.
+enum Waited {
+    /// All are settled at this height, after which the account that pays is this.
+    Settled(Height, Account),
+    /// Time is up.
+    Late,
+    /// Somebody does not want to wait any longer. So many are settled on the node, if it says so.
+    Interrupted(Option<usize>),
 }
 
 /// Waits until all nonces are used on the node, and the block that used them is durable there.
@@ -297,20 +360,25 @@ fn wait_for(
     args: &SendArgs,
     interrupt: &Interrupt,
     client: &mut Client,
-    nonces: &std::ops::RangeInclusive<u64>,
-) -> Result<Option<(Height, Account)>, u8> {
+    nonces: &RangeInclusive<u64>,
+) -> Result<Waited, u8> {
     let until = Instant::now() + args.node.timeout;
-    while Instant::now() < until && !interrupt.is_raised() {
+    let settled = |account: &Account| nonces.clone().filter(|nonce| !account.accepts(*nonce)).count();
+    while Instant::now() < until {
+        if interrupt.is_raised() {
+            let account = client.account(AccountNumber(args.from)).ok().flatten();
+            return Ok(Waited::Interrupted(account.as_ref().map(settled)));
+        }
         let Some(notice) = client.next_block(LOOK).map_err(|error| no_answer(&error))? else { continue };
         if notice.rows == 0 {
             continue;
         }
         let account = known(client, args.from)?;
         if nonces.clone().all(|nonce| !account.accepts(nonce)) {
-            return Ok(Some((notice.height, account)));
+            return Ok(Waited::Settled(notice.height, account));
         }
     }
-    Ok(None)
+    Ok(Waited::Late)
 }
 
 /// Runs `throng watch`; the exit status.
@@ -353,4 +421,24 @@ fn line(seen: &[BlockNotice], elapsed: Duration, height: Height, pending: u32, p
         grouped(per_second(rows) as u64),
         grouped(pending.into()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_is_told_beside_what_was_refused() {
+        let refused = |of: &[u32]| of.iter().map(|index| (*index, Refusal::BadNonce)).collect::<Vec<_>>();
+        let words = |of: &[u32]| refused_words(&(7..=11), &refused(of));
+        assert!(words(&[0]).contains("of nonce 7 was refused: the nonce was used"));
+        assert!(words(&[0]).ends_with("; 4 were accepted and settle by themselves: nonces 8 to 11"));
+        assert!(
+            words(&[1, 3])
+                .ends_with(", and 1 more; 3 were accepted and settle by themselves: nonces 7, 9, 11")
+        );
+        assert!(words(&[0, 1, 2, 3]).ends_with("; one was accepted and settles by itself: nonce 11"));
+        assert!(words(&[0, 1, 2, 3, 4]).ends_with(", and 4 more; none was accepted"));
+        assert!(!refused_words(&(7..=7), &refused(&[0])).contains("accepted"), "there was one alone");
+    }
 }

@@ -30,9 +30,18 @@ pub fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("`{text}` is not a whole number, such as 1000"))
 }
 
+/// A number of a configuration: a file in TOML has none larger than these.
+pub fn setting(text: &str) -> Result<u64, String> {
+    let most = i64::MAX.unsigned_abs();
+    match count(text) {
+        Ok(number) if number > most => Err(format!("`{text}` is too large: at most {most}")),
+        number => number,
+    }
+}
+
 /// `all`, or how many of the newest blocks are kept.
 pub fn keep_blocks(text: &str) -> Result<KeepBlocks, String> {
-    match (text, text.parse()) {
+    match (text, setting(text)) {
         ("all", _) => Ok(KeepBlocks(None)),
         (_, Ok(count)) if count > 0 => Ok(KeepBlocks(Some(count))),
         _ => Err(format!(
@@ -140,9 +149,11 @@ mod tests {
     fn blocks_to_keep_are_all_or_a_number_above_zero() {
         assert_eq!(keep_blocks("all"), Ok(KeepBlocks(None)));
         assert_eq!(keep_blocks("1"), Ok(KeepBlocks(Some(1))));
-        for text in ["", "0", "-1", "some", "1.5", "99999999999999999999", "ALL"] {
+        for text in ["", "0", "-1", "some", "1.5", "9999999999999999999", "99999999999999999999", "ALL"] {
             assert!(keep_blocks(text).is_err_and(|words| words.contains("write all")), "{text}");
         }
+        assert_eq!(setting("9223372036854775807"), Ok(i64::MAX as u64));
+        assert!(setting("9223372036854775808").is_err_and(|words| words.contains("is too large: at most")));
     }
 
     #[test]

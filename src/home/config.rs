@@ -1,6 +1,6 @@
 //! The configuration of a node: a file in TOML, and flags that stand above it.
 
-use super::files::{HomeError, parse, read_text, text, value, write_new};
+use super::files::{HomeError, key_and_words, parse, read_text, text, value, write_new};
 use super::genesis::read_genesis;
 use super::keys::read_key;
 use crate::crypto::{self, SigningKey};
@@ -114,7 +114,17 @@ pub fn read_config(path: Option<&Path>, over: toml::Table) -> Result<ConfigFile,
         }
     };
     lay_over(&mut table, over);
-    table.try_into().map_err(|error: toml::de::Error| HomeError::Flag(error.message().to_owned()))
+    // The file is good: what is wrong now was laid over it.
+    table.try_into().map_err(|error| match key_and_words(&error) {
+        (Some(key), words) => HomeError::Flag(format!("{}: {words}", flag_of(&key))),
+        (None, words) => HomeError::Flag(words),
+    })
+}
+
+/// The flag that stands for a key: sections are left out of its name.
+fn flag_of(key: &str) -> String {
+    let name = ["node.", "store.", "net."].iter().find_map(|section| key.strip_prefix(section));
+    format!("--{}", name.unwrap_or(key).replace(['_', '.'], "-"))
 }
 
 fn lay_over(table: &mut toml::Table, over: toml::Table) {
@@ -127,15 +137,16 @@ fn lay_over(table: &mut toml::Table, over: toml::Table) {
 }
 
 impl ConfigFile {
-    /// That of a validator of a new chain. `here`: all of them run on this machine.
-    pub(super) fn of_seat(seat: u16, peers: &[String], here: bool, port: u16) -> ConfigFile {
-        let (host, first) = if here { ([127, 0, 0, 1], port + 2 * seat) } else { ([0, 0, 0, 0], port) };
-        let clients = ([127, 0, 0, 1], first.saturating_add(1));
+    /// That of a validator of a new chain, which has a port for peers and the next one for clients. `here`: all of them run on
+    /// this machine.
+    pub(super) fn of_seat(peers: &[String], here: bool, port: u16) -> ConfigFile {
+        let host = if here { [127, 0, 0, 1] } else { [0, 0, 0, 0] };
+        let clients = ([127, 0, 0, 1], port.saturating_add(1));
         ConfigFile {
             genesis: Some("../genesis".into()),
             key: Some("key.toml".into()),
             dir: Some("data".into()),
-            listen_peers: Some((host, first).into()),
+            listen_peers: Some((host, port).into()),
             listen_clients: Some(clients.into()),
             peers: Some(peers.to_vec()),
             ..ConfigFile::default()
@@ -289,8 +300,15 @@ fn resolve_all(key: &str, names: &[String]) -> Result<Vec<Option<SocketAddr>>, H
 
 /// Whether a name can be an address: a host and a port.
 fn has_form(name: &str) -> bool {
-    let port = name.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
-    matches!(port, Some((true, Ok(_))))
+    port_of(name).is_some()
+}
+
+/// The port of an address, if it has the form of one.
+pub(super) fn port_of(name: &str) -> Option<u16> {
+    let (host, port) = name.rsplit_once(':')?;
+    // Of IPv6 the brackets tell where the port begins.
+    let good = !host.is_empty() && (!host.contains(':') || name.parse::<SocketAddr>().is_ok());
+    port.parse().ok().filter(|_| good)
 }
 
 /// The first address of a name.

@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+use toml::de::{DeTable, Deserializer, Error};
 
 /// A configuration or key file is not larger than this.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -115,14 +116,31 @@ pub(super) fn read_secret_text(path: &Path) -> Result<String, HomeError> {
     read_text(path)
 }
 
-/// Parses TOML; an error becomes one line with the number of the line that it is about.
+/// Parses TOML; an error becomes one line with the number of the line that it is about, and the key.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, HomeError> {
-    toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start).min(text.len());
-        let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        let reason = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        HomeError::Toml { path: path.to_owned(), line, reason }
+    let parsed = DeTable::parse(text).and_then(|table| T::deserialize(Deserializer::from(table)));
+    parsed.map_err(|error| {
+        let (key, words) = key_and_words(&error);
+        let reason = key.map_or_else(|| words.clone(), |key| format!("{key}: {words}"));
+        at_line(path, text, error.span().map_or(0, |span| span.start), reason)
     })
+}
+
+/// What is wrong with the line in which a byte of a text stands.
+pub(super) fn at_line(path: &Path, text: &str, at: usize, reason: String) -> HomeError {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    HomeError::Toml { path: path.to_owned(), line, reason }
+}
+
+/// The key of which an error speaks, with those of the sections that it stands in, and what is wrong with it.
+pub(super) fn key_and_words(error: &Error) -> (Option<String>, String) {
+    let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // The library tells the key in the last line of its words, where it has no text to show there.
+    let said = error.to_string();
+    let last = said.trim_end().lines().next_back().unwrap_or_default();
+    let key = last.strip_prefix("in `").and_then(|rest| rest.strip_suffix('`'));
+    (key.map(flat), flat(error.message()))
 }
 
 /// TOML with a comment in front.

@@ -1,8 +1,10 @@
 //! The genesis of a chain that runs on machines, and a folder for each validator.
 
-use super::config::ConfigFile;
-use super::files::{HomeError, make_folder, parse, read_bytes, read_text, refused, value, write_new};
-use super::keys::{Keyring, digits, new_key, write_key};
+use super::config::{ConfigFile, port_of};
+use super::files::{
+    HomeError, at_line, make_folder, parse, read_bytes, read_text, refused, value, write_new,
+};
+use super::keys::{Keyring, new_key, write_key};
 use crate::crypto::{self, SigningKey};
 use crate::types::params::{ACCOUNTS_MAX, GENESIS_BYTES_MAX, SEATS_MAX, window_max};
 use crate::types::{AccountNumber, ChainId, Genesis, GenesisAccount, Key, Rules, SeatInfo, Time};
@@ -11,6 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
 
 const VALIDATORS_EXAMPLE: &str = "[[validator]]\nkey = \"64 hex digits\"\naddress = \"host:port\"";
 
@@ -24,11 +27,51 @@ pub struct Validator {
     pub address: String,
 }
 
+impl Validator {
+    fn key(&self) -> Result<Key, String> {
+        let mut key = [0; 32];
+        hex::decode_to_slice(&self.key, &mut key)
+            .map(|()| Key(key))
+            .map_err(|_| "key must be 64 hex digits, as `throng keygen` prints it".to_owned())
+    }
+
+    /// The port at which it listens for peers. The next one is for its clients.
+    fn port(&self) -> Result<u16, String> {
+        // It may hold anything, and is told in one line.
+        let address = self.address.escape_debug();
+        match port_of(&self.address) {
+            Some(port) if (1..u16::MAX).contains(&port) => Ok(port),
+            Some(port) => Err(format!(
+                "address `{address}`: port {port} leaves none for clients, who come to the next one: take one from 1 to 65534"
+            )),
+            None => Err(format!("address `{address}` is no host with a port, such as node-0.example:27100")),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ValidatorsFile {
     #[serde(default)]
-    validator: Vec<Validator>,
+    validator: Vec<Block>,
+}
+
+/// A validator, and where it stands in its file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Block {
+    key: Spanned<String>,
+    address: Spanned<String>,
+}
+
+impl Block {
+    fn read(self, path: &Path, text: &str) -> Result<Validator, HomeError> {
+        let [key, address] = [self.key.span().start, self.address.span().start];
+        let validator = Validator { key: self.key.into_inner(), address: self.address.into_inner() };
+        validator.key().map_err(|reason| at_line(path, text, key, reason))?;
+        validator.port().map_err(|reason| at_line(path, text, address, reason))?;
+        Ok(validator)
+    }
 }
 
 /// What a new chain looks like.
@@ -64,7 +107,7 @@ pub struct Written {
 /// Reads the validators of a chain from a file.
 ///
 /// # Errors
-/// It is none, or names nobody.
+/// It is none, names nobody, or has a key or an address that is none: the line is named.
 pub fn read_validators(path: &Path) -> Result<Vec<Validator>, HomeError> {
     parse_validators(path, &read_text(path)?)
 }
@@ -80,7 +123,7 @@ pub fn parse_validators(path: &Path, text: &str) -> Result<Vec<Validator>, HomeE
             path,
             format!("it names no validator: write one block for each, {VALIDATORS_EXAMPLE:?}"),
         )),
-        1..=SEATS_MAX => Ok(file.validator),
+        1..=SEATS_MAX => file.validator.into_iter().map(|block| block.read(path, text)).collect(),
         more => Err(value(path, format!("{more} validators; a chain has at most {SEATS_MAX}"))),
     }
 }
@@ -133,8 +176,11 @@ pub fn write_chain(
             (validators, Some(keys))
         }
     };
+    let wrong = |(seat, reason)| HomeError::Flag(format!("validator {seat}: {reason}"));
+    let ports = validators.iter().enumerate().map(|(seat, it)| it.port().map_err(|reason| (seat, reason)));
+    let ports = ports.collect::<Result<Vec<u16>, _>>().map_err(wrong)?;
     let keyring = Keyring::new(layout.accounts)?;
-    let genesis = genesis(out, layout, &validators, &keyring)?;
+    let genesis = genesis(layout, &validators, &keyring)?;
     make_folder(out)?;
     let (genesis_path, keyring_path) = (out.join("genesis"), out.join("accounts.toml"));
     write_genesis(&genesis_path, &genesis)?;
@@ -146,7 +192,7 @@ pub fn write_chain(
         if let Some(key) = keys.as_ref().and_then(|keys| keys.get(seat)) {
             write_key(&folder.join("key.toml"), key)?;
         }
-        let file = ConfigFile::of_seat(seat as u16, &peers, keys.is_some(), layout.port);
+        let file = ConfigFile::of_seat(&peers, keys.is_some(), ports[seat]);
         write_new(&folder.join("config.toml"), file.short(seat)?.as_bytes(), false)?;
     }
     Ok(Written { chain: chain_id(&genesis), genesis: genesis_path, keyring: keyring_path, folders })
@@ -171,16 +217,11 @@ fn made(count: u16, port: u16) -> Result<(Vec<Validator>, Vec<SigningKey>), Home
     Ok(((0..).zip(&keys).map(validator).collect(), keys))
 }
 
-fn genesis(
-    out: &Path,
-    layout: &Layout,
-    validators: &[Validator],
-    keyring: &Keyring,
-) -> Result<Genesis, HomeError> {
+fn genesis(layout: &Layout, validators: &[Validator], keyring: &Keyring) -> Result<Genesis, HomeError> {
     let seat = |(seat, validator): (usize, &Validator)| {
-        let key = digits(out, &format!("the key of validator {seat}"), &validator.key)?;
+        let key = validator.key().map_err(|reason| HomeError::Flag(format!("validator {seat}: {reason}")))?;
         let fee_account = AccountNumber(seat as u32 % layout.accounts + 1);
-        Ok(SeatInfo { key: Key(key), fee_account })
+        Ok(SeatInfo { key, fee_account })
     };
     let account = |number| GenesisAccount {
         key: keyring.key(number).as_ref().map(crypto::public_key).unwrap_or_default(),

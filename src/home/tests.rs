@@ -120,7 +120,37 @@ fn validators_who_made_their_own_keys_put_them_into_their_folders() {
         read_validators(&path)
     };
     assert!(words(read("")).contains("it names no validator"));
-    assert!(words(read(&text.replacen("address", "adress", 1))).contains("line 3: unknown field `adress`"));
+    let adress = words(read(&text.replacen("address", "adress", 1)));
+    assert!(adress.contains("validators.toml, line 3: validator: unknown field `adress`"), "{adress}");
+    let key = hex::encode(public_key(&keys[1]));
+    let short = words(read(&text.replace(&key, &key[1..])));
+    assert!(short.contains("validators.toml, line 5: key must be 64 hex digits"), "{short}");
+    for (address, says) in [
+        ("127.0.0.1", "is no host with a port, such as node-0.example:27100"),
+        (":5001", "is no host with a port"),
+        ("::1", "is no host with a port"),
+        ("node-1:", "is no host with a port"),
+        ("node-1:65536", "is no host with a port"),
+        ("\\n:x", "is no host with a port"),
+        ("node-1:0", "leaves none for clients"),
+        ("node-1:65535", "leaves none for clients"),
+    ] {
+        let refused = words(read(&text.replace("127.0.0.1:5001", address)));
+        let names = format!("validators.toml, line 6: address `{address}`");
+        assert!(refused.contains(&names) && refused.contains(says), "{refused}");
+        let named = Validator { key: key.clone(), address: address.to_owned() };
+        let out = dir.path().join("bad");
+        let refused = words(write_chain(&out, &layout(3), Ok(vec![named])));
+        assert!(refused.contains("validator 0: address") && !out.exists(), "{refused}");
+    }
+    for (address, port) in [("[::1]:5003", 5_003), ("node-1.example:65534", 65_534)] {
+        let read = read(&text.replace("127.0.0.1:5001", address)).unwrap();
+        let out = dir.path().join(port.to_string());
+        let written = write_chain(&out, &layout(3), Ok(read)).unwrap();
+        let file = read_config(Some(&written.folders[1].join("config.toml")), toml::Table::new()).unwrap();
+        let ports = [file.listen_peers, file.listen_clients].map(|address| address.unwrap().port());
+        assert_eq!(ports, [port, port + 1]);
+    }
     let twice = text.replace(&hex::encode(public_key(&keys[1])), &hex::encode(public_key(&keys[0])));
     let twice = read(&twice).unwrap();
     assert!(
@@ -133,6 +163,8 @@ fn validators_who_made_their_own_keys_put_them_into_their_folders() {
     write_key(&written.folders[1].join("key.toml"), &keys[1]).unwrap();
     let opened = open(&config).unwrap();
     assert_eq!((opened.seat, opened.peers[0].port()), (Seat(1), 5_000));
+    let ports = [opened.listen_peers.port(), opened.listen_clients.port()];
+    assert_eq!(ports, [5_001, 5_002], "each listens where the others call it");
     assert!(opened.listen_peers.ip().is_unspecified() && opened.listen_clients.ip().is_loopback());
     write_key(&written.folders[0].join("key.toml"), &new_key().unwrap()).unwrap();
     assert!(words(open(&written.folders[0].join("config.toml"))).contains("has the key"), "of nobody");
@@ -151,8 +183,26 @@ fn a_configuration_that_is_wrong_names_file_line_and_key() {
     };
     let unknown = with("dir =", "directory =");
     assert!(unknown.contains("config.toml, line 3: unknown field `directory`, expected one of"), "{unknown}");
-    assert!(with("\"127.0.0.1:4000\"\n", "\"here\"\n").contains("line 7: invalid socket address"));
-    assert!(with("peers = [", "peers = 7 #").contains("line 8: invalid type: integer `7`"));
+    let address = with("\"127.0.0.1:4000\"\n", "\"here\"\n");
+    assert!(address.contains("line 7: listen_peers: invalid socket address"), "{address}");
+    let kind = with("peers = [", "peers = 7 #");
+    assert!(kind.contains("config.toml, line 8: peers: invalid type: integer `7`, expected a"), "{kind}");
+    let within = with("peers = [", "peers = [\n 7,\n");
+    assert!(within.contains("line 9: peers: invalid type: integer `7`, expected a string"), "{within}");
+    let nested = |section: &str, line: &str| {
+        fs::write(&path, format!("{text}\n[{section}]\n{line}\n")).unwrap();
+        words(open(&path))
+    };
+    for (section, line, says) in [
+        ("net", "clients_max = \"many\"", "net.clients_max: invalid type: string"),
+        ("net", "clients_max = -1", "net.clients_max: invalid value: integer `-1`"),
+        ("net.shape", "delay_ms = true", "net.shape.delay_ms: invalid type: boolean"),
+        ("node.vertices_kept", "depths = 1.5", "node.vertices_kept.depths: invalid type: floating point"),
+        ("store", "segment_byte = 1", "store: unknown field `segment_byte`"),
+    ] {
+        let said = nested(section, line);
+        assert!(said.contains(&format!("line {}: {says}", text.lines().count() + 3)), "{said}");
+    }
     assert!(
         with("dir = \"data\"\n", "")
             .contains("dir is not set: write it into the configuration, or give --dir")
@@ -179,5 +229,14 @@ fn a_configuration_that_is_wrong_names_file_line_and_key() {
     let file = read_config(Some(&path), over).unwrap();
     assert_eq!((file.net.verify_threads, file.net.clients_max), (3, 9), "flags stand above, key by key");
     assert_eq!(file.dir.as_deref(), Some(Path::new("elsewhere")));
+    for (over, flag) in [
+        ("[net]\nclients_max = \"many\"", "--clients-max: invalid type"),
+        ("[net.shape]\nregions = 3", "--shape-regions: invalid type"),
+        ("[node.vertices_kept]\ndepths = -1", "--vertices-kept-depths: invalid value"),
+        ("listen_peers = \"here\"", "--listen-peers: invalid socket address"),
+    ] {
+        let refused = words(read_config(Some(&path), toml::from_str(over).unwrap()));
+        assert!(refused.starts_with(flag), "{refused}");
+    }
     assert!(words(read_config(None, toml::Table::new()).unwrap().open()).contains("genesis is not set"));
 }

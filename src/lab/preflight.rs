@@ -42,6 +42,9 @@ pub enum BadInput {
     /// A span too short to measure in.
     #[error("--duration must be at least 100ms, in which a few rounds fit, such as --duration 10s")]
     NoDuration,
+    /// The same before and after hostile peers.
+    #[error("--calm must be at least 100ms, in which a few rounds fit, such as --calm 10s")]
+    NoCalm,
     /// A rate of nothing.
     #[error("--rate must be `max` or more than 0 transactions per second")]
     NoRate,
@@ -280,10 +283,17 @@ pub fn check_shape(nodes: &[usize], accounts: u64, duration: Duration) -> Result
     if !(least..=most).contains(&accounts) {
         return Err(BadInput::Accounts { found: accounts, least, most });
     }
-    if duration < DURATION_MIN {
-        return Err(BadInput::NoDuration);
-    }
-    Ok(())
+    check_duration(duration)
+}
+
+/// Refuses a window that is too short to measure in.
+pub fn check_duration(duration: Duration) -> Result<(), BadInput> {
+    if duration < DURATION_MIN { Err(BadInput::NoDuration) } else { Ok(()) }
+}
+
+/// The same for the time before and after hostile peers.
+pub fn check_calm(calm: Duration) -> Result<(), BadInput> {
+    if calm < DURATION_MIN { Err(BadInput::NoCalm) } else { Ok(()) }
 }
 
 /// Makes the directory if it is missing, and refuses one that is not empty or cannot be written.
@@ -333,6 +343,9 @@ mod tests {
         assert!(refusal(&[1], 10, Duration::ZERO).contains("--duration"));
         assert!(refusal(&[1], 10, Duration::from_millis(99)).contains("--duration"));
         check_shape(&[1, 2, 4, 8], 100_000, SECOND).unwrap();
+        let calm = |span| check_calm(span).map_err(|error| error.to_string());
+        assert!(calm(Duration::from_millis(99)).is_err_and(|words| words.contains("--calm")));
+        assert!(calm(DURATION_MIN).is_ok());
     }
 
     #[test]

@@ -135,11 +135,12 @@ impl Sockets {
         now: Time,
         events: &mut Vec<Event>,
     ) {
-        if let Err(gone) = self.let_in(door, &stream, address.ip(), now, events) {
+        let own = door != Door::Peers && self.visits.expect(&address);
+        if let Err(gone) = self.let_in((door, own), &stream, address.ip(), now, events) {
             tracing::debug!(%address, reason = %gone, "connection not taken");
             if let Some((reason, points)) = gone.dismissal() {
                 self.metrics.dismiss(reason);
-                self.blame_address(address.ip(), points, now);
+                self.blame_address(address.ip(), if own { 0 } else { points }, now);
             }
             return;
         }
@@ -147,10 +148,16 @@ impl Sockets {
             Door::Peers => Link::Peer(Box::new(PeerLink::accept(self.identity.clone()))),
             Door::Clients { .. } => Link::Client(Box::default()),
         };
-        if let Err(error) = self.add(stream, address, link, Some(door.port()), now) {
-            self.limits.left(address.ip(), door.port(), now);
-            tracing::debug!(%address, %error, "connection not taken");
-            return;
+        match self.add(stream, address, link, Some(door.port()), now) {
+            Ok(token) if own => self.conns.get_mut(token).into_iter().for_each(|conn| conn.counted = None),
+            Ok(_) => {}
+            Err(error) => {
+                if !own {
+                    self.limits.left(address.ip(), door.port(), now);
+                }
+                tracing::debug!(%address, %error, "connection not taken");
+                return;
+            }
         }
         match door {
             Door::Peers => self.inbound_strangers += 1,
@@ -161,17 +168,18 @@ impl Sockets {
         }
     }
 
-    /// Counts a connection of an address. Where that has too many, or all have, the oldest stranger of them makes room.
+    /// Counts a connection of an address, unless it is one of this process' own. Where that has too many, or all have, the oldest
+    /// stranger of them makes room.
     fn let_in(
         &mut self,
-        door: Door,
+        (door, own): (Door, bool),
         stream: &TcpStream,
         address: IpAddr,
         now: Time,
         events: &mut Vec<Event>,
     ) -> Result<(), Gone> {
         let port = door.port();
-        let admitted = self.limits.admit(address, port, now);
+        let admitted = if own { Ok(()) } else { self.limits.admit(address, port, now) };
         if let Err(denied @ (Denied::Refused | Denied::Rate)) = admitted {
             return Err(denied.into());
         }
@@ -190,7 +198,7 @@ impl Sockets {
         if placed.is_ok() && full && !self.evict(door, &Gone::Crowded, |_| true, now, events) {
             placed = Err(Gone::Crowded);
         }
-        if placed.is_err() && admitted.is_ok() {
+        if placed.is_err() && admitted.is_ok() && !own {
             self.limits.left(address, port, now);
         }
         placed

@@ -13,7 +13,8 @@
 //!   in bytes and in time, and the oldest makes room. A validator proves its seat inside of the encrypted channel.
 //! - Upon a connection of a stranger: its address has so many connections, and so many handshakes a second; whoever does
 //!   wrong brings points to its address, a validator to its seat, and too many points mean a while without a connection:
-//!   short for a seat, and never for an address where a validator lives (see `limits.rs`).
+//!   short for a seat, and never for an address where a validator lives (see `limits.rs`). What the HTTP server of this
+//!   process brings for others is no stranger's (`visits.rs`).
 //! - Upon a peer that sends more than its rate: it is not read from until that is worked off. Nothing is held against it.
 //! - Upon bytes of a validator: a record is opened in the buffer that it was read into, and every frame gets memory of
 //!   its own, just as much as it is long. What is under way is kept: a record, and a frame of each lane.
@@ -73,6 +74,7 @@ mod slab;
 mod sockets;
 mod turns;
 mod view;
+mod visits;
 mod workers;
 
 #[cfg(test)]
@@ -86,13 +88,16 @@ pub use peer::{PeerEvent, PeerLink};
 pub use records::Channel;
 pub use running::{NodeSetup, RunningNode, StartError, Stopped};
 pub use view::NodeView;
+pub use visits::Visit;
 
 use crate::node::Progress;
 use parking_lot::Mutex;
+use visits::Visits;
 
-/// What a running node shows to other threads.
+/// What a running node shows to other threads, and what these show to it.
 #[derive(Debug, Default)]
 struct State {
     progress: Mutex<Progress>,
     failure: Mutex<Option<String>>,
+    visits: Visits,
 }

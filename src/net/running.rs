@@ -205,7 +205,8 @@ impl RunningNode {
         let acquaintance = acquaintance(&setup.genesis, &identity, &book_file, &bootstrap, announce, &clock);
         let (sockets, now) = (metrics.clone(), clock.now());
         let sockets = Sockets::new(registry, identity, (&peers, names), acquaintance, &net, sockets, now);
-        let sockets = sockets.map_err(StartError::system("start a thread"))?;
+        let mut sockets = sockets.map_err(StartError::system("start a thread"))?;
+        sockets.visits = state.visits.clone();
         let threads = StartError::system("start a thread");
         let verifiers = Verifiers::start(net.threads(), shared.clone(), metrics.clone(), mailbox.clone());
         let verifiers = verifiers.map_err(threads)?;

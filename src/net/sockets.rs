@@ -14,6 +14,7 @@ use super::peer::PeerLink;
 use super::queue::ReadyList;
 use super::shape::Shaper;
 use super::slab::Slab;
+use super::visits::Visits;
 use crate::metrics::Metrics;
 use crate::types::{Seat, Time};
 use crate::wire::Message;
@@ -79,6 +80,8 @@ pub struct Sockets {
     standings: Vec<(Score, Time)>,
     /// What strangers may take.
     pub(super) limits: Limits,
+    /// Connections of this process to its own client port, for which those do not hold.
+    pub(super) visits: Visits,
     /// Bytes and messages per second of one peer.
     pub(super) rates: [Rate; 2],
     /// The same of one guest.
@@ -158,6 +161,7 @@ impl Sockets {
             metrics,
             standings: vec![Default::default(); seats],
             limits: Limits::new(config, connections_max, dialer.configured().map(|address| address.ip())),
+            visits: Visits::default(),
             rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
             guest_rates: [rate(GUEST_BYTES_PER_SECOND), rate(GUEST_MESSAGES_PER_SECOND)],
             guests_rate: Rate { per_second: config.guests_bytes_per_second as u64, burst: GUESTS_BURST },
@@ -457,6 +461,8 @@ impl Sockets {
             }
             // Whom this node dialed has not come by itself.
             Link::Peer(link) if !link.is_inbound() => {}
+            // One of this process' own speaks for others.
+            Link::Client(_) if conn.counted.is_none() => {}
             _ => self.blame_address(conn.address.ip(), points, now),
         }
     }

@@ -5,6 +5,7 @@
 //! - Upon a node that has stopped: the last answers stay.
 
 use super::State;
+use super::visits::Visit;
 use crate::metrics::Metrics;
 use crate::node::{Progress, Shared};
 use crate::store::{Finder, StoreError};
@@ -29,6 +30,12 @@ impl NodeView {
     /// Where clients connect.
     pub fn client_address(&self) -> SocketAddr {
         self.client_address
+    }
+
+    /// Announces a connection of this process to the client port, from an address that its socket is bound to already. Limits for
+    /// addresses do not hold for it while the visit lasts: it speaks for others.
+    pub fn announce(&self, from: SocketAddr) -> Visit {
+        self.state.visits.announce(from)
     }
 
     /// The chain.

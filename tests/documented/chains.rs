@@ -54,8 +54,7 @@ pub fn of_machines() {
 
     let other = |seat: usize| {
         let config = runner.path(&format!("chain/node-{seat}/config.toml"));
-        let flags = ["node", "--config", path(&config), "--listen-peers", &free[2 * seat]];
-        let flags = [&flags[..], &["--listen-clients", &free[2 * seat + 1]]].concat();
+        let flags = ["node", "--config", path(&config)];
         Running::start(&flags.iter().map(ToString::to_string).collect::<Vec<_>>(), "clients")
     };
     let mut nodes = vec![other(0), other(1)];

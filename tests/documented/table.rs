@@ -275,14 +275,13 @@ pub const TABLE: &[Row] = &[
     Row {
         command: "node --config DIR/node-2/config.toml",
         filled: &["{dir}/chain"],
-        more: "--listen-peers {peers-2} --listen-clients {node-2}",
         says: &["node       2 of 4, data in "],
         ..MACHINES
     },
     Row {
         command: "node --http IP:PORT",
         filled: &["{http}"],
-        more: "--config {dir}/chain/node-3/config.toml --listen-peers {peers-3} --listen-clients {node-3}",
+        more: "--config {dir}/chain/node-3/config.toml",
         says: &["node       3 of 4, data in ", "http       http://"],
         ..MACHINES
     },

@@ -1,10 +1,13 @@
 //! What slow, large and many requests meet.
 
+use super::sockets::Chain;
 use super::{One, body, serve, wide, wire};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use throng::api::http::HttpLimits;
+use throng::net::{NetConfig, NodeSetup, RunningNode};
+use throng::types::{Policy, Seat};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -156,7 +159,7 @@ fn an_address_that_asks_too_much_waits_and_others_do_not_pay_for_it() {
 
 #[test]
 fn there_are_so_many_connections_and_listeners() {
-    let limits = HttpLimits { connections_max: 3, per_address_max: 3, listeners_max: 2, ..wide() };
+    let limits = HttpLimits { connections_max: 3, listeners_max: 2, ..wide() };
     let one = One::start(limits);
     let question = b"GET /v1/blocks/stream HTTP/1.1\r\nhost: node\r\n\r\n";
     let mut listeners: Vec<_> = (0..2)
@@ -176,19 +179,91 @@ fn there_are_so_many_connections_and_listeners() {
     let began = Instant::now();
     let refused = loop {
         // The third is counted when the server has accepted it.
-        let answer = wire::get(one.address(), "/health");
+        let answer = wire::get(one.address(), "/status");
         if answer.status == 503 && answer.error().contains("too many connections") {
             break answer;
         }
         assert!(began.elapsed() < super::sockets::PATIENCE);
     };
     assert_eq!(refused.header("connection"), Some("close"));
+    let health = wire::get(one.address(), "/health");
+    assert!(health.json()["height"].is_u64(), "who asks how the node is hears of the node: {health:?}");
     listeners.clear();
     drop(third);
     let served = || wire::get(one.address(), "/v1/account/1").status == 200;
     while !served() {
         assert!(began.elapsed() < super::sockets::PATIENCE, "who leaves makes room");
     }
+}
+
+/// A connection from another address of this machine.
+#[cfg(target_os = "linux")]
+fn connect_from(last: u8, server: std::net::SocketAddr) -> std::net::TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let stream = std::net::TcpStream::from(socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
+    bind(&stream, &std::net::SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    connect(&stream, &server).unwrap();
+    stream.set_read_timeout(Some(super::sockets::PATIENCE)).unwrap();
+    stream
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn one_address_takes_neither_all_listeners_nor_all_connections() {
+    let one = One::start(HttpLimits { requests_per_second: 1 << 20, ..HttpLimits::default() });
+    // The first line of the answer, on a connection that stays.
+    let listen = |last| {
+        let mut stream = connect_from(last, one.address());
+        stream.write_all(b"GET /v1/blocks/stream HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        (String::from_utf8(first.to_vec()).unwrap(), stream)
+    };
+    let listeners: Vec<_> = (0..9).map(|_| listen(2)).collect();
+    let of = |status: &str| listeners.iter().filter(|(first, _)| first.ends_with(status)).count();
+    assert_eq!((of("200"), of("429")), (8, 1));
+    assert_eq!(listen(3).0, "HTTP/1.1 200", "others listen");
+
+    // Four addresses take what they can get, and it is not all.
+    let greedy: Vec<_> = (4..8).flat_map(|last| (0..64).map(move |_| last)).collect();
+    let taken: Vec<_> = greedy.into_iter().map(|last| connect_from(last, one.address())).collect();
+    let ask = |last, path: &str| {
+        let mut stream = connect_from(last, one.address());
+        let head = format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        wire::parse(&wire::read_all(&mut stream)).map(|answer| answer.status)
+    };
+    assert_eq!(ask(9, "/v1/account/1"), Some(200), "who comes from elsewhere is served");
+    assert_ne!(ask(9, "/health"), None);
+    assert_ne!(ask(4, "/v1/account/1"), Some(200), "and they themselves have enough");
+    drop(taken);
+}
+
+#[test]
+fn who_submits_over_http_shares_no_allowance_with_all_others_who_do() {
+    let (chain, mut nodes) = Chain::start(1, Policy::Quorum);
+    nodes.pop().expect("there is one").stop().unwrap();
+    // One call a second of an address, some more where a validator lives as here, and those of a few seconds saved up. Loopback
+    // stands for the address of a machine.
+    let listener = std::net::TcpListener::bind(chain.peers[0]).unwrap();
+    let strict = NetConfig { limit_local: true, client_calls_per_second: 1, ..NetConfig::default() };
+    let new = chain.setup(Seat(0), &chain.path(0), listener);
+    let setup = NodeSetup { net: strict, peers: chain.peers.clone(), ..new };
+    let node = RunningNode::start(setup).unwrap();
+    let server = serve(&node, wide());
+    let rows = (1..=5).flat_map(|account| (1..=40).map(move |nonce| (account, nonce)));
+    let refused = rows.filter(|(account, nonce)| {
+        let rows = body(&chain.transfers(*account, *nonce, 1)).to_string();
+        wire::post(server.address(), rows.as_bytes()).status != 200
+    });
+    assert_eq!(refused.count(), 0);
+    // Nobody else from there is spared.
+    let hello = throng::wire::client::Request::Hello.frame();
+    let called = (0..300).filter(|_| {
+        let mut stream = wire::connect(node.client_address());
+        stream.write_all(&hello).is_ok() && stream.read(&mut [0; 64]).is_ok_and(|count| count > 0)
+    });
+    assert!((1..300).contains(&called.count()));
 }
 
 #[test]

@@ -6,12 +6,15 @@ use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+/// How often it is looked whether whoever asked still waits.
+const LOOK: Duration = Duration::from_millis(100);
 /// The largest answer that is read: an account with the certificate of the largest committee takes about 150 KiB.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -36,18 +39,40 @@ pub enum HttpError {
         /// What is strange.
         reason: String,
     },
+    /// Whoever asked waits no longer.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// Asks for a path at `host:port`: status and body of the answer.
 ///
 /// # Errors
-/// [`HttpError`]; after `patience` at the latest.
-pub fn get(address: &str, path: &str, patience: Duration) -> Result<(u16, Vec<u8>), HttpError> {
+/// [`HttpError`]; after `patience` at the latest, or soon after `over` says that nobody waits.
+pub fn get(
+    address: &str,
+    path: &str,
+    patience: Duration,
+    over: &dyn Fn() -> bool,
+) -> Result<(u16, Vec<u8>), HttpError> {
     let unreachable = |reason: String| HttpError::Unreachable { address: address.to_owned(), reason };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| unreachable(error.to_string()))?;
-    let answer = runtime.block_on(async { timeout(patience, ask(address, path)).await });
-    answer.unwrap_or_else(|_| Err(unreachable("no answer in time".to_owned())))
+    let given_up = async {
+        while !over() {
+            sleep(LOOK).await;
+        }
+    };
+    runtime.block_on(async {
+        let (mut asking, mut given_up) = (pin!(timeout(patience, ask(address, path))), pin!(given_up));
+        let first = poll_fn(|cx| match asking.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => given_up.as_mut().poll(cx).map(|()| None),
+        });
+        match first.await {
+            Some(answer) => answer.unwrap_or_else(|_| Err(unreachable("no answer in time".to_owned()))),
+            None => Err(HttpError::Interrupted),
+        }
+    })
 }
 
 async fn ask(address: &str, path: &str) -> Result<(u16, Vec<u8>), HttpError> {

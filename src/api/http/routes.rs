@@ -128,11 +128,14 @@ const ACCOUNT: Parameter = Parameter { name: "account", ..NUMBER };
 const BAD: Answer =
     Answer { status: 400, description: "A parameter is out of form or range.", body: Body::Json("Error") };
 
+/// The path that is answered also on connections beyond the limit.
+pub(super) const HEALTH: &str = "/health";
+
 /// All routes.
 pub static ROUTES: [Route; 10] = [
     Route {
         method: "GET",
-        path: "/health",
+        path: HEALTH,
         id: "health",
         summary: "Whether the node follows the chain",
         description: "200 while blocks and, of a validator, its votes come; else 503 with the reason: the disk is full, the \
@@ -279,11 +282,12 @@ pub static ROUTES: [Route; 10] = [
         id: "blocks",
         summary: "Blocks as they become durable",
         description: "Server-sent events. Each `block` event has the height as its id and the schema BlockNotice as its data. \
+                      One address has a few listeners at once. \
                       A listener that does not keep up gets an `end` event, {\"reason\": …}, and the stream ends.",
         parameters: &[],
         body: None,
         answers: &[Answer { status: 200, description: "The events.", body: Body::Text(EVENTS_TYPE) }],
-        answer: |asked| Box::pin(async move { listen(&asked.site) }),
+        answer: |asked| Box::pin(async move { listen(&asked.site, asked.address) }),
     },
     Route {
         method: "GET",
@@ -395,8 +399,8 @@ async fn status(site: Arc<Site>) -> Result<Response, Refused> {
     Ok(json_answer(200, &status_document(who, &status, certified)))
 }
 
-fn listen(site: &Site) -> Result<Response, Refused> {
-    let events: stream::Events = site.hub.join()?;
+fn listen(site: &Site, address: IpAddr) -> Result<Response, Refused> {
+    let events: stream::Events = site.hub.join(address)?;
     Ok(text(200, EVENTS_TYPE, HttpBody::new(events)))
 }
 

@@ -3,7 +3,7 @@
 use super::door::Pass;
 use super::early::Unsaid;
 use super::parse::Refused;
-use super::routes::{Asker, refusal, router};
+use super::routes::{Asker, HEALTH, refusal, router};
 use super::site::{HEAD_BYTES_MAX, HEADERS_MAX, HttpLimits, Site};
 use super::{health, stream};
 use crate::net::NodeView;
@@ -172,10 +172,10 @@ async fn answer(
     served: bool,
     mut request: Request<Incoming>,
 ) -> Response {
-    let answer = if !served {
-        let mut answer = refusal(&Refused::busy("there are too many connections: try again"));
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        answer
+    // Whoever watches over the node is not told that it is ill because others have taken all connections.
+    let spared = served || request.uri().path() == HEALTH;
+    let mut answer = if !spared {
+        refusal(&Refused::busy("there are too many connections: try again"))
     } else if let Err(refused) = site.pay(address, 1) {
         refusal(&refused)
     } else {
@@ -187,6 +187,9 @@ async fn answer(
             Err(_) => refusal(&Refused::busy("the node did not answer in time: try again")),
         }
     };
+    if !served {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     site.counts.answer(answer.status().as_u16());
     answer
 }

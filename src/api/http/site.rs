@@ -38,6 +38,8 @@ pub struct HttpLimits {
     pub requests_per_second: u32,
     /// Listeners to the stream of blocks at once.
     pub listeners_max: usize,
+    /// Of one address at once.
+    pub listeners_per_address_max: usize,
     /// Blocks that are looked through for one transaction.
     pub search_blocks_max: u64,
     /// How long the head of a request may take, and a connection may rest between two.
@@ -54,9 +56,10 @@ impl Default for HttpLimits {
     fn default() -> HttpLimits {
         HttpLimits {
             connections_max: 256,
-            per_address_max: 64,
+            per_address_max: 16,
             requests_per_second: 100,
             listeners_max: 64,
+            listeners_per_address_max: 8,
             search_blocks_max: 1024,
             head_deadline: Duration::from_secs(5),
             body_deadline: Duration::from_secs(5),
@@ -109,7 +112,7 @@ impl Site {
         let pulse = Pulse::new(patience(view.rules()), view.seat().taken().is_some());
         Site {
             door: Arc::new(Door::new(limits.connections_max, limits.per_address_max)),
-            hub: Hub::new(limits.listeners_max),
+            hub: Hub::new(limits.listeners_max, limits.listeners_per_address_max),
             counts: Counts::default(),
             pulse: Mutex::new(pulse),
             stopping: watch::Sender::new(false),
@@ -155,7 +158,7 @@ impl Site {
         let mut kept = self.questions.lock().await;
         let mut link = match kept.take() {
             Some(link) => link,
-            None => Link::open(self.node()).await?,
+            None => Link::open(&self.view, self.node()).await?,
         };
         // If this ends early, the link is gone, and with it an answer that nobody waits for.
         let reply = link.ask(&request).await?;
@@ -167,7 +170,7 @@ impl Site {
     pub async fn submit(&self, request: Request) -> Result<Reply, Refused> {
         let busy = |_| Refused::busy("too many submissions are on their way: try again");
         let _permit = self.submitting.try_acquire().map_err(busy)?;
-        Link::open(self.node()).await?.ask(&request).await
+        Link::open(&self.view, self.node()).await?.ask(&request).await
     }
 
     /// Where the node's client port is reached from here.

@@ -6,13 +6,14 @@
 
 use super::link::Link;
 use super::parse::Refused;
-use super::site::Site;
+use super::site::{Site, group};
 use crate::api::documents::notice_document;
 use crate::wire::client::{BlockNotice, Reply, Request};
 use axum::body::{Bytes, HttpBody};
 use hyper::body::Frame;
 use parking_lot::Mutex;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -41,12 +42,14 @@ const TOO_SLOW: u8 = 1;
 #[derive(Debug)]
 pub(super) struct Hub {
     most: usize,
+    per_address: usize,
     listeners: Mutex<Vec<Listener>>,
     dropped: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Listener {
+    address: IpAddr,
     queue: Sender<Bytes>,
     end: Arc<AtomicU8>,
 }
@@ -61,20 +64,25 @@ pub(super) struct Events {
 
 impl Hub {
     /// Nobody listens.
-    pub fn new(most: usize) -> Hub {
-        Hub { most, listeners: Mutex::default(), dropped: AtomicU64::new(0) }
+    pub fn new(most: usize, per_address: usize) -> Hub {
+        Hub { most, per_address, listeners: Mutex::default(), dropped: AtomicU64::new(0) }
     }
 
-    /// A new listener, if there is room.
-    pub fn join(&self) -> Result<Events, Refused> {
+    /// A new listener, if there is room for one of its address.
+    pub fn join(&self, address: IpAddr) -> Result<Events, Refused> {
+        let address = group(address);
         let mut listeners = self.listeners.lock();
         // Who hung up is found out here too, and not only at the next block.
         listeners.retain(|listener| !listener.queue.is_closed());
         if listeners.len() >= self.most {
             return Err(Refused::busy("as many listen to blocks as may: try again later"));
         }
+        if listeners.iter().filter(|listener| listener.address == address).count() >= self.per_address {
+            let words = "as many listen to blocks from this address as may: share one stream".to_owned();
+            return Err(Refused::new(429, words));
+        }
         let ((sender, queue), end) = (channel(QUEUE), Arc::new(AtomicU8::new(STOPPING)));
-        listeners.push(Listener { queue: sender, end: end.clone() });
+        listeners.push(Listener { address, queue: sender, end: end.clone() });
         Ok(Events { queue, end, ended: false })
     }
 
@@ -140,7 +148,7 @@ pub(super) async fn feed(site: Arc<Site>) {
 async fn follow(site: &Site) -> Result<Infallible, Refused> {
     let patience = site.limits.answer_deadline;
     let late = |_| Refused::busy("the node does not answer on its client port in time");
-    let mut link = timeout(patience, Link::open(site.node())).await.map_err(late)??;
+    let mut link = timeout(patience, Link::open(&site.view, site.node())).await.map_err(late)??;
     link.say(&Request::Subscribe).await?;
     loop {
         match timeout(QUIET_MAX, link.read()).await {
@@ -160,6 +168,18 @@ mod tests {
     use super::*;
     use std::task::Waker;
 
+    fn from(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    #[test]
+    fn one_address_leaves_room_for_others() {
+        let hub = Hub::new(3, 2);
+        let _own = [hub.join(from(1)).unwrap(), hub.join(from(1)).unwrap()];
+        assert_eq!(hub.join(from(1)).unwrap_err().status, 429);
+        assert!(hub.join(from(2)).is_ok());
+    }
+
     /// What comes without waiting.
     fn read(events: &mut Events) -> Option<String> {
         let mut cx = Context::from_waker(Waker::noop());
@@ -173,9 +193,9 @@ mod tests {
 
     #[test]
     fn a_listener_that_does_not_read_gets_a_last_event_that_says_so() {
-        let hub = Hub::new(2);
-        let (mut slow, mut quick) = (hub.join().unwrap(), hub.join().unwrap());
-        assert_eq!(hub.join().unwrap_err().status, 503);
+        let hub = Hub::new(2, 2);
+        let (mut slow, mut quick) = (hub.join(from(1)).unwrap(), hub.join(from(1)).unwrap());
+        assert_eq!(hub.join(from(2)).unwrap_err().status, 503);
         for number in 0..QUEUE + 3 {
             hub.publish(&format!("{number}").into());
             assert_eq!(read(&mut quick), Some(number.to_string()));
@@ -195,9 +215,9 @@ mod tests {
 
     #[test]
     fn who_hung_up_makes_room() {
-        let hub = Hub::new(1);
-        drop(hub.join().unwrap());
-        let events = hub.join().unwrap();
+        let hub = Hub::new(1, 1);
+        drop(hub.join(from(1)).unwrap());
+        let events = hub.join(from(1)).unwrap();
         assert_eq!(hub.counts(), (1, 0));
         drop(events);
         hub.publish(&Bytes::from_static(b"x"));

@@ -33,6 +33,8 @@ const LOOK_ABOUT: Duration = Duration::from_millis(100);
 pub struct Counts {
     /// Peers of this kind.
     pub peers: u64,
+    /// Of them those that were connected at least once.
+    pub came: u64,
     /// Connections made.
     pub connected: u64,
     /// Connections held now.
@@ -60,8 +62,11 @@ pub struct Told {
     pub kinds: Vec<(Kind, Counts)>,
     /// CPU time of their process, in microseconds.
     pub cpu_us: u64,
-    /// Whether all of them have tried to connect.
-    pub all_came: bool,
+}
+
+/// How long it takes until so many have had their turn to connect: first all come once, and only then anybody again.
+pub fn arrival(peers: usize) -> Duration {
+    Duration::from_micros(1_000_000 / CONNECTS_PER_SECOND) * u32::try_from(peers).unwrap_or(u32::MAX)
 }
 
 struct Peer {
@@ -75,6 +80,8 @@ struct Peer {
     due: Option<Time>,
     /// It has had its place among those who connect, and does so when it is due.
     may_come: bool,
+    /// It was connected at least once.
+    came: bool,
 }
 
 /// A connection.
@@ -99,8 +106,6 @@ pub struct Crowd {
     hungry: BTreeSet<usize>,
     /// No connection is made before.
     next_connect: Time,
-    /// How many of them have tried to connect at least once.
-    came: usize,
     random: u64,
     buffer: Box<[u8]>,
 }
@@ -125,7 +130,6 @@ impl Crowd {
             times: BTreeSet::new(),
             hungry: BTreeSet::new(),
             next_connect: now,
-            came: 0,
             random: plan.seed,
             buffer: vec![0; 16 << 10].into(),
         };
@@ -149,6 +153,7 @@ impl Crowd {
                 talk: None,
                 due: Some(now),
                 may_come: false,
+                came: false,
             });
             crowd.times.insert((now, place));
         }
@@ -180,7 +185,6 @@ impl Crowd {
                 .map(|(kind, counts)| (*kind, Counts { held: held(*kind) as u64, ..counts.clone() }))
                 .collect(),
             cpu_us: u64::try_from(crate::metrics::process_cpu().as_micros()).unwrap_or(u64::MAX),
-            all_came: self.came >= self.peers.len(),
         }
     }
 
@@ -233,7 +237,6 @@ impl Crowd {
             return self.set_due(place, at);
         }
         let draw = draw(&mut self.random);
-        self.came += 1;
         let peer = &mut self.peers[place];
         let birth = Birth { world: &self.world, door: peer.door, number: peer.number, draw };
         let conduct = (peer.kind.about().begin)(&birth);
@@ -259,7 +262,10 @@ impl Crowd {
                 Ok(None) => return,
                 Ok(Some(_)) | Err(_) => return self.leave(place, true, false),
             }
-            self.count(place).connected += 1;
+            let first = !std::mem::replace(&mut self.peers[place].came, true);
+            let counts = self.count(place);
+            counts.connected += 1;
+            counts.came += u64::from(first);
             return self.act(place, Occasion::Connected);
         }
         self.flush(place);

@@ -21,7 +21,7 @@ mod rows;
 mod stranger;
 
 pub use apart::{Apart, serve};
-pub use crowd::{Counts, Crowd, Told};
+pub use crowd::{Counts, Crowd, Told, arrival};
 
 use crate::crypto::{self, KeySet, SigningKey};
 use crate::home;

@@ -1,14 +1,14 @@
 //! The bounds of a stress run, what was measured beside each, and why it is the bound.
 
 use super::StressConfig;
-use super::document::{Part, Saw, Seen};
+use super::document::{Part, Seen};
+use super::sightings;
+use super::target::TargetConfig;
 use crate::lab::figures;
-use crate::lab::hostile::{Counts, Kind, Sign, Told};
+use crate::lab::hostile::Told;
 use crate::lab::observe::Settled;
-use crate::metrics::Dismissal;
 use crate::node::NodeConfig;
 use crate::types::Time;
-use crate::wire::client::Refusal;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ const CPU_RATIO: f64 = 1.4;
 /// Throughput during, as a share of before: the load is well below what the chain can, so that nearly all of it has to settle
 /// although hostile peers take cores from the nodes on one machine.
 const DURING_SHARE: f64 = 0.8;
-/// Full speed: in a second as much settles as this share of before. (Blocks come a few a second, so single seconds vary.)
+/// Full speed: in a second, and on average from there on, as much settles as this share of before. (Blocks come a few a second,
+/// so single seconds vary.)
 const FULL_SHARE: f64 = 0.8;
 /// How soon full speed has to be there after they left, in seconds.
 const RECOVERY_S: f64 = 5.0;
@@ -39,9 +40,6 @@ const BATCHES_BYTES: u64 = 32 << 20;
 /// What a connection may hold: a read of the socket, the answers that wait before it is not read from, and its own state.
 const CONNECTION_BYTES: u64 = (64 + 64 + 8) << 10;
 
-/// How a crowd of identities is refused.
-const CROWD: [Dismissal; 3] = [Dismissal::Full, Dismissal::Rate, Dismissal::Refused];
-
 /// One bound.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bound {
@@ -62,33 +60,66 @@ pub struct Bound {
 }
 
 impl Bound {
-    fn most(
+    /// What was measured may be so much at most. What should be known and is not breaks the bound too.
+    pub(super) fn most(
         what: &'static str,
         measured: Option<f64>,
         limit: f64,
         unit: &'static str,
         why: impl Into<String>,
     ) -> Bound {
-        let kept = measured.map(|measured| measured <= limit);
+        let kept = Some(measured.is_some_and(|measured| measured <= limit));
         Bound { what, measured, at_most: true, limit, unit, kept, why: why.into() }
     }
 
-    fn least(
+    /// What was measured has to be so much at least; likewise.
+    pub(super) fn least(
         what: &'static str,
         measured: Option<f64>,
         limit: f64,
         unit: &'static str,
         why: impl Into<String>,
     ) -> Bound {
-        let kept = measured.map(|measured| measured >= limit);
+        let kept = Some(measured.is_some_and(|measured| measured >= limit));
         Bound { what, measured, at_most: false, limit, unit, kept, why: why.into() }
     }
 
-    /// In words, for whom it was not kept.
+    /// What may be at most so much and cannot be known, for a reason that is not the chain's: the run was too short by its
+    /// settings, or nobody tells.
+    pub(super) fn unjudged(
+        what: &'static str,
+        limit: f64,
+        unit: &'static str,
+        why: impl Into<String>,
+    ) -> Bound {
+        Bound { what, measured: None, at_most: true, limit, unit, kept: None, why: why.into() }
+    }
+
+    /// What a process holds: not every system tells.
+    fn holding(
+        what: &'static str,
+        measured: Option<f64>,
+        limit: f64,
+        unit: &'static str,
+        why: &'static str,
+    ) -> Bound {
+        match measured {
+            None if !cfg!(target_os = "linux") => {
+                Bound::unjudged(what, limit, unit, "this system does not tell")
+            }
+            _ => Bound::most(what, measured, limit, unit, why),
+        }
+    }
+
+    /// In words, for whom it was not kept, or not judged.
     pub fn words(&self) -> String {
+        let Bound { what, unit, why, .. } = self;
+        if self.measured.is_none() {
+            return format!("{what}: unknown ({why})");
+        }
         let than = if self.at_most { "more than" } else { "less than" };
         let (measured, limit) = (shown(self.measured), shown(Some(self.limit)));
-        format!("{}: {measured}{}, {than} {limit}{} ({})", self.what, self.unit, self.unit, self.why)
+        format!("{what}: {measured}{unit}, {than} {limit}{unit} ({why})")
     }
 }
 
@@ -106,7 +137,7 @@ pub(super) fn of_run(
     config: &StressConfig,
     parts: &[Part],
     told: &Told,
-    recovery_s: Option<f64>,
+    recovery: Recovery,
     drained: bool,
 ) -> Vec<Bound> {
     let [before, during, after] = parts else { return Vec::new() };
@@ -116,8 +147,6 @@ pub(super) fn of_run(
     let megabytes = |bytes: u64| (bytes >> 20) as f64;
     let open = |part: &Part| part.descriptors_at_end.map(|open| open as f64);
     let p99_limit = before.p99_ms.map_or(0.0, |p99| P99_RATIO * p99 + P99_MORE_MS);
-    let watched = after.seconds + super::SETTLE_MAX.as_secs_f64();
-    let recovered = recovery_s.or((watched >= RECOVERY_S).then_some(f64::INFINITY));
     let mut bounds = vec![
         Bound::most(
             "node CPU per transaction, during / before",
@@ -140,28 +169,25 @@ pub(super) fn of_run(
             " ms",
             "4 times the one before, and two waits for a leader",
         ),
-        Bound::most(
+        // What they left behind counts as well.
+        Bound::holding(
             "memory of a node",
-            during.memory_bytes.map(megabytes),
+            during.memory_bytes.zip(after.memory_bytes).map(|(during, after)| megabytes(during.max(after))),
             megabytes(memory),
             " MB",
             "what accounts, rows, batches and connections may take by the configuration",
         ),
-        Bound::most(
+        Bound::holding(
             "descriptors of a node after, beyond before",
             open(after).zip(open(before)).map(|(after, before)| after - before),
             DESCRIPTORS_MORE,
             "",
             "all of theirs are closed",
         ),
-        Bound::most("full speed after they left", recovered, RECOVERY_S, " s", "80 % of before in a second"),
+        recovery.bound(),
     ];
-    bounds.extend(unseen(config.duration, before, during, told));
-    let forged =
-        told.kinds.iter().find(|(kind, _)| *kind == Kind::Forged).map(|(_, counts)| counts.admitted as f64);
-    bounds.extend(forged.map(|rows| {
-        Bound::most("forged rows admitted", Some(rows), 0.0, "", "a signature is checked, whoever sends it")
-    }));
+    bounds.extend(sightings::unseen(config.duration, config.peers, before, during, told));
+    bounds.extend(sightings::theirs(config.duration, config.peers, told));
     let unsettled = if drained { 0.0 } else { 1.0 };
     bounds.push(Bound::most(
         "accepted and lost",
@@ -174,21 +200,37 @@ pub(super) fn of_run(
 }
 
 /// The bounds of a run against nodes that are there. What they hold is not known; their throughput is judged only where there is
-/// a load of a known rate.
-pub(super) fn of_target(parts: &[Part], recovery_s: Option<f64>, load: bool) -> Vec<Bound> {
-    let [before, during, after] = parts else { return Vec::new() };
+/// a load of a known rate: then `recovery` is known.
+pub(super) fn of_target(
+    config: &TargetConfig,
+    parts: &[Part],
+    told: &Told,
+    recovery: Option<Recovery>,
+) -> Vec<Bound> {
+    let [before, during, _] = parts else { return Vec::new() };
+    const NO_LOAD: &str = "no load of a known rate: --keys sends one";
+    const NOT_TOLD: &str = "not told over the client port";
     let share = during.tps.zip(before.tps).map(|(during, before)| during / before);
-    let share = share.filter(|share| load && share.is_finite());
-    let watched = after.seconds + super::SETTLE_MAX.as_secs_f64();
-    let recovered = recovery_s.or((load && watched >= RECOVERY_S).then_some(f64::INFINITY));
+    let share = share.filter(|share| share.is_finite());
+    let throughput = "throughput, during / before";
+    let [throughput, speed] = match recovery {
+        Some(recovery) => [
+            Bound::least(throughput, share, DURING_SHARE, "", "of whatever the chain settled"),
+            recovery.bound(),
+        ],
+        None => [
+            Bound { at_most: false, ..Bound::unjudged(throughput, DURING_SHARE, "", NO_LOAD) },
+            Bound::unjudged("full speed after they left", RECOVERY_S, " s", NO_LOAD),
+        ],
+    };
     let deaf = |part: &Part| match &part.seen {
         Seen::Told(nodes) => nodes.iter().filter(|node| node.answer_ms.is_none()).count(),
         Seen::Counted(_) => 0,
     };
     let deaf = parts.iter().map(deaf).sum::<usize>() as f64;
-    vec![
-        Bound::least("throughput, during / before", share, DURING_SHARE, "", "of whatever the chain settled"),
-        Bound::most("full speed after they left", recovered, RECOVERY_S, " s", "80 % of before in a second"),
+    let mut bounds = vec![
+        throughput,
+        speed,
         Bound::most(
             "questions without an answer",
             Some(deaf),
@@ -196,16 +238,15 @@ pub(super) fn of_target(parts: &[Part], recovery_s: Option<f64>, load: bool) -> 
             "",
             "a node tells its clients where it stands, whoever else comes",
         ),
-        Bound::most("memory of a node", None, 0.0, " MB", "not told over the client port"),
-        Bound::most("descriptors of a node", None, 0.0, "", "not told over the client port"),
-        Bound::most(
-            "node CPU per transaction, during / before",
-            None,
-            CPU_RATIO,
-            "",
-            "not told over the client port",
-        ),
-    ]
+    ];
+    bounds.extend(sightings::theirs(config.duration, config.peers, told));
+    bounds.extend(sightings::unseen(config.duration, config.peers, before, during, told));
+    bounds.extend([
+        Bound::unjudged("memory of a node", 0.0, " MB", NOT_TOLD),
+        Bound::unjudged("descriptors of a node", 0.0, "", NOT_TOLD),
+        Bound::unjudged("node CPU per transaction, during / before", CPU_RATIO, "", NOT_TOLD),
+    ]);
+    bounds
 }
 
 /// Memory that a node may take, in bytes, by its configuration and what it serves.
@@ -219,155 +260,61 @@ pub(super) fn memory_limit(config: &StressConfig) -> u64 {
         + CONNECTION_BYTES * connections
 }
 
-/// Kinds of which the nodes' counters show nothing, although they were there for long enough: an attack that does nothing is
-/// none.
-fn unseen(duration: Duration, before: &Part, during: &Part, told: &Told) -> Option<Bound> {
-    let (Seen::Counted(calm), Seen::Counted(saw)) = (&before.seen, &during.seen) else { return None };
-    let due = told.kinds.iter().filter(|(kind, _)| duration >= kind.about().shows_after);
-    let unseen: Vec<&str> = due
-        .filter(|(kind, counts)| !shows(kind.about().sign, counts, calm, saw))
-        .map(|(kind, _)| kind.name())
-        .collect();
-    let why = match unseen.is_empty() {
-        true => "each kind is seen for what it is".to_owned(),
-        false => format!("nothing was seen of {}", unseen.join(", ")),
-    };
-    Some(Bound::most("kinds that nodes saw nothing of", Some(unseen.len() as f64), 0.0, "", why))
+/// How soon the chain was at full speed after hostile peers had left, and how long it was looked for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Recovery {
+    /// When a second began in which it was, and from which on it was on average, in seconds; `None`: no such second.
+    pub after_s: Option<f64>,
+    /// The end of what was looked at, in seconds.
+    pub watched_s: f64,
 }
 
-/// Whether counters show a kind.
-fn shows(sign: Sign, counts: &Counts, calm: &Saw, saw: &Saw) -> bool {
-    match sign {
-        Sign::Dismissed(reasons) => {
-            reasons.iter().any(|reason| saw.dismissed[*reason as usize] > calm.dismissed[*reason as usize])
-        }
-        Sign::Refused(reasons) => reasons
+impl Recovery {
+    /// From the moment at which the last of them was gone to the end of what was measured. `before`: transactions per second
+    /// undisturbed.
+    pub fn find(before: f64, left: Time, end: Time, settled: &[Settled]) -> Recovery {
+        const STEP: Duration = Duration::from_millis(100);
+        const SECOND: Duration = Duration::from_secs(1);
+        let mut blocks: Vec<(Time, u64)> =
+            settled.iter().map(|block| (block.time, u64::from(block.ok))).collect();
+        blocks.sort_unstable();
+        // How many were settled up to and with each block.
+        let sums: Vec<u64> = blocks
             .iter()
-            .any(|reason: &Refusal| saw.refused[reason.place()] > 0 && counts.refused[reason.place()] > 0),
-        Sign::Throttled => saw.throttled > calm.throttled,
-        Sign::Accepted => counts.connected > 2 * counts.peers && saw.accepted > 2 * counts.peers,
-        // As few as there is room for are served, as observers are.
-        Sign::Crowd if counts.held == counts.peers && counts.ended == 0 => true,
-        Sign::Crowd => {
-            CROWD.iter().any(|reason| saw.dismissed[*reason as usize] > calm.dismissed[*reason as usize])
+            .scan(0, |sum, (_, ok)| {
+                *sum += ok;
+                Some(*sum)
+            })
+            .collect();
+        let until = |time: Time| match blocks.partition_point(|(settled, _)| *settled < time) {
+            0 => 0,
+            place => sums[place - 1],
+        };
+        let full = |from: Time, to: Time| {
+            figures::per_second(until(to) - until(from), to.since(from)) >= FULL_SHARE * before
+        };
+        let (mut from, mut after_s) = (left, None);
+        while after_s.is_none() && from + SECOND <= end {
+            if full(from, from + SECOND) && full(from, end) {
+                after_s = Some(from.since(left).as_secs_f64());
+            }
+            from = from + STEP;
         }
-        Sign::Kept => counts.held == counts.peers && counts.ended == 0,
+        Recovery { after_s, watched_s: end.since(left).as_secs_f64() }
     }
-}
 
-/// How long after the hostile peers left a second began in which the chain was at full speed, in seconds; `None`: no such second
-/// was looked at.
-pub(super) fn recovery(parts: &[Part], windows: &[(Time, Time)], settled: &[Settled]) -> Option<f64> {
-    const STEP: Duration = Duration::from_millis(100);
-    const SECOND: Duration = Duration::from_secs(1);
-    let (before, left, end) = (parts.first()?.tps?, windows.get(1)?.1, windows.get(2)?.1);
-    let mut from = left;
-    while from + SECOND <= end {
-        let ok = figures::in_window(settled, from, from + SECOND).ok;
-        if ok as f64 >= FULL_SHARE * before {
-            return Some(from.since(left).as_secs_f64());
+    fn bound(self) -> Bound {
+        const WHAT: &str = "full speed after they left";
+        let Recovery { after_s, watched_s } = self;
+        if after_s.is_none() && watched_s < RECOVERY_S {
+            let why = format!("not in the {watched_s:.1} s that were looked at: --calm 5s is enough");
+            return Bound::unjudged(WHAT, RECOVERY_S, " s", why);
         }
-        from = from + STEP;
+        let why = "80 % of before in a second, and from there on";
+        Bound::most(WHAT, Some(after_s.unwrap_or(f64::INFINITY)), RECOVERY_S, " s", why)
     }
-    None
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lab::stress::document::Cpu;
-    use crate::metrics::Dismissal;
-
-    /// A part with this throughput, CPU time, p99 and memory, and so many descriptors at its end.
-    fn part(name: &'static str, tps: f64, cpu: f64, p99: f64, megabytes: u64, open: usize) -> Part {
-        Part {
-            tps: Some(tps),
-            p99_ms: Some(p99),
-            memory_bytes: Some(megabytes << 20),
-            descriptors: Some(open),
-            descriptors_at_end: Some(open),
-            seen: Seen::Counted(Saw::default()),
-            ..Part::of_target(
-                name,
-                Duration::from_secs(10),
-                Cpu { node: Some(cpu), ..Cpu::default() },
-                Seen::Counted(Saw::default()),
-            )
-        }
-    }
-
-    fn broken(
-        during: Part,
-        after: Part,
-        told: &Told,
-        recovery: Option<f64>,
-        drained: bool,
-    ) -> Vec<&'static str> {
-        let config = StressConfig { peers: 400, ..StressConfig::default() };
-        let parts = [part("before", 1000.0, 10.0, 100.0, 20, 50), during, after];
-        let bounds = of_run(&config, &parts, told, recovery, drained);
-        bounds.iter().filter(|bound| bound.kept == Some(false)).map(|bound| bound.what).collect()
-    }
-
-    #[test]
-    fn each_bound_breaks_by_itself_and_is_named() {
-        let good = || part("during", 800.0, 14.0, 900.0, 100, 300);
-        let after = || part("after", 1000.0, 10.0, 100.0, 100, 58);
-        let none = Told::default();
-        assert!(broken(good(), after(), &none, Some(5.0), true).is_empty());
-        let cases = [
-            (part("during", 799.0, 14.0, 900.0, 100, 300), "throughput, during / before"),
-            (part("during", 800.0, 14.1, 900.0, 100, 300), "node CPU per transaction, during / before"),
-            (part("during", 800.0, 14.0, 901.0, 100, 300), "p99 during"),
-            (part("during", 800.0, 14.0, 900.0, 1000, 300), "memory of a node"),
-        ];
-        for (during, name) in cases {
-            assert_eq!(broken(during, after(), &none, Some(0.0), true), [name]);
-        }
-        let leaks = part("after", 1000.0, 10.0, 100.0, 100, 59);
-        assert_eq!(
-            broken(good(), leaks, &none, Some(0.0), true),
-            ["descriptors of a node after, beyond before"]
-        );
-        assert_eq!(broken(good(), after(), &none, Some(5.1), true), ["full speed after they left"]);
-        assert_eq!(broken(good(), after(), &none, None, true), ["full speed after they left"]);
-        assert_eq!(broken(good(), after(), &none, Some(0.0), false), ["accepted and lost"]);
-    }
-
-    #[test]
-    fn an_attack_that_does_nothing_and_a_forged_row_that_is_admitted_break_a_bound() {
-        let told = |kind, admitted| Told {
-            kinds: vec![(kind, Counts { peers: 9, held: 9, admitted, ..Counts::default() })],
-            ..Told::default()
-        };
-        let during = |dismissed| {
-            let mut saw = Saw::default();
-            saw.dismissed[Dismissal::Foreign as usize] = dismissed;
-            Part { seen: Seen::Counted(saw), ..part("during", 1000.0, 10.0, 100.0, 20, 50) }
-        };
-        let after = || part("after", 1000.0, 10.0, 100.0, 20, 50);
-        let broken = |count, told: Told| broken(during(count), after(), &told, Some(0.0), true);
-        assert_eq!(broken(0, told(Kind::Garbage, 0)), ["kinds that nodes saw nothing of"]);
-        assert!(broken(1, told(Kind::Garbage, 0)).is_empty());
-        assert!(broken(0, told(Kind::Quiet, 0)).is_empty(), "it does nothing wrong");
-        assert!(broken(0, told(Kind::Forged, 1)).contains(&"forged rows admitted"));
-    }
-
-    #[test]
-    fn full_speed_is_found_by_the_second_and_only_after_they_left() {
-        let settled = |ms: u64, ok: u32| Settled { height: ms, time: Time(ms * 1000), rows: ok, ok };
-        let windows = [(0, 1000), (1000, 2000), (2000, 8000)]
-            .map(|(from, until)| (Time(from * 1000), Time(until * 1000)));
-        let parts = [
-            part("before", 100.0, 1.0, 1.0, 1, 1),
-            part("during", 0.0, 1.0, 1.0, 1, 1),
-            part("after", 0.0, 1.0, 1.0, 1, 1),
-        ];
-        let blocks =
-            |from: u64, until: u64| (from..until).step_by(100).map(|ms| settled(ms, 8)).collect::<Vec<_>>();
-        assert_eq!(recovery(&parts, &windows, &blocks(0, 8000)), Some(0.0));
-        assert_eq!(recovery(&parts, &windows, &blocks(5000, 8000)), Some(3.0));
-        assert_eq!(recovery(&parts, &windows, &blocks(0, 2500)), None);
-        assert_eq!(recovery(&parts, &windows, &blocks(7500, 8000)), None, "no whole second");
-    }
-}
+#[path = "bounds_tests.rs"]
+mod tests;

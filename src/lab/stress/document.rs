@@ -36,6 +36,8 @@ pub struct StressDocument {
     pub bounds: Vec<Bound>,
     /// The bounds that were not kept, in words.
     pub exceeded: Vec<String>,
+    /// The bounds of which nothing is known, because the run was too short by its settings or nobody tells, in words.
+    pub not_judged: Vec<String>,
     /// Whether someone ended it early.
     pub interrupted: bool,
 }
@@ -233,7 +235,9 @@ impl StressDocument {
         verdict: &Verdict,
         interrupted: bool,
     ) -> StressDocument {
-        let exceeded = bounds.iter().filter(|bound| bound.kept == Some(false)).map(Bound::words).collect();
+        let those =
+            |kept| bounds.iter().filter(|bound| bound.kept == kept).map(Bound::words).collect::<Vec<_>>();
+        let (exceeded, not_judged) = (those(Some(false)), those(None));
         let hostile = told.kinds.iter().map(|(kind, counts)| Hostile { kind: *kind, counts: counts.clone() });
         StressDocument {
             schema: SCHEMA,
@@ -247,6 +251,7 @@ impl StressDocument {
             reason: verdict.reason().map(str::to_owned),
             bounds,
             exceeded,
+            not_judged,
             interrupted,
         }
     }

@@ -5,14 +5,15 @@
 //!   as they do against a network, and every hostile peer has an address of its own.
 //! - Upon a target ([`target`]): the same peers against nodes that run already; of these only what they tell their clients is
 //!   known, and the rest is said to be unknown.
-//! - Upon the end: every bound is listed with what was measured. Undisturbed is the part before, in the same run.
+//! - Upon the end: every bound is listed with what was measured. Undisturbed is the part before, in the same run. A bound that a
+//!   run was too short for, or of which nobody tells anything, is said to be unknown, and by name beside the verdict.
 
 mod bounds;
 mod document;
+mod sightings;
 pub mod target;
 
-pub use bounds::Bound;
-pub use bounds::shown;
+pub use bounds::{Bound, shown};
 pub use document::{Cpu, Hostile, Part, Saw, Seen, StressDocument, StressSettings};
 
 use super::bench::{DRAIN_MAX, DataDir, decide, latency};
@@ -30,6 +31,7 @@ use crate::net::{NetConfig, ShapeConfig};
 use crate::node::NodeConfig;
 use crate::types::{Policy, Time};
 use crate::wire::client::Refusal;
+use bounds::Recovery;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,7 +89,8 @@ const HOLDINGS_EVERY: u32 = 5;
 impl StressConfig {
     /// Refuses what cannot be run.
     pub fn check(&self) -> Result<(), BadInput> {
-        preflight::check_shape(&[self.nodes], self.accounts, self.duration.min(self.calm))?;
+        preflight::check_shape(&[self.nodes], self.accounts, self.duration)?;
+        preflight::check_calm(self.calm)?;
         check_peers(self.peers)?;
         preflight::check_temporary(&std::env::temp_dir())?;
         // Each node has its share of them, and their own process all of their ends.
@@ -125,6 +128,8 @@ fn check_peers(found: usize) -> Result<(), BadInput> {
 struct Measured {
     name: &'static str,
     window: (Time, Time),
+    /// When it was over for good: its hostile peers, if it had any, were gone.
+    over: Time,
     marks: [Mark; 2],
     /// CPU time of all nodes' processes, and of the hostile peers', in seconds.
     cpu_s: [f64; 2],
@@ -168,7 +173,11 @@ pub fn run(
     session.halt();
     watch(config.nodes, Step::Draining);
     let drained = session.drain(DRAIN_MAX, &Interrupt::never());
-    let (broken, quorum) = (session.broken(), session.quorum());
+    let gone = match &woke {
+        Woke::Broken(reason) => Some(reason.clone()),
+        Woke::Over | Woke::Interrupted => None,
+    };
+    let (broken, quorum) = (session.broken().or(gone), session.quorum());
     let ended = session.finish();
     watch(config.nodes, Step::Reading);
     let settled = on_quorum(&ended.seen.notices, quorum);
@@ -177,11 +186,19 @@ pub fn run(
     let standstill = || none.then(|| verdict::standstill((before.0, after.0), &before.1, &after.1, quorum));
     let verdict: Verdict = decide(&ended, broken.or(unreadable), standstill);
     let interrupted = woke == Woke::Interrupted;
-    let recovery_s =
-        bounds::recovery(&parts, &measured.iter().map(|part| part.window).collect::<Vec<_>>(), &settled);
-    let bounds =
-        if interrupted { Vec::new() } else { bounds::of_run(config, &parts, &told, recovery_s, drained) };
+    let recovery = recovery(&parts, &measured, &settled);
+    let bounds = match recovery {
+        Some(recovery) if !interrupted => bounds::of_run(config, &parts, &told, recovery, drained),
+        _ => Vec::new(),
+    };
+    let recovery_s = recovery.and_then(|recovery| recovery.after_s);
     Ok(StressDocument::new(config.describe(load), parts, &told, recovery_s, bounds, &verdict, interrupted))
+}
+
+/// How the chain came back after its hostile peers; `None`: the run ended before all parts were measured.
+fn recovery(parts: &[Part], measured: &[Measured], settled: &[Settled]) -> Option<Recovery> {
+    let [_, during, after] = measured else { return None };
+    Some(Recovery::find(parts.first()?.tps?, during.over, after.window.1, settled))
 }
 
 /// Who comes, and where to.
@@ -236,17 +253,19 @@ fn measure(
         let span = if name == "during" { config.duration } else { config.calm };
         let mut woke = session.wait(span, interrupt, &tell);
         let (last, held, peaks) = (Reading::take(session), most_held(session), peaks.into_inner());
-        let mut hostile_s = 0.0;
+        // They go only now, and it is from then on that nobody disturbs the chain any more.
+        let (mut hostile_s, mut over) = (0.0, last.mark.time);
         if let Some(apart) = apart {
             if woke == Woke::Over && apart.is_gone() {
                 woke = Woke::Broken("the process of the hostile peers ended".to_owned());
             }
             told = apart.stop();
-            hostile_s = told.cpu_us as f64 / 1e6;
+            (hostile_s, over) = (told.cpu_us as f64 / 1e6, session.clock().now());
         }
         parts.push(Measured {
             name,
             window: (first.mark.time, last.mark.time),
+            over,
             cpu_s: [last.nodes_s - first.nodes_s, hostile_s],
             saw: last.saw.since(&first.saw),
             marks: [first.mark, last.mark],

@@ -1,6 +1,6 @@
 //! Hostile peers against nodes that run already: what these do not tell their clients is not known, and said to be so.
 
-use super::bounds;
+use super::bounds::{self, Recovery};
 use super::document::{Cpu, Part, Seen, StressDocument, StressSettings, TargetStatus};
 use super::{SETTLE_MAX, check_peers};
 use crate::api::Client;
@@ -13,7 +13,7 @@ use crate::lab::generator::{Pace, Running};
 use crate::lab::hostile::{Apart, Door, Kind, Plan, Told};
 use crate::lab::lane::Lane;
 use crate::lab::observe::{Observers, Settled, on_quorum};
-use crate::lab::preflight::{BadInput, Needs};
+use crate::lab::preflight::{self, BadInput, Needs};
 use crate::lab::session::SessionError;
 use crate::lab::verdict::{self, Verdict};
 use crate::lab::workload::Chunk;
@@ -33,11 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_ABOUT: Duration = Duration::from_millis(100);
 /// Accounts of a keyring that send load at most: each is asked for beforehand.
 const SENDERS_MAX: u32 = 256;
+/// Transfers that are signed between two looks at whether somebody wants it to end.
+const ROWS_A_LOOK: usize = 1024;
 /// A fee that suffices, where no genesis tells the least.
 const FEE: u32 = 1;
 
 /// The settings of a run against nodes that are there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TargetConfig {
     /// Addresses of the nodes, for peers or for clients; at least one for clients.
     pub addresses: Vec<String>,
@@ -59,6 +61,23 @@ pub struct TargetConfig {
     pub program: PathBuf,
     /// From which everything is drawn.
     pub seed: u64,
+}
+
+impl TargetConfig {
+    /// Refuses what cannot be run.
+    fn check(&self) -> Result<(), BadInput> {
+        preflight::check_duration(self.duration)?;
+        preflight::check_calm(self.calm)?;
+        check_peers(self.peers)?;
+        let (connections, rows) = (self.peers as u64, self.rows());
+        Needs { connections, rows, apart: true, ..Needs::default() }.check(&std::env::temp_dir())
+    }
+
+    /// Transactions that the load signs beforehand: a second more than all parts take.
+    fn rows(&self) -> u64 {
+        let seconds = (self.duration + self.calm * 2 + SETTLE_MAX).as_secs_f64() + 1.0;
+        if self.keys.is_some() { (self.rate * seconds) as u64 } else { 0 }
+    }
 }
 
 /// What is known of the target.
@@ -91,17 +110,15 @@ pub fn run(
     interrupt: &Interrupt,
     watch: Watch<'_>,
 ) -> Result<StressDocument, SessionError> {
-    check_peers(config.peers)?;
-    Needs { connections: config.peers as u64, apart: true, ..Needs::default() }
-        .check(&std::env::temp_dir())?;
-    let mut target = Target::find(config)?;
+    config.check()?;
+    let mut target = Target::find(config, interrupt)?;
     let nodes = target.client_ports.len();
     let kinds = kinds(config, &target)?;
     watch(nodes, Step::Starting);
     let plan = target.plan(config, &kinds);
     let (flow, clock) = (Arc::new(Flow::default()), Clock::system());
-    let seconds = (config.duration + config.calm * 2 + SETTLE_MAX).as_secs_f64() + 1.0;
-    let lanes = target.lanes((config.rate * seconds) as u64);
+    let tell = |done, total| watch(nodes, Step::Signing(done, total));
+    let lanes = target.lanes(config.rows(), interrupt, &tell)?;
     let offered = if lanes.is_empty() { 0.0 } else { config.rate };
     let observers = Observers::start(&target.client_ports, &flow).map_err(SessionError::Clients)?;
     let pace = Pace::Rate { start: clock.now(), per_second: config.rate };
@@ -118,9 +135,17 @@ pub fn run(
         (None, None) => Verdict::Agreed,
     };
     count(&mut parts, &windows, &settled);
-    let recovery_s = if offered > 0.0 { bounds::recovery(&parts, &windows, &settled) } else { None };
-    let bounds =
-        if interrupt.is_raised() { Vec::new() } else { bounds::of_target(&parts, recovery_s, offered > 0.0) };
+    let recovery = match (&windows[..], parts.first().and_then(|before| before.tps)) {
+        ([_, (.., left), (_, end, _)], Some(before)) if offered > 0.0 => {
+            Some(Recovery::find(before, *left, *end, &settled))
+        }
+        _ => None,
+    };
+    let bounds = match interrupt.is_raised() {
+        true => Vec::new(),
+        false => bounds::of_target(config, &parts, &told, recovery),
+    };
+    let recovery_s = recovery.and_then(|recovery| recovery.after_s);
     let settings = StressSettings {
         target: config.addresses.clone(),
         nodes: target.seats,
@@ -145,8 +170,10 @@ struct Sight<'a> {
     observers: &'a Observers,
 }
 
+/// From when to when a part was measured, and when nobody was left who belonged to it.
+type Window = (Time, Time, Time);
 /// The parts, what the hostile peers did, the windows, and why the run ended early, if it did.
-type Parts = (Vec<Part>, Told, Vec<(Time, Time)>, Option<String>);
+type Parts = (Vec<Part>, Told, Vec<Window>, Option<String>);
 
 impl Sight<'_> {
     fn parts(&self, interrupt: &Interrupt, watch: Watch<'_>) -> Result<Parts, SessionError> {
@@ -168,7 +195,7 @@ impl Sight<'_> {
                 watch(target.client_ports.len(), Step::Part(name, rate));
                 failed = self.broken(apart.as_ref());
             }
-            windows.push((from, clock.now()));
+            let measured = clock.now();
             let seen = Seen::Told(target.ask());
             let mut cpu =
                 Cpu { load: Some((flow.counts().cpu_ns - load_before) as f64 / 1e3), ..Cpu::default() };
@@ -176,7 +203,8 @@ impl Sight<'_> {
                 told = apart.stop();
                 cpu.hostile = Some(told.cpu_us as f64);
             }
-            parts.push(Part::of_target(name, clock.now().since(from), cpu, seen));
+            windows.push((from, measured, clock.now()));
+            parts.push(Part::of_target(name, measured.since(from), cpu, seen));
             if interrupt.is_raised() || failed.is_some() {
                 break;
             }
@@ -202,8 +230,8 @@ impl Sight<'_> {
 
 /// Fills in what only the whole run tells: throughput, and CPU time for each transaction, which is the time of the part until
 /// then.
-fn count(parts: &mut [Part], windows: &[(Time, Time)], settled: &[Settled]) {
-    for (part, (from, until)) in parts.iter_mut().zip(windows) {
+fn count(parts: &mut [Part], windows: &[Window], settled: &[Settled]) {
+    for (part, (from, until, _)) in parts.iter_mut().zip(windows) {
         let ok = figures::in_window(settled, *from, *until).ok;
         part.tps = Some(figures::per_second(ok, until.since(*from)));
         for cpu in [&mut part.cpu_us_per_tx.load, &mut part.cpu_us_per_tx.hostile] {
@@ -238,7 +266,7 @@ fn kinds(config: &TargetConfig, target: &Target) -> Result<Vec<Kind>, BadInput> 
 
 impl Target {
     /// Asks every address what it is, and the first for the chain.
-    fn find(config: &TargetConfig) -> Result<Target, SessionError> {
+    fn find(config: &TargetConfig, interrupt: &Interrupt) -> Result<Target, SessionError> {
         let refused =
             |address: &str, reason: String| BadInput::Target { address: address.to_owned(), reason };
         let genesis = config.genesis.as_deref().map(home::read_genesis).transpose();
@@ -274,7 +302,7 @@ impl Target {
         // Account 0 is the sentinel: nobody's.
         let accounts = status.accounts.saturating_sub(1);
         let senders = match &config.keys {
-            Some(keys) => senders(keys, accounts, &mut client)?,
+            Some(keys) => senders(keys, accounts, &mut client, interrupt)?,
             None => Vec::new(),
         };
         let seats = usize::from(client.seat().1);
@@ -304,15 +332,26 @@ impl Target {
     }
 
     /// Signs so many transfers, for each node those of some of the accounts.
-    fn lanes(&mut self, rows: u64) -> Vec<Lane> {
+    fn lanes(
+        &mut self,
+        rows: u64,
+        interrupt: &Interrupt,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<Vec<Lane>, SessionError> {
         let count = self.senders.len() - self.hostile_senders();
         if count < 2 || rows == 0 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let (chain, fee, ports) = (self.chain, self.fee, self.client_ports.len());
         let publics: Vec<(u32, [u8; 32])> = self.senders.iter().map(|it| (it.number, it.public)).collect();
         let mut signed: Vec<Vec<(Effect, Witness)>> = vec![Vec::new(); ports];
         for row in 0..rows as usize {
+            if row.is_multiple_of(ROWS_A_LOOK) {
+                tell(row as u64, rows);
+                if interrupt.is_raised() {
+                    return Err(SessionError::Interrupted);
+                }
+            }
             let (place, other) = (row % count, publics[(row + 1) % count]);
             let sender = &mut self.senders[place];
             sender.nonce += 1;
@@ -325,7 +364,7 @@ impl Target {
             lane.supply(vec![rows.into_iter().collect::<Chunk>()]);
             lane
         };
-        signed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()).map(lane).collect()
+        Ok(signed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()).map(lane).collect())
     }
 
     /// Where every node stands, as it says.
@@ -341,7 +380,12 @@ impl Target {
 }
 
 /// The accounts that a file has keys of, as the chain has them.
-fn senders(path: &Path, accounts: u32, client: &mut Client) -> Result<Vec<Sender>, SessionError> {
+fn senders(
+    path: &Path,
+    accounts: u32,
+    client: &mut Client,
+    interrupt: &Interrupt,
+) -> Result<Vec<Sender>, SessionError> {
     let Secret::Keyring(keyring) =
         home::read_secret(path).map_err(|error| BadInput::File(error.to_string()))?
     else {
@@ -349,6 +393,9 @@ fn senders(path: &Path, accounts: u32, client: &mut Client) -> Result<Vec<Sender
     };
     let mut senders = Vec::new();
     for number in 1..=keyring.accounts().min(accounts).min(SENDERS_MAX) {
+        if interrupt.is_raised() {
+            return Err(SessionError::Interrupted);
+        }
         let account =
             client.account(AccountNumber(number)).map_err(|error| BadInput::File(error.to_string()))?;
         let (Some(account), Some(key)) = (account, keyring.key(number)) else { continue };
@@ -383,4 +430,38 @@ fn speaks_as_peer(address: SocketAddr) -> bool {
         Ok(answer[..8] == preface[..8])
     };
     talk().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_for_a_load_ends_when_it_is_interrupted() {
+        let sender = |number: u32| {
+            let key = crypto::signing_key_from_seed([number as u8; 32]);
+            Sender { number, public: crypto::public_key(&key), key, nonce: 0 }
+        };
+        let mut target = Target {
+            peer_ports: Vec::new(),
+            client_ports: vec![([127, 0, 0, 1], 9).into()],
+            clients: Vec::new(),
+            chain: ChainId([0; 32]),
+            seats: 1,
+            accounts: 4,
+            fee: FEE,
+            senders: (1..=4).map(sender).collect(),
+        };
+        let (trigger, interrupt) = Interrupt::pair();
+        let tell = |done, _| {
+            if done > 0 {
+                trigger.raise();
+            }
+        };
+        // More than anybody waits for.
+        let ended = target.lanes(1 << 40, &interrupt, &tell);
+        assert!(matches!(ended, Err(SessionError::Interrupted)));
+        let lanes = target.lanes(10, &Interrupt::never(), &|_, _| {}).unwrap();
+        assert_eq!(lanes.iter().map(Lane::stock).sum::<u64>(), 10);
+    }
 }
