@@ -3,12 +3,12 @@
 use super::config::*;
 use super::conn::{Conn, Gone, Link, read_some};
 use super::io_threads::{Job, Task};
-use super::noise::Identity;
-use super::peer::{PeerEvent, PeerLink};
+use super::meet::is_served;
+use super::peer::PeerEvent;
 use super::sockets::{Event, Sockets};
 use super::turns::{STANDINGS, Standing};
 use crate::metrics::Metrics;
-use crate::types::{Seat, Time};
+use crate::types::Time;
 use crate::wire::Message;
 use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use mio::Token;
@@ -137,8 +137,7 @@ impl Sockets {
     fn may_read(&mut self, token: Token, gate: &Gate, now: Time) -> Option<Job> {
         let conn = self.conns.get_mut(token)?;
         let Link::Peer(link) = &conn.link else { return None };
-        let guest = is_guest(&self.identity, link);
-        if guest && link.waiting_bytes() > GUEST_OUT_PAUSE {
+        if is_served(&self.guests, link) && link.waiting_bytes() > GUEST_OUT_PAUSE {
             conn.choked = true;
         } else if !gate.peers {
             if !std::mem::replace(&mut conn.in_waiting, true) {
@@ -162,7 +161,7 @@ impl Sockets {
         let Conn { link: Link::Peer(link), paces, paused_until, brought, .. } = conn else { return };
         // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
         // that the rest waits in its own buffers.
-        let guest = is_guest(&self.identity, link);
+        let guest = is_served(&self.guests, link);
         let rates = if guest { &self.guest_rates } else { &self.rates };
         let messages = if guest { come.iter().map(weight).sum() } else { come.len() };
         let ahead = paces.iter_mut().zip(rates).zip([bytes, messages]);
@@ -284,11 +283,6 @@ impl Sockets {
             link.receive(bytes);
         }
     }
-}
-
-/// Whether somebody is served by a validator without being one.
-fn is_guest(own: &Identity, link: &PeerLink) -> bool {
-    own.seat != Seat::NONE && link.seat().is_some_and(|seat| seat.index() >= own.seats.len())
 }
 
 /// As how many messages of a guest one counts: what is looked up block by block is as dear as what it asks for.

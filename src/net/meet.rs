@@ -52,6 +52,14 @@ pub(super) struct Guest {
     pub is_source: bool,
 }
 
+/// Whether a peer is one that is only served: a guest, and no source of this node. An observer serves as a validator does, so
+/// this is asked of what a connection is and not of what the node is.
+pub(super) fn is_served(guests: &[Option<Guest>], link: &PeerLink) -> bool {
+    let number = link.seat().and_then(|peer| peer.0.checked_sub(Seat::guest(0).0));
+    let guest = number.and_then(|number| guests.get(usize::from(number)).copied().flatten());
+    guest.is_some_and(|guest| !guest.is_source)
+}
+
 impl Acquaintance {
     /// Of a node that knows what the book says.
     pub fn new(book: Book, own: Option<AddressRecord>, seats: Vec<[u8; 32]>, seed: u64) -> Acquaintance {

@@ -2,6 +2,7 @@
 
 mod book;
 mod crowd;
+mod guests;
 mod handshake;
 mod limits;
 mod meet;
