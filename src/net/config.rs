@@ -98,6 +98,10 @@ pub const STALL_CHECK: Duration = Duration::from_secs(1);
 
 /// Bytes read from one peer per turn before the others have theirs.
 pub const PEER_READ_BUDGET: usize = 256 << 10;
+/// Messages taken from one validator per turn: what else was read of it stays as bytes until its next.
+pub const MESSAGES_PER_TURN: usize = 4096;
+/// The same for a peer without a seat; it is about what a guest may be ahead of its rate.
+pub const GUEST_MESSAGES_PER_TURN: usize = 256;
 /// Bytes read from one client per turn: less than one full submission, so that many clients share scarce room.
 pub const CLIENT_READ_BUDGET: usize = 64 << 10;
 /// What a connection that is not established yet is to be reckoned with, in bytes that are read: an exchange of keys takes

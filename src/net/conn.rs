@@ -1,7 +1,7 @@
 //! One connection with its socket: reading a piece, writing a piece, and the reasons to end it.
 
 use super::client::{ClientError, ClientLink};
-use super::config::{PEER_READ_BUDGET, SCORE_MAX};
+use super::config::{GUEST_MESSAGES_PER_TURN, MESSAGES_PER_TURN, PEER_READ_BUDGET, SCORE_MAX};
 use super::limits::Denied;
 use super::noise::PeerError;
 use super::pace::Pace;
@@ -9,6 +9,7 @@ use super::peer::{PeerEvent, PeerLink};
 use super::queue::OutBuffer;
 use crate::metrics::Dismissal;
 use crate::types::Time;
+use crate::types::params::SEATS_MAX;
 use crate::wire::WireError;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
@@ -178,7 +179,11 @@ impl Conn {
 
     /// Whether reading it would give anything.
     pub(super) fn has_input(&self) -> bool {
-        self.readable || matches!(&self.link, Link::Client(link) if link.held)
+        self.readable
+            || match &self.link {
+                Link::Peer(link) => link.is_behind(),
+                Link::Client(link) => link.held,
+            }
     }
 }
 
@@ -214,8 +219,17 @@ pub(super) fn read_some<'a>(
     }
 }
 
-/// Reads from a peer until its socket has nothing, or its budget is used up. Counts the bytes, and hands over what they
-/// bring; what came before an error is still to be told.
+/// What one peer may bring in a turn: of a stranger who it is, and nothing else before it is known what it may send.
+fn messages_max(link: &PeerLink) -> usize {
+    match link.seat() {
+        None => 1,
+        Some(seat) if seat.index() < SEATS_MAX => MESSAGES_PER_TURN,
+        Some(_) => GUEST_MESSAGES_PER_TURN,
+    }
+}
+
+/// Reads from a peer until its socket has nothing, or what it has in a turn is used up. Counts the bytes, and hands over what
+/// they bring; what came before an error is still to be told.
 pub(super) fn receive(
     conn: &mut Conn,
     buffer: &mut [u8],
@@ -223,12 +237,16 @@ pub(super) fn receive(
     come: &mut Vec<PeerEvent>,
 ) -> Result<(), Gone> {
     let Conn { stream, link: Link::Peer(link), readable, .. } = conn else { return Ok(()) };
+    let most = messages_max(link);
+    link.go_on(most, come)?;
     while *readable
         && *count < PEER_READ_BUDGET
+        && come.len() < most
+        && !link.is_behind()
         && let Some(bytes) = read_some(stream, &mut buffer[..PEER_READ_BUDGET - *count], readable)?
     {
         *count += bytes.len();
-        link.receive(bytes, come)?;
+        link.receive_some(bytes, most, come)?;
     }
     Ok(())
 }

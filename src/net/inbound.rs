@@ -145,7 +145,7 @@ impl Sockets {
             }
         } else if conn.paused_until > now {
             self.paused.insert((conn.paused_until, token));
-        } else if conn.readable {
+        } else if conn.has_input() {
             let load = if conn.established() { conn.brought } else { HANDSHAKE_LOAD };
             return Some(Job::new(token, Task::Read, load));
         }
@@ -154,32 +154,25 @@ impl Sockets {
 
     /// Does what a peer that was read from has said.
     fn take_read(&mut self, job: Job, now: Time, events: &mut Vec<Event>) {
-        let Job { token, bytes, come, more, result, .. } = job;
+        let Job { token, bytes, mut come, more, result, .. } = job;
         Metrics::add(&self.metrics.bytes_received, bytes as u64);
-        // What another one has said may have been its end.
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        let Conn { link: Link::Peer(link), paces, paused_until, brought, .. } = conn else { return };
-        // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
-        // that the rest waits in its own buffers.
-        let guest = is_served(&self.guests, link);
-        let rates = if guest { &self.guest_rates } else { &self.rates };
-        let messages = if guest { come.iter().map(weight).sum() } else { come.len() };
-        let ahead = paces.iter_mut().zip(rates).zip([bytes, messages]);
-        let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
-        let pause = ahead.max().unwrap_or_default();
-        (*paused_until, *brought) = (now + pause, bytes);
-        Metrics::add(&self.metrics.throttled, u64::from(!pause.is_zero()));
+        // Who it is comes alone in its turn, so that what follows is reckoned by that.
+        match come.pop_if(|event| !matches!(event, PeerEvent::Message(_))) {
+            Some(PeerEvent::Opened(seat)) => self.open_seat(token, seat, now, events),
+            Some(PeerEvent::Guest(key)) => self.open_guest(token, key, now, events),
+            _ => {}
+        }
+        self.charge_read(token, bytes, &come, now);
         for event in come {
-            match event {
-                PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
-                PeerEvent::Guest(key) => self.open_guest(token, key, now, events),
-                PeerEvent::Message(Message::WantAddresses) => self.tell_addresses(token, now),
-                PeerEvent::Message(Message::Addresses(records)) => self.hear_addresses(token, &records, now),
-                PeerEvent::Message(message) => {
-                    let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { break };
-                    let Some(from) = link.seat() else { break };
-                    events.push(Event::Message { from, message });
+            // What another one has said, or it itself, may have been its end.
+            let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { return };
+            match (event, link.seat()) {
+                (PeerEvent::Message(Message::WantAddresses), _) => self.tell_addresses(token, now),
+                (PeerEvent::Message(Message::Addresses(records)), _) => {
+                    self.hear_addresses(token, &records, now);
                 }
+                (PeerEvent::Message(message), Some(from)) => events.push(Event::Message { from, message }),
+                _ => {}
             }
         }
         self.mark_dirty(token);
@@ -194,6 +187,21 @@ impl Sockets {
                 self.drop_conn(token, &gone, now, events);
             }
         }
+    }
+
+    /// Counts what a peer has brought. What was read is handed on; whoever is ahead of its rate is read from again only when that
+    /// is worked off, so that the rest waits in its own buffers.
+    fn charge_read(&mut self, token: Token, bytes: usize, come: &[PeerEvent], now: Time) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Conn { link: Link::Peer(link), paces, paused_until, brought, .. } = conn else { return };
+        let served = is_served(&self.guests, link);
+        let rates = if served { &self.guest_rates } else { &self.rates };
+        let messages = if served { come.iter().map(weight).sum() } else { come.len() };
+        let ahead = paces.iter_mut().zip(rates).zip([bytes, messages]);
+        let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
+        let pause = ahead.max().unwrap_or_default();
+        (*paused_until, *brought) = (now + pause, bytes);
+        Metrics::add(&self.metrics.throttled, u64::from(!pause.is_zero()));
     }
 
     fn read_client(

@@ -258,7 +258,8 @@ impl Limits {
         Rate { per_second: self.calls[port].per_second.saturating_mul(factor), ..self.calls[port] }
     }
 
-    fn limited(&self, address: IpAddr) -> Option<Source> {
+    /// The source of an address that has limits.
+    pub fn limited(&self, address: IpAddr) -> Option<Source> {
         Some(Source::of(address)).filter(|source| self.limit_local || !source.is_local())
     }
 

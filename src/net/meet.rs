@@ -13,7 +13,8 @@
 use super::book::Book;
 use super::config::*;
 use super::conn::{Conn, Gone, Link};
-use super::limits::{Reach, Source};
+use super::debts::Debtor;
+use super::limits::{Limits, Reach, Source};
 use super::peer::PeerLink;
 use super::sockets::{Event, Sockets};
 use crate::types::{Seat, Time};
@@ -21,7 +22,7 @@ use crate::wire::{ADDRESSES_MAX, AddressRecord, Message};
 use mio::Token;
 use mio::net::TcpStream;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What a node knows of where others are, and says of itself.
 pub struct Acquaintance {
@@ -58,6 +59,11 @@ pub(super) fn is_served(guests: &[Option<Guest>], link: &PeerLink) -> bool {
     let number = link.seat().and_then(|peer| peer.0.checked_sub(Seat::guest(0).0));
     let guest = number.and_then(|number| guests.get(usize::from(number)).copied().flatten());
     guest.is_some_and(|guest| !guest.is_source)
+}
+
+/// Under what it is kept what a guest owes.
+fn guest_debtor(limits: &Limits, address: IpAddr, key: [u8; 32]) -> Debtor {
+    limits.limited(address).map_or(Debtor::Key(key), Debtor::Source)
 }
 
 impl Acquaintance {
@@ -115,6 +121,9 @@ impl Sockets {
         self.guests[number] = Some(Guest { token, key, is_source });
         let Some(conn) = self.conns.get_mut(token) else { return };
         conn.since = now;
+        if !is_source {
+            conn.paces = self.debts.of(&guest_debtor(&self.limits, conn.address.ip(), key));
+        }
         let (address, dialed) = (conn.address, conn.dialed);
         let Link::Peer(link) = &mut conn.link else { return };
         link.name(peer);
@@ -134,6 +143,17 @@ impl Sockets {
         let Some(source) = address(token).map(Source::of) else { return false };
         let same = guests.iter().filter(|guest| address(guest.token).map(Source::of) == Some(source)).count();
         guests.len() < self.guests_max && (source.group().is_none() || same < self.guests_max.div_ceil(4))
+    }
+
+    /// Under what it is kept what a peer owes; none of whom this node follows the chain by.
+    pub(super) fn debtor(&self, conn: &Conn) -> Option<Debtor> {
+        let Link::Peer(link) = &conn.link else { return None };
+        let peer = link.seat()?;
+        if peer.index() < self.seats.len() {
+            return Some(Debtor::Seat(peer));
+        }
+        let guest = self.guest(peer).filter(|guest| !guest.is_source)?;
+        Some(guest_debtor(&self.limits, conn.address.ip(), guest.key))
     }
 
     /// The connection of somebody without a seat has ended.

@@ -14,7 +14,8 @@
 //! - Upon a connection of a stranger: its address has so many connections, and so many handshakes a second; whoever does
 //!   wrong brings points to its address, a validator to its seat, and too many points mean a while without a connection:
 //!   short for a seat, and never for an address where a validator lives (see `limits.rs`).
-//! - Upon a peer that sends more than its rate: it is not read from until that is worked off. Nothing is held against it.
+//! - Upon a peer that sends more than its rate: it is not read from until that is worked off, and to connect anew is of no use
+//!   (`debts.rs`). Nothing is held against it. Few messages are taken of one in a turn, the rest stays as bytes.
 //! - Upon bytes of a validator: a record is opened in the buffer that it was read into, and every frame gets memory of
 //!   its own, just as much as it is long. What is under way is kept: a record, and a frame of each lane.
 //! - Upon many connections with much to read or to write: other threads do some of it, if there are any, and the loop goes on
@@ -50,6 +51,7 @@ mod client;
 mod clock;
 mod config;
 mod conn;
+mod debts;
 mod dialer;
 mod disk;
 mod event_loop;

@@ -13,7 +13,7 @@ pub struct Rate {
 }
 
 /// A token bucket, kept as the time at which it will be full again (the generic cell rate algorithm of ITU-T I.371).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pace {
     /// In nanoseconds, on the scale of [`Time`].
     full_at: u64,
@@ -47,7 +47,13 @@ impl Pace {
             self.full_at.saturating_sub(1_000_000_000_u64.checked_div(rate.per_second).unwrap_or(0));
     }
 
-    fn overdrawn(&self, rate: &Rate, now: Time) -> Duration {
+    /// Whether nothing of it is used.
+    pub fn is_full(&self, now: Time) -> bool {
+        self.full_at <= nanos(now)
+    }
+
+    /// How long until it is no more overdrawn.
+    pub fn overdrawn(&self, rate: &Rate, now: Time) -> Duration {
         let burst = u64::try_from(rate.burst.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.full_at.saturating_sub(nanos(now)).saturating_sub(burst))
     }

@@ -3,6 +3,7 @@
 
 use super::config::*;
 use super::conn::{Conn, Gone, Link, connected};
+use super::debts::{Debtor, Debts};
 use super::dialer::Dialer;
 use super::io_threads::IoThreads;
 use super::limits::Limits;
@@ -83,6 +84,8 @@ pub struct Sockets {
     pub(super) rates: [Rate; 2],
     /// The same of one guest.
     pub(super) guest_rates: [Rate; 2],
+    /// What those still owe of these rates who have gone.
+    pub(super) debts: Debts,
     /// Bytes per second to all guests together.
     pub(super) guests_rate: Rate,
     pub(super) guests_pace: Pace,
@@ -160,6 +163,7 @@ impl Sockets {
             limits: Limits::new(config, connections_max, dialer.configured().map(|address| address.ip())),
             rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
             guest_rates: [rate(GUEST_BYTES_PER_SECOND), rate(GUEST_MESSAGES_PER_SECOND)],
+            debts: Debts::default(),
             guests_rate: Rate { per_second: config.guests_bytes_per_second as u64, burst: GUESTS_BURST },
             guests_pace: Pace::default(),
             guests_until: Time(0),
@@ -315,6 +319,9 @@ impl Sockets {
             self.note_twin(seat, [older, token], now);
             self.drop_conn(older, &Gone::Replaced, now, events);
         }
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.paces = self.debts.of(&Debtor::Seat(seat));
+        }
         self.seats[seat.index()] = Some(token);
         self.opened += 1;
         self.dialer.opened(seat);
@@ -394,6 +401,9 @@ impl Sockets {
         let _ = conn.stream.shutdown(Shutdown::Both);
         self.paused.remove(&(conn.paused_until, token));
         self.busy.remove(&(conn.busy_until, token));
+        if let Some(debtor) = self.debtor(&conn) {
+            self.debts.keep(debtor, conn.paces, now);
+        }
         if let Some(port) = conn.counted {
             self.limits.left(conn.address.ip(), port, now);
         }

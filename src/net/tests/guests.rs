@@ -3,8 +3,12 @@
 use super::meet::{guests, met, observer, open, together};
 use super::*;
 use crate::net::config::{
-    GUEST_MESSAGES_PER_SECOND, GUEST_OUT_PAUSE, GUEST_WRITE_BUDGET, GUESTS_BURST, PEER_READ_BUDGET,
+    GUEST_MESSAGES_PER_SECOND, GUEST_MESSAGES_PER_TURN, GUEST_OUT_PAUSE, GUEST_WRITE_BUDGET, GUESTS_BURST,
+    PEER_READ_BUDGET,
 };
+use crate::net::conn::Gone;
+use crate::net::noise::{PREFACE_BYTES, Role};
+use crate::net::records::Channel;
 use crate::types::Round;
 use std::collections::BTreeSet;
 
@@ -65,6 +69,85 @@ fn asks_more_than_its_rate(mut node: Side, mut watching: Side, served_by: Seat) 
     let at_once = GUEST_MESSAGES_PER_SECOND..=GUEST_MESSAGES_PER_SECOND + a_turn;
     assert!(waits.first().is_some_and(|came| at_once.contains(came)), "{waits:?}");
     assert_eq!((came, node.dropped()), (count, 0));
+}
+
+/// Messages that come to a node while the time stands still, and `other` has its turns.
+fn messages(node: &mut Side, mut other: impl FnMut()) -> usize {
+    let (mut came, mut idle) = (0, 0);
+    while idle < 30 {
+        other();
+        let events = node.turn();
+        let more = events.iter().filter(|event| matches!(event, Event::Message { .. })).count();
+        (came, idle) = (came + more, if more == 0 { idle + 1 } else { 0 });
+    }
+    came
+}
+
+/// Somebody without a seat who sends its identity and so many questions in one piece.
+fn come_and_ask(node: &mut Side, byte: u8, count: usize) -> Raw {
+    let of = Identity { key: key(byte), seat: Seat::NONE, ..identity(1, 0, 4) };
+    let mut exchange = of.exchange(Role::Dialer).unwrap();
+    let first = exchange.write().unwrap();
+    let mut raw = Raw::connect(node.addresses[0]);
+    raw.send(&[&of.preface()[..], &(first.len() as u16).to_le_bytes(), &first].concat());
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    while answer.len() < PREFACE_BYTES + 2
+        || answer.len() < PREFACE_BYTES + 2 + usize::from(answer[PREFACE_BYTES])
+    {
+        node.turn();
+        let count = raw.stream.read(&mut buffer).unwrap_or(0);
+        answer.extend_from_slice(&buffer[..count]);
+    }
+    exchange.read(&answer[PREFACE_BYTES + 2..]).unwrap();
+    let (mut channel, binding) = exchange.finish().unwrap();
+    let question = frame(&Message::WantFrontier);
+    let question = [&frame_header(question.kind, question.payload.len())[..], &question.payload].concat();
+    let mut bytes = Vec::new();
+    for plain in [of.prove(Role::Dialer, &binding), [&[0][..], &question.repeat(count)].concat()] {
+        let start = Channel::begin(&mut bytes);
+        bytes.extend_from_slice(&plain);
+        channel.seal(&mut bytes, start).unwrap();
+    }
+    raw.send(&bytes);
+    raw
+}
+
+#[test]
+fn a_guest_that_connects_anew_has_no_new_allowance() {
+    // Where addresses have limits a new key is worth nothing; on one's own machine each has its own allowance.
+    for limit_local in [false, true] {
+        let config = NetConfig { limit_local, handshakes_per_second: 100, ..NetConfig::default() };
+        let mut node = met(identity(1, 2, 4), Side::bind(), &[], None, &config);
+        let mut came = Vec::new();
+        for number in 0..20 {
+            let _guest = come_and_ask(&mut node, if limit_local { 80 + number } else { 80 }, 2000);
+            came.push(messages(&mut node, || ()));
+            assert_eq!(guests(&node), 1);
+            if limit_local {
+                let token = node.sockets.token_of(Seat::guest(0)).unwrap();
+                node.sockets.drop_conn(token, &Gone::Useless, node.now, &mut Vec::new());
+            }
+        }
+        let most = GUEST_MESSAGES_PER_SECOND + GUEST_MESSAGES_PER_TURN;
+        let all = came.iter().sum::<usize>();
+        assert!((GUEST_MESSAGES_PER_SECOND..=most).contains(&all), "{came:?}");
+    }
+}
+
+#[test]
+fn a_validator_that_connects_anew_has_no_new_allowance_either() {
+    let config = NetConfig { peer_messages_per_second: 100, ..NetConfig::default() };
+    let nowhere = ["127.0.0.1:1".parse().unwrap()];
+    let mut node = Side::with(identity(1, 1, 2), Side::bind(), &nowhere, &config);
+    let peers = [node.addresses[0]; 2];
+    let mut came = Vec::new();
+    for _ in 0..5 {
+        let mut validator = Side::new(identity(1, 0, 2), Side::bind(), &peers, 10);
+        together(&mut [&mut node, &mut validator], |sides| open(sides[1]) == 1 && open(sides[0]) == 1);
+        (0..500).for_each(|_| validator.send(Seat(1), &Message::WantFrontier));
+        came.push(messages(&mut node, || drop(validator.turn())));
+    }
+    assert!(came[0] >= 100 && came[1..].iter().all(|came| *came == 0), "{came:?}");
 }
 
 /// Batches that came to a node.

@@ -227,3 +227,38 @@ fn a_vote_overtakes_batches_that_wait() {
     );
     assert_eq!(events.len(), 21);
 }
+
+#[test]
+fn what_is_more_than_a_turn_takes_stays_as_bytes_and_comes_next_in_its_order() {
+    let (mut a, mut b) = links(identity(1, 0, 2), identity(1, 1, 2), 1);
+    converse(&mut a, &mut b, 4096).unwrap();
+    // More than one record of small frames, and a few of several records.
+    let count = 15_000;
+    let number = |round: u64| Message::Frontier { began: Round(round), rounds: vec![] };
+    for round in 0..count {
+        let message = if round % 5_000 == 77 { batch(round, 2_000) } else { number(round) };
+        assert!(a.send(&message, message.payload()));
+    }
+    let mut sealed = Vec::new();
+    while sealed.is_empty() || !a.out.pending().is_empty() {
+        a.seal().unwrap();
+        sealed.extend_from_slice(a.out.pending());
+        a.out.consume(a.out.pending().len());
+        a.seal().unwrap();
+    }
+    let (mut taken, mut all) = (Vec::new(), Vec::new());
+    b.receive_some(&mut sealed, 7, &mut taken).unwrap();
+    assert!(b.is_behind() && taken.len() == 7);
+    while !taken.is_empty() {
+        assert!(taken.len() <= 7);
+        all.append(&mut taken);
+        b.go_on(7, &mut taken).unwrap();
+    }
+    assert!(!b.is_behind());
+    let rounds = all.iter().filter_map(|event| match event {
+        PeerEvent::Message(Message::Frontier { began, .. }) => Some(began.0),
+        _ => None,
+    });
+    assert!(rounds.eq((0..count).filter(|round| round % 5_000 != 77)));
+    assert_eq!(all.len(), count as usize);
+}

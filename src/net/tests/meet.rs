@@ -31,7 +31,10 @@ pub(super) fn met(
 }
 
 /// Lets all turn until something holds; the events of each.
-pub(super) fn together(sides: &mut [&mut Side], mut holds: impl FnMut(&mut [&mut Side]) -> bool) -> Vec<Vec<Event>> {
+pub(super) fn together(
+    sides: &mut [&mut Side],
+    mut holds: impl FnMut(&mut [&mut Side]) -> bool,
+) -> Vec<Vec<Event>> {
     let mut all: Vec<Vec<Event>> = sides.iter().map(|_| Vec::new()).collect();
     for _ in 0..TURNS_MAX {
         sides.iter_mut().zip(&mut all).for_each(|(side, events)| events.extend(side.turn()));
@@ -127,7 +130,12 @@ fn a_validator_that_moved_calls_those_that_should_have_called_it() {
 fn what_nobody_asked_for_is_not_taken_into_the_book() {
     let mut node = Side::alone(identity(1, 2, 4));
     let mut watching = observer(77, &node.addresses[..1]);
-    together(&mut [&mut node, &mut watching], |sides| guests(sides[0]) == 1);
+    // What it was asked when it came is answered, with nothing.
+    together(&mut [&mut node, &mut watching], |sides| {
+        let token = sides[0].sockets.token_of(Seat::guest(0));
+        let conn = token.and_then(|token| sides[0].sockets.conns.get(token));
+        conn.is_some_and(|conn| conn.asked_addresses.is_none())
+    });
     let record = |number: u8| {
         AddressRecord::sign(
             &key(number),
