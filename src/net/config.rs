@@ -81,9 +81,13 @@ pub const GUEST_OUT_PAUSE: usize = 4 << 20;
 pub const BLOCKS_PER_MESSAGE: usize = 32;
 /// Questions of clients that may come at once after a rest, in time at their rate.
 pub const QUESTIONS_BURST: Duration = Duration::from_millis(100);
-/// Questions that a client may ask at once although all together are ahead of that rate: many answers in one write cost little
-/// more than one.
-pub const QUESTIONS_TOGETHER: usize = 16;
+/// Questions of one client that are answered together when it is its turn: many answers in one write cost little more than one.
+/// So many also has an address each second for those who ask for the first time, and does not wait with them.
+pub const QUESTIONS_TOGETHER: u64 = 16;
+/// How long all together wait at most for what was answered ahead of that rate.
+pub const QUESTIONS_DEBT_MAX: Duration = Duration::from_secs(1);
+/// How long an address saves up the questions that it has for newcomers.
+pub const FIRST_QUESTIONS_BURST: Duration = Duration::from_secs(1);
 /// How often it is looked at whether the connections that a node chose bring anything.
 pub const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How often the book of addresses is written.

@@ -129,6 +129,8 @@ pub(super) struct Conn {
     pub(super) connecting: bool,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// The system says that nothing more will come than what there is.
+    pub(super) read_closed: bool,
     pub(super) in_ready: bool,
     pub(super) in_dirty: bool,
     pub(super) in_waiting: bool,

@@ -176,7 +176,7 @@ impl EventLoop {
             || self.sockets.could_resume(&self.gate());
         let rests =
             self.listeners.iter().filter_map(|listener| listener.rests_until.filter(|_| listener.ready));
-        let deadlines = [self.node.deadline(), Some(self.sockets.deadline())].into_iter().flatten();
+        let deadlines = [self.node.deadline(), Some(self.sockets.deadline(now))].into_iter().flatten();
         let timeout = match deadlines.chain(rests).min() {
             _ if busy => Some(Duration::ZERO),
             deadline => deadline.map(|deadline| deadline.since(now)),

@@ -12,7 +12,6 @@ use crate::types::Time;
 use crate::wire::Message;
 use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use mio::Token;
-use std::time::Duration;
 
 /// What may be read in this turn.
 #[derive(Clone, Copy, Debug)]
@@ -211,39 +210,26 @@ impl Sockets {
         now: Time,
         events: &mut Vec<Event>,
     ) -> Result<Turn, Gone> {
-        match self.conns.get(token) {
-            Some(conn) if conn.paused_until > now => {
-                self.paused.insert((conn.paused_until, token));
-                return Ok(Turn::Done);
-            }
-            Some(_) => {}
-            None => return Ok(Turn::Done),
+        let turn = self.take_requests(token, gate, now, events);
+        if let Some(Conn { link: Link::Client(link), .. }) = self.conns.get_mut(token) {
+            link.asker.end();
         }
-        let mut pause = Duration::ZERO;
-        let turn = self.take_requests(token, gate, (now, &mut pause), events)?;
-        // What was asked is answered, and who asked goes to the end of the line of all that ask too much together: so a flood
-        // takes no more than the rate, and who asks for the first time does not wait for it.
-        if let Some(conn) = self.conns.get_mut(token).filter(|_| !pause.is_zero()) {
-            conn.paused_until = now + pause;
-            self.paused.insert((conn.paused_until, token));
-            Metrics::add(&self.metrics.throttled, 1);
-        }
-        Ok(turn)
+        turn
     }
 
-    /// Takes what a client asks, up to its bounds; `pause`: how long the questions of all clients together are ahead of their
-    /// rate with those that it has asked now.
+    /// Takes what a client asks, up to its bounds.
     fn take_requests(
         &mut self,
         token: Token,
         gate: &mut Gate,
-        (now, pause): (Time, &mut Duration),
+        now: Time,
         events: &mut Vec<Event>,
     ) -> Result<Turn, Gone> {
-        let Some(Conn { stream, link: Link::Client(link), readable, .. }) = self.conns.get_mut(token) else {
+        let Some(conn) = self.conns.get_mut(token) else { return Ok(Turn::Done) };
+        let Conn { stream, link: Link::Client(link), readable, read_closed, address, .. } = conn else {
             return Ok(Turn::Done);
         };
-        let (mut budget, mut asked) = (CLIENT_READ_BUDGET, 0);
+        let mut budget = CLIENT_READ_BUDGET;
         loop {
             // First what was read before, then the socket: the reader holds one read at most.
             link.held = true;
@@ -266,14 +252,17 @@ impl Sockets {
                     Request::SubmitBlobs { blobs, .. } => gate.blobs -= blobs.column().len(),
                     Request::Subscribe => {}
                     Request::Status | Request::Account(_) | Request::Certificate(_) | Request::Absent => {
-                        *pause = self.questions.charge(1, &self.question_rate, now);
-                        asked += 1;
+                        let (ip, limits, stood) = (address.ip(), &mut self.limits, link.asker.waits());
+                        let first = || limits.take_first_question(ip, now);
+                        if !self.questions.ask(&mut link.asker, token, 1, first, now) {
+                            Metrics::add(&self.metrics.throttled, u64::from(!stood));
+                            link.postpone(request);
+                            // It goes on when it is its turn, unless nobody is there any more to be answered.
+                            return if *read_closed { Err(Gone::Closed) } else { Ok(Turn::Done) };
+                        }
                     }
                 }
                 events.push(Event::Request { client: token, request });
-                if asked >= QUESTIONS_TOGETHER && !pause.is_zero() {
-                    return Ok(Turn::Done); // the reader holds the rest
-                }
             }
             if link.held {
                 // What its own bounds hold back goes on when it is answered or has read.

@@ -115,6 +115,8 @@ struct Entry {
     used: Time,
     connections: [u32; PORTS],
     calls: [Pace; PORTS],
+    /// Questions of clients that ask for the first time.
+    first_questions: Pace,
     score: Score,
     refused_until: Time,
     /// How long it is refused the next time.
@@ -245,6 +247,13 @@ impl Limits {
             entry.refused_until = now + span;
             Some(span)
         })
+    }
+
+    /// Whether an address has one left of the questions that clients ask for the first time while others wait; it is taken.
+    pub fn take_first_question(&mut self, address: IpAddr, now: Time) -> bool {
+        let rate = Rate { per_second: QUESTIONS_TOGETHER, burst: FIRST_QUESTIONS_BURST };
+        let Some(source) = self.limited(address) else { return true };
+        self.entry(source, now, |entry| entry.first_questions.take(&rate, now))
     }
 
     /// Whether validators live at an address, so that it is not refused.

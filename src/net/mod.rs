@@ -66,6 +66,7 @@ mod opening;
 mod outbound;
 mod pace;
 mod peer;
+mod questions;
 mod queue;
 mod records;
 mod running;

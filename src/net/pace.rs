@@ -31,6 +31,27 @@ impl Pace {
         self.overdrawn(rate, now)
     }
 
+    /// As [`Pace::charge`], but no more of it counts than is worked off in so long.
+    pub fn charge_up_to(&mut self, count: u64, rate: &Rate, most: Duration, now: Time) {
+        self.charge(count, rate, now);
+        let most = u64::try_from((rate.burst + most).as_nanos()).unwrap_or(u64::MAX);
+        self.full_at = self.full_at.min(nanos(now).saturating_add(most));
+    }
+
+    /// How many can be counted until it is overdrawn, the one that overdraws it included.
+    pub fn room(&self, rate: &Rate, now: Time) -> u64 {
+        let burst = u64::try_from(rate.burst.as_nanos()).unwrap_or(u64::MAX);
+        let used = self.full_at.saturating_sub(nanos(now));
+        if used > burst {
+            return 0;
+        }
+        if rate.per_second == 0 {
+            return u64::MAX;
+        }
+        let room = u128::from(burst - used) * u128::from(rate.per_second) / 1_000_000_000;
+        u64::try_from(room).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
     /// Counts one if the bucket holds it; whether it did.
     pub fn take(&mut self, rate: &Rate, now: Time) -> bool {
         let mut after = *self;
@@ -116,6 +137,12 @@ mod tests {
         assert_eq!(pace.charge(500, &rate, now), Duration::from_millis(500));
         assert_eq!(pace.charge(0, &rate, now + Duration::from_millis(400)), Duration::from_millis(100));
         assert_eq!(pace.charge(0, &rate, now + Duration::from_millis(500)), Duration::ZERO);
+        let mut capped = Pace::default();
+        assert_eq!(capped.room(&rate, now), 1001);
+        capped.charge_up_to(1_000_000, &rate, Duration::from_secs(2), now);
+        assert_eq!((capped.overdrawn(&rate, now), capped.room(&rate, now)), (Duration::from_secs(2), 0));
+        assert_eq!(capped.room(&rate, now + Duration::from_secs(2)), 1);
+        assert_eq!(capped.room(&rate, now + Duration::from_millis(2500)), 501);
         let unlimited = Rate { per_second: 0, burst: Duration::ZERO };
         assert_eq!(pace.charge(u64::MAX, &unlimited, now), Duration::ZERO);
         assert!(pace.charge(u64::MAX, &rate, now) > Duration::from_secs(1 << 30), "nothing overflows");

@@ -12,6 +12,7 @@ use super::names::{Name, Names};
 use super::noise::Identity;
 use super::pace::{Pace, Rate, Score};
 use super::peer::PeerLink;
+use super::questions::Questions;
 use super::queue::ReadyList;
 use super::shape::Shaper;
 use super::slab::Slab;
@@ -94,9 +95,8 @@ pub struct Sockets {
     /// Guests that have output and wait for that time, in their turn.
     pub(super) guests_line: Vec<Token>,
     /// Questions of all clients together.
-    pub(super) questions: Pace,
-    pub(super) question_rate: Rate,
-    /// Peers and clients that sent more than their rate, by when they are read from again.
+    pub(super) questions: Questions,
+    /// Peers that sent more than their rate, by when they are read from again.
     pub(super) paused: BTreeSet<(Time, Token)>,
     /// What makes the links to validators worse, if anything.
     pub(super) shaper: Option<Shaper>,
@@ -168,11 +168,10 @@ impl Sockets {
             guests_pace: Pace::default(),
             guests_until: Time(0),
             guests_line: Vec::new(),
-            questions: Pace::default(),
-            question_rate: Rate {
+            questions: Questions::new(Rate {
                 per_second: config.client_questions_per_second as u64,
                 burst: QUESTIONS_BURST,
-            },
+            }),
             paused: BTreeSet::new(),
             shaper: Shaper::new(&config.shape, identity.seat, seats, config.guests_max + OUTBOUND_MAX),
             busy: BTreeSet::new(),
@@ -212,14 +211,16 @@ impl Sockets {
     }
 
     /// The next deadline.
-    pub fn deadline(&self) -> Time {
+    pub fn deadline(&self, now: Time) -> Time {
         let stranger = self.strangers.front().map(|(time, _)| *time);
         let timed = |list: &BTreeSet<(Time, Token)>| list.first().map(|(time, _)| *time);
         let (paused, busy) = (timed(&self.paused), timed(&self.busy));
+        let dials = [self.dialer.deadline(), self.book_deadline()].into_iter().flatten().min();
         let shaped = self.shaper.as_ref().and_then(Shaper::deadline);
         let names = self.names.deadline();
         let guests = (!self.guests_line.is_empty()).then_some(self.guests_until);
-        [stranger, paused, busy, guests, shaped, names, self.dialer.deadline(), self.book_deadline()]
+        let questions = self.questions.deadline(now);
+        [stranger, paused, busy, guests, shaped, names, questions, dials]
             .into_iter()
             .flatten()
             .fold(self.stall_check, Time::min)
@@ -250,6 +251,7 @@ impl Sockets {
                 connecting: counted.is_none(),
                 readable: false,
                 writable: false,
+                read_closed: false,
                 in_ready: false,
                 in_dirty: false,
                 in_waiting: false,
@@ -288,7 +290,7 @@ impl Sockets {
             self.dirty.add(token, &mut conn.in_dirty);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            conn.readable = true;
+            (conn.readable, conn.read_closed) = (true, conn.read_closed | event.is_read_closed());
             self.ready.add(token, &mut conn.in_ready);
         }
     }
@@ -349,6 +351,14 @@ impl Sockets {
         while let Some((due, token)) = self.paused.first().copied().filter(|(due, _)| *due <= now) {
             self.paused.remove(&(due, token));
             if let Some(conn) = self.conns.get_mut(token) {
+                self.ready.add(token, &mut conn.in_ready);
+            }
+        }
+        for token in self.questions.turns(now) {
+            if let Some(conn) = self.conns.get_mut(token)
+                && let Link::Client(link) = &mut conn.link
+            {
+                link.asker.begin();
                 self.ready.add(token, &mut conn.in_ready);
             }
         }
@@ -421,6 +431,7 @@ impl Sockets {
             Link::Client(link) => {
                 self.clients -= 1;
                 self.silent_clients -= usize::from(!link.welcomed());
+                self.questions.left(&link.asker);
                 events.push(Event::Left(token));
                 if conn.subscribed {
                     self.subscribers.retain(|client| *client != token);
