@@ -53,6 +53,15 @@ pub struct Source(IpAddr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group(IpAddr);
 
+/// What somebody is counted with: all of its group, or, where there are none, all of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Network {
+    /// A group.
+    Group(Group),
+    /// A source without a group.
+    Source(Source),
+}
+
 impl Source {
     /// The source of an address.
     pub fn of(address: IpAddr) -> Source {
@@ -66,6 +75,11 @@ impl Source {
 
     fn is_local(self) -> bool {
         self.0.is_loopback()
+    }
+
+    /// What it is counted with.
+    pub fn network(self) -> Network {
+        self.group().map_or(Network::Source(self), Network::Group)
     }
 
     /// Its group; none in private networks.

@@ -3,6 +3,7 @@
 //! - **Upon a peer that has proved a key and no seat**: it gets a number ([`Seat::guest`]) as long as there is one; the same
 //!   key again takes the place of its older connection. It is a guest, to be served; or, if this node is an observer and
 //!   dialed it, a source.
+//! - **Upon more of them than places**: they are shared out by network (`crowd.rs`).
 //! - **Upon a connection**: one's own address record goes out first, if there is one, and the question for others where the
 //!   book is of use. A record that the peer did not make itself is taken only when it was asked for, and its signature is
 //!   checked before anything else.
@@ -13,6 +14,7 @@
 use super::book::Book;
 use super::config::*;
 use super::conn::{Conn, Gone, Link};
+use super::crowd::{Place, place_of};
 use super::debts::Debtor;
 use super::limits::{Limits, Reach, Source};
 use super::peer::PeerLink;
@@ -112,8 +114,9 @@ impl Sockets {
         }
         let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { return };
         let inbound = link.is_inbound();
+        let has_place = !inbound || self.find_place(token, now, events);
         let free = self.guests.iter().position(Option::is_none);
-        let Some(number) = free.filter(|_| !inbound || self.has_room_for_guest(token)) else {
+        let Some(number) = free.filter(|_| has_place) else {
             return self.drop_conn(token, &Gone::Crowded, now, events);
         };
         let peer = Seat::guest(number as u16);
@@ -134,15 +137,25 @@ impl Sockets {
         self.greet(token, now);
     }
 
-    /// Whether another guest may be served that has come on this connection: of one address on the network no more than a
-    /// quarter of all.
-    fn has_room_for_guest(&self, token: Token) -> bool {
-        let address = |token: Token| self.conns.get(token).map(|conn| conn.address.ip());
-        let guests: Vec<Guest> =
-            self.guests.iter().flatten().filter(|guest| !guest.is_source).copied().collect();
-        let Some(source) = address(token).map(Source::of) else { return false };
-        let same = guests.iter().filter(|guest| address(guest.token).map(Source::of) == Some(source)).count();
-        guests.len() < self.guests_max && (source.group().is_none() || same < self.guests_max.div_ceil(4))
+    /// Whether there is a place for a guest that has come on this connection; another may have to make it free.
+    fn find_place(&mut self, token: Token, now: Time, events: &mut Vec<Event>) -> bool {
+        let come = |token: Token| {
+            let conn = self.conns.get(token)?;
+            let inbound = matches!(&conn.link, Link::Peer(link) if link.is_inbound());
+            inbound.then(|| (conn.since, token, Source::of(conn.address.ip())))
+        };
+        let Some((_, _, source)) = come(token) else { return false };
+        let mut guests: Vec<_> = self.guests.iter().flatten().filter_map(|guest| come(guest.token)).collect();
+        guests.sort_by_key(|(since, ..)| *since);
+        let guests: Vec<_> = guests.into_iter().map(|(_, token, source)| (token, source)).collect();
+        match place_of(&guests, source, self.guests_max) {
+            Place::Free => true,
+            Place::Of(other) => {
+                self.drop_conn(other, &Gone::Crowded, now, events);
+                true
+            }
+            Place::None => false,
+        }
     }
 
     /// Under what it is kept what a peer owes; none of whom this node follows the chain by.

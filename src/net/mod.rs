@@ -51,6 +51,7 @@ mod client;
 mod clock;
 mod config;
 mod conn;
+mod crowd;
 mod debts;
 mod dialer;
 mod disk;

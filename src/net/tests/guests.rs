@@ -83,8 +83,8 @@ fn messages(node: &mut Side, mut other: impl FnMut()) -> usize {
     came
 }
 
-/// Somebody without a seat who sends its identity and so many questions in one piece.
-fn come_and_ask(node: &mut Side, byte: u8, count: usize) -> Raw {
+/// Somebody without a seat who sends its identity and so many questions in one piece, as if from another address.
+fn come_from(node: &mut Side, address: &str, byte: u8, count: usize) -> Raw {
     let of = Identity { key: key(byte), seat: Seat::NONE, ..identity(1, 0, 4) };
     let mut exchange = of.exchange(Role::Dialer).unwrap();
     let first = exchange.write().unwrap();
@@ -98,6 +98,12 @@ fn come_and_ask(node: &mut Side, byte: u8, count: usize) -> Raw {
         let count = raw.stream.read(&mut buffer).unwrap_or(0);
         answer.extend_from_slice(&buffer[..count]);
     }
+    for token in node.sockets.conns.tokens().collect::<Vec<_>>() {
+        let conn = node.sockets.conns.get_mut(token).unwrap();
+        if !conn.established() {
+            conn.address = SocketAddr::new(address.parse().unwrap(), 9);
+        }
+    }
     exchange.read(&answer[PREFACE_BYTES + 2..]).unwrap();
     let (mut channel, binding) = exchange.finish().unwrap();
     let question = frame(&Message::WantFrontier);
@@ -110,6 +116,30 @@ fn come_and_ask(node: &mut Side, byte: u8, count: usize) -> Raw {
     }
     raw.send(&bytes);
     raw
+}
+
+fn come_and_ask(node: &mut Side, byte: u8, count: usize) -> Raw {
+    come_from(node, "127.0.0.1", byte, count)
+}
+
+#[test]
+fn guests_of_one_network_leave_places_for_others() {
+    let mut node = Side::alone(identity(1, 2, 4));
+    let mut raws = Vec::new();
+    let mut come = |node: &mut Side, address: &str| {
+        let byte = 80 + raws.len() as u8;
+        raws.push(come_from(node, address, byte, 0));
+        (0..20).for_each(|_| drop(node.turn()));
+        let key = public_key(&key(byte));
+        node.sockets.guests.iter().flatten().any(|guest| guest.key == key)
+    };
+    let came = (0..20).filter(|number| come(&mut node, &format!("2001:db8:{}::1", number % 4))).count();
+    assert_eq!((came, guests(&node)), (8, 8));
+    assert!(come(&mut node, "2001:db9::1"));
+    let more = (0..20).filter(|number| come(&mut node, &format!("2001:dba:{}::1", number % 4))).count();
+    assert_eq!((more, guests(&node)), (7, 16));
+    assert!(come(&mut node, "2001:dbb::1") && come(&mut node, "8.8.8.8"), "one of those that have many went");
+    assert_eq!((guests(&node), node.sockets.inbound_strangers), (16, 0));
 }
 
 #[test]
