@@ -58,6 +58,9 @@ pub enum Gone {
     /// A validator broke rules of the protocol, often enough.
     #[error("broke the rules too often, last: {0}")]
     Rules(&'static str),
+    /// It told of an address what nobody has signed.
+    #[error("told of an address in another's name: the signature does not hold")]
+    Forged,
     /// A validator that is refused for now came again.
     #[error("refused for now, for what it did before")]
     Refused,
@@ -92,7 +95,7 @@ impl Gone {
                 PeerError::Lane => (Dismissal::Malformed, SCORE_MAX / 4),
             },
             Gone::Client(ClientError::Wire(error)) => of_wire(*error),
-            Gone::Client(ClientError::Hello) => (Dismissal::Malformed, SCORE_MAX / 4),
+            Gone::Forged | Gone::Client(ClientError::Hello) => (Dismissal::Malformed, SCORE_MAX / 4),
             // What follows is for want of room or of time, here or there, and nobody's fault for certain.
             Gone::Silent => (Dismissal::Silent, SCORE_MAX / 50),
             Gone::Client(ClientError::Slow) | Gone::Stalled => (Dismissal::Slow, 0),

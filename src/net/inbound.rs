@@ -168,7 +168,7 @@ impl Sockets {
             match (event, link.seat()) {
                 (PeerEvent::Message(Message::WantAddresses), _) => self.tell_addresses(token, now),
                 (PeerEvent::Message(Message::Addresses(records)), _) => {
-                    self.hear_addresses(token, &records, now);
+                    self.hear_addresses(token, &records, now, events);
                 }
                 (PeerEvent::Message(message), Some(from)) => events.push(Event::Message { from, message }),
                 _ => {}

@@ -6,7 +6,7 @@
 //! - **Upon more of them than places**: they are shared out by network (`crowd.rs`).
 //! - **Upon a connection**: one's own address record goes out first, if there is one, and the question for others where the
 //!   book is of use. A record that the peer did not make itself is taken only when it was asked for, and its signature is
-//!   checked before anything else.
+//!   checked before anything else; who brings one that does not hold is dropped.
 //! - **Upon too few connections**: an observer dials who stands in the book, and so does a validator that misses others; see
 //!   [`super::book`]. Never whom it is connected to already; and one place is for those that the configuration names.
 //! - **Upon places that are all taken and still nothing that comes**: the oldest of these connections gives way to another.
@@ -220,7 +220,13 @@ impl Sockets {
     }
 
     /// A peer says where it is, or where others are, if it was asked.
-    pub(super) fn hear_addresses(&mut self, token: Token, records: &[AddressRecord], now: Time) {
+    pub(super) fn hear_addresses(
+        &mut self,
+        token: Token,
+        records: &[AddressRecord],
+        now: Time,
+        events: &mut Vec<Event>,
+    ) {
         let Some(source) = self.key_of(token) else { return };
         let Some(conn) = self.conns.get_mut(token) else { return };
         let from = conn.address.ip();
@@ -233,8 +239,12 @@ impl Sockets {
             let known = self.acquaintance.book.of_key(&record.key) == Some(record.address);
             // Who comes over the network has no word in what this machine, or its own network, is asked.
             let foreign = Reach::of(record.address.ip()) < Reach::of(from);
-            if foreign || (known && record.key != source) || !record.holds(&self.identity.chain) {
+            if foreign || (known && record.key != source) {
                 continue;
+            }
+            if !record.holds(&self.identity.chain) {
+                // Nobody who is honest hands on what it has not checked, and each check costs as much as a handshake's.
+                return self.drop_conn(token, &Gone::Forged, now, events);
             }
             self.acquaintance.book.learn(record, source, now);
             self.note_moved(record, now);
@@ -355,7 +365,7 @@ impl Sockets {
     pub(super) fn left_address(&mut self, address: &SocketAddr, proved: bool, gone: &Gone, now: Time) {
         self.acquaintance.outbound.remove(address);
         self.trouble(*address, gone, now);
-        if !proved || matches!(gone, Gone::Double | Gone::Useless | Gone::Rules(_)) {
+        if !proved || matches!(gone, Gone::Double | Gone::Useless | Gone::Rules(_) | Gone::Forged) {
             tracing::info!(%address, reason = %gone, "no peer there");
             self.acquaintance.book.failed(address, now);
         }

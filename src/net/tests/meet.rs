@@ -1,6 +1,7 @@
 //! Peers without a seat, and how peers find each other, on sockets turned by hand.
 
 use super::*;
+use crate::metrics::Dismissal;
 use crate::net::PeerLink;
 use crate::net::config::{DIAL_LOWER_AFTER, LOOK_EVERY, OUTBOUND_MAX, REDIAL_ADDRESS_MIN};
 use crate::net::names::{Name, Named, Names};
@@ -161,6 +162,8 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
     let mut forged = record(94);
     forged.address.set_port(10);
     let told = Message::Addresses(vec![forged, record(95)]);
+    let token = watching.sockets.seats[2].unwrap();
+    watching.sockets.conns.get_mut(token).unwrap().asked_addresses = Some(watching.now);
     node.send(Seat::guest(0), &told);
     for _ in 0..200 {
         node.turn();
@@ -168,6 +171,33 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
     }
     let book = &watching.sockets.acquaintance.book;
     assert!(book.of_key(&forged.key).is_none() && REDIAL_ADDRESS_MIN > Duration::ZERO);
+    // Nor is it heard any longer.
+    assert_eq!((watching.metrics.dismissed(Dismissal::Malformed), watching.dropped()), (1, 1));
+}
+
+#[test]
+fn who_tells_what_nobody_has_signed_is_dropped_at_the_first_and_refused_in_the_end() {
+    let config = NetConfig { limit_local: true, ..NetConfig::default() };
+    let mut node = met(identity(1, 2, 4), Side::bind(), &[], None, &config);
+    let chain = ChainId([1; 32]);
+    let records: Vec<AddressRecord> = (0..32)
+        .map(|number| {
+            let place = SocketAddr::from(([20, number, 1, 1], 9));
+            AddressRecord { time: Time(10), ..AddressRecord::sign(&key(77), &chain, place, Time(9)) }
+        })
+        .collect();
+    for times in 1..=4 {
+        let mut liar = observer(77, &node.addresses[..1]);
+        together(&mut [&mut node, &mut liar], |sides| guests(sides[0]) == 1 && open(sides[1]) == 1);
+        let token = node.sockets.token_of(Seat::guest(0)).unwrap();
+        node.sockets.conns.get_mut(token).unwrap().asked_addresses = Some(node.now);
+        liar.send(Seat(2), &Message::Addresses(records.clone()));
+        together(&mut [&mut node, &mut liar], |sides| guests(sides[0]) == 0);
+        assert_eq!(node.metrics.dismissed(Dismissal::Malformed), times);
+    }
+    assert_eq!(node.sockets.acquaintance.book.len(), 0);
+    let _late = Raw::connect(node.addresses[0]);
+    node.until_it(|side| side.metrics.dismissed(Dismissal::Refused) == 1);
 }
 
 /// What an honest dialer sends up to and with its identity, and nothing more.
@@ -309,7 +339,7 @@ fn what_a_stranger_says_of_private_addresses_is_not_dialed() {
         let token = watching.sockets.seats[2].unwrap();
         let conn = watching.sockets.conns.get_mut(token).unwrap();
         (conn.address, conn.asked_addresses) = (from.parse().unwrap(), Some(Time(1)));
-        watching.sockets.hear_addresses(token, &records, Time(9));
+        watching.sockets.hear_addresses(token, &records, Time(9), &mut Vec::new());
         [90, 91, 92]
             .map(|number| watching.sockets.acquaintance.book.of_key(&public_key(&key(number))).is_some())
     };
