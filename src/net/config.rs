@@ -11,8 +11,13 @@ use thiserror::Error;
 
 /// How long a connection may take from its first sign to an identity (peers) or a hello (clients).
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// Strangers on the peer port at once. When full the oldest of them goes: an honest handshake takes milliseconds.
+/// Strangers on the peer port at once. When full one of the network that has the most of them goes: an honest handshake takes
+/// milliseconds.
 pub const STRANGERS_MAX: usize = 256;
+/// Of them, from one network, whatever is configured.
+pub const GROUP_STRANGERS_MAX: usize = STRANGERS_MAX / 4;
+/// So many times the rate of handshakes of one address has its whole network.
+pub const GROUP_RATE_FACTOR: u64 = 8;
 /// Clients that have not said hello at once. When full the oldest of them goes.
 pub const SILENT_CLIENTS_MAX: usize = 256;
 /// Connections accepted from one listener per turn, so that a flood of them does not hold up the rest.
@@ -213,9 +218,11 @@ pub struct NetConfig {
     /// Connections of one address at once, of clients and, apart from them, of peers without identity. (Of IPv6 the
     /// network of 64 bits.)
     pub per_address_max: usize,
-    /// The same for a network: IPv4 /16, IPv6 /32. Private networks are exempt.
+    /// The same for a network: IPv4 /16, IPv6 /32; of peers without identity never more than a quarter of all. Private networks
+    /// are exempt.
     pub per_group_max: usize,
-    /// Handshakes per second of one address; validators that prove themselves do not count.
+    /// Handshakes per second of one address, and eight times as many of its network; validators that prove themselves do not
+    /// count.
     pub handshakes_per_second: usize,
     /// New connections of clients per second of one address.
     pub client_calls_per_second: usize,

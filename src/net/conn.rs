@@ -100,7 +100,7 @@ impl Gone {
             Gone::Silent => (Dismissal::Silent, SCORE_MAX / 50),
             Gone::Client(ClientError::Slow) | Gone::Stalled => (Dismissal::Slow, 0),
             Gone::Denied(Denied::Refused) => (Dismissal::Refused, 0),
-            Gone::Denied(Denied::Rate) => (Dismissal::Rate, 0),
+            Gone::Denied(Denied::Rate | Denied::GroupRate) => (Dismissal::Rate, 0),
             Gone::Crowded | Gone::Denied(Denied::Address | Denied::Group) => (Dismissal::Full, 0),
             Gone::Rules(_) => (Dismissal::Rules, 0),
             Gone::Refused => (Dismissal::Refused, 0),
