@@ -173,7 +173,7 @@ pub const EXECUTE_BACKLOG_MAX: usize = 256;
 pub const EXECUTE_QUEUE: usize = 4;
 /// Requests of one peer that wait for the disk at most; more are dropped, the protocol asks again.
 pub const WANTED_PER_PEER: usize = 8;
-/// Requests of all peers that wait for the disk at most, of up to 43 KiB each.
+/// Requests of all peers that wait for the disk at most, of up to 43 KiB each; guests have half of that.
 pub const WANTED_TOTAL: usize = 256;
 /// How long a stopping node waits for its executor and its disk.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);

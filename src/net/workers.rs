@@ -7,7 +7,6 @@ use crate::node::Shared;
 use crate::node::ingress::{Admission, admit};
 use crate::node::jobs::{Done, ExecuteJob, Job};
 use crate::store::{Kept, StoreError, Synced};
-use crate::types::Seat;
 use crate::wire::Message;
 use crate::wire::client::{Refusal, Submission};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
@@ -38,13 +37,8 @@ pub enum Report {
     Room(Option<StoreError>),
     /// An errand beside the log is done, or failed.
     Kept(Kept),
-    /// What a validator wanted was looked up on disk.
-    Served {
-        /// Who.
-        to: Seat,
-        /// The answer.
-        messages: Vec<Message>,
-    },
+    /// What a peer wanted was looked up on disk.
+    Served(Vec<Message>),
     /// A name was looked up: its number, and its addresses or why there are none.
     Found {
         /// Its number.
