@@ -86,6 +86,8 @@ pub const GUEST_OUT_PAUSE: usize = 4 << 20;
 pub const BLOCKS_PER_MESSAGE: usize = 32;
 /// Questions of clients that may come at once after a rest, in time at their rate.
 pub const QUESTIONS_BURST: Duration = Duration::from_millis(100);
+/// Who is absent counts as a question more for so many seats.
+pub const SEATS_PER_QUESTION: usize = 16;
 /// Questions of one client that are answered together when it is its turn: many answers in one write cost little more than one.
 /// So many also has an address each second for those who ask for the first time, and does not wait with them.
 pub const QUESTIONS_TOGETHER: u64 = 16;

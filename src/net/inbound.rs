@@ -253,8 +253,9 @@ impl Sockets {
                     Request::Subscribe => {}
                     Request::Status | Request::Account(_) | Request::Certificate(_) | Request::Absent => {
                         let (ip, limits, stood) = (address.ip(), &mut self.limits, link.asker.waits());
+                        let weight = question_weight(&request, self.seats.len());
                         let first = || limits.take_first_question(ip, now);
-                        if !self.questions.ask(&mut link.asker, token, 1, first, now) {
+                        if !self.questions.ask(&mut link.asker, token, weight, first, now) {
                             Metrics::add(&self.metrics.throttled, u64::from(!stood));
                             link.postpone(request);
                             // It goes on when it is its turn, unless nobody is there any more to be answered.
@@ -290,6 +291,14 @@ fn weight(event: &PeerEvent) -> usize {
     }
 }
 
+/// As how many questions of a client one counts: who is absent is looked up seat by seat, and told in as many lines.
+fn question_weight(request: &Request, seats: usize) -> u64 {
+    match request {
+        Request::Absent => 1 + (seats / SEATS_PER_QUESTION) as u64,
+        _ => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,5 +309,12 @@ mod tests {
         let want = |count| PeerEvent::Message(Message::WantBlocks { first: Height(1), count });
         assert_eq!([1, 31, 32, 256].map(|count| weight(&want(count))), [1, 1, 2, 9]);
         assert_eq!(weight(&PeerEvent::Message(Message::WantSnapshots)), 1);
+    }
+
+    #[test]
+    fn the_question_who_is_absent_weighs_more_where_there_are_many_seats() {
+        let absent = [1, 15, 16, 1024].map(|seats| question_weight(&Request::Absent, seats));
+        assert_eq!(absent, [1, 1, 2, 65]);
+        assert_eq!(question_weight(&Request::Status, 1024), 1);
     }
 }
