@@ -34,6 +34,9 @@ pub enum Gone {
     /// No identity, or no hello, in time.
     #[error("said nothing valid within the deadline")]
     Silent,
+    /// No identity in time, while this node did not read.
+    #[error("was not read from within the deadline, for want of room here")]
+    Unread,
     /// It had to make room.
     #[error("too many strangers at once")]
     Crowded,
@@ -98,6 +101,7 @@ impl Gone {
             Gone::Forged | Gone::Client(ClientError::Hello) => (Dismissal::Malformed, SCORE_MAX / 4),
             // What follows is for want of room or of time, here or there, and nobody's fault for certain.
             Gone::Silent => (Dismissal::Silent, SCORE_MAX / 50),
+            Gone::Unread => (Dismissal::Silent, 0),
             Gone::Client(ClientError::Slow) | Gone::Stalled => (Dismissal::Slow, 0),
             Gone::Denied(Denied::Refused) => (Dismissal::Refused, 0),
             Gone::Denied(Denied::Rate | Denied::GroupRate) => (Dismissal::Rate, 0),

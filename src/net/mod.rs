@@ -45,6 +45,7 @@
 
 mod absent;
 mod answers;
+mod blame;
 mod book;
 mod book_file;
 mod client;

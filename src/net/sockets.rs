@@ -25,7 +25,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::sockopt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
 /// What the sockets have to tell.
@@ -78,7 +78,7 @@ pub struct Sockets {
     /// The current connection of each seat.
     pub(super) seats: Vec<Option<Token>>,
     /// What each seat did wrong, and until when it is refused.
-    standings: Vec<(Score, Time)>,
+    pub(super) standings: Vec<(Score, Time)>,
     /// What strangers may take.
     pub(super) limits: Limits,
     /// Bytes and messages per second of one peer.
@@ -345,7 +345,9 @@ impl Sockets {
             }
             self.strangers.pop_front();
             if !gone {
-                self.drop_conn(token, &Gone::Silent, now, events);
+                let unread = self.conns.get(token).is_some_and(|conn| conn.in_waiting);
+                let reason = if unread { Gone::Unread } else { Gone::Silent };
+                self.drop_conn(token, &reason, now, events);
             }
         }
         while let Some((due, token)) = self.paused.first().copied().filter(|(due, _)| *due <= now) {
@@ -465,60 +467,6 @@ impl Sockets {
                     }
                 }
             }
-        }
-    }
-
-    /// Counts what somebody did wrong: a validator's towards its seat, a stranger's towards its address.
-    fn blame(&mut self, conn: &Conn, points: u64, now: Time) {
-        match &conn.link {
-            Link::Peer(link) if link.seat().is_some_and(|seat| seat.index() < self.seats.len()) => {
-                if let Some(seat) = link.seat() {
-                    self.blame_seat(seat, points, now);
-                }
-            }
-            // Whom this node dialed has not come by itself.
-            Link::Peer(link) if !link.is_inbound() => {}
-            _ => self.blame_address(conn.address.ip(), points, now),
-        }
-    }
-
-    /// Counts what a stranger did wrong towards its address.
-    pub(super) fn blame_address(&mut self, address: IpAddr, points: u64, now: Time) {
-        if let Some(span) = self.limits.fault(address, points, now) {
-            tracing::warn!(%address, seconds = span.as_secs(), "too many faults: the address is refused");
-        }
-    }
-
-    /// Whether the seat is refused from now on.
-    fn blame_seat(&mut self, seat: Seat, points: u64, now: Time) -> bool {
-        let Some((score, refused_until)) = self.standings.get_mut(seat.index()) else { return false };
-        let refused = points > 0 && score.add(points, now) >= SCORE_MAX;
-        if refused {
-            score.clear();
-            *refused_until = now + SEAT_REFUSAL;
-            tracing::warn!(
-                seat = seat.0,
-                seconds = SEAT_REFUSAL.as_secs(),
-                "too many faults: the seat is refused"
-            );
-        }
-        refused
-    }
-
-    /// The machine says that a validator broke a rule of the protocol: too often, and it is refused for a moment.
-    /// Somebody without a seat is not held on to.
-    pub fn broke_rule(&mut self, seat: Seat, reason: &'static str, now: Time, events: &mut Vec<Event>) {
-        if seat.index() >= self.seats.len() {
-            let Some(token) = self.token_of(seat) else { return };
-            if let Some(conn) = self.conns.get(token).filter(|conn| conn.dialed.is_none()) {
-                self.limits.fault(conn.address.ip(), SCORE_MAX / 4, now);
-            }
-            return self.drop_conn(token, &Gone::Rules(reason), now, events);
-        }
-        if self.blame_seat(seat, RULE_POINTS, now)
-            && let Some(token) = self.seats.get(seat.index()).copied().flatten()
-        {
-            self.drop_conn(token, &Gone::Rules(reason), now, events);
         }
     }
 }

@@ -90,14 +90,16 @@ impl Mailbox {
     pub fn post(&self, report: Report) {
         // The loop is gone only when the node has stopped.
         let _ = self.sender.send(report);
-        if !self.woken.swap(true, Ordering::AcqRel) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
             let _ = self.waker.wake();
         }
     }
 
-    /// The loop is about to look: whatever is posted from now on wakes it again.
+    /// The loop is about to look: whatever is posted from now on wakes it again. Of two exchanges of one word one comes first: if
+    /// it is the other's, what was posted before it is seen by the look after this one; if it is this one, the other finds that
+    /// nobody was woken. (After a mere store the look could come too early.)
     pub fn looking(&self) {
-        self.woken.store(false, Ordering::Release);
+        self.woken.swap(false, Ordering::SeqCst);
     }
 }
 

@@ -335,6 +335,22 @@ fn a_network_that_has_its_share_of_strangers_makes_room_itself() {
     assert_eq!(gone(&mut raws), [1]);
 }
 
+#[test]
+fn nothing_is_held_against_a_stranger_whom_this_node_did_not_read() {
+    let mut side = strict(NetConfig::default());
+    side.peers = false;
+    let mut waiting = Raw::connect(side.addresses[0]);
+    waiting.send(&opening(identity(1, 0, 2)));
+    let mut silent = Raw::connect(side.addresses[0]);
+    side.until_it(|side| side.sockets.inbound_strangers == 2 && side.sockets.waiting_peers.len() == 1);
+    side.now = side.now + HANDSHAKE_DEADLINE;
+    side.until_it(|_| waiting.hung_up() && silent.hung_up());
+    let ip = side.addresses[0].ip();
+    let points = SCORE_MAX - SCORE_MAX / 50;
+    assert_eq!(side.sockets.limits.fault(ip, points - 1, side.now), None, "the silent one brought two");
+    assert!(side.sockets.limits.fault(ip, 1, side.now).is_some());
+}
+
 /// A node whose limits hold for loopback too.
 fn strict(config: NetConfig) -> Side {
     let nowhere = ["192.0.2.1:1".parse().unwrap(); 2];

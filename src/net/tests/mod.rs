@@ -55,6 +55,8 @@ struct Side {
     now: Time,
     /// Rows that find room.
     rows: usize,
+    /// Whether peers are read from.
+    peers: bool,
 }
 
 impl Side {
@@ -93,7 +95,7 @@ impl Side {
         let sockets =
             Sockets::new(registry, identity, (peers, Vec::new()), acquaintance, config, metrics.clone(), now);
         let sockets = sockets.unwrap();
-        Side { poll, sockets, listeners, addresses, metrics, now, rows: 10_000 }
+        Side { poll, sockets, listeners, addresses, metrics, now, rows: 10_000, peers: true }
     }
 
     /// One turn as the event loop makes it, without a machine.
@@ -113,7 +115,7 @@ impl Side {
         for listener in &mut self.listeners {
             listener.accept(&mut self.sockets, self.now, &mut events);
         }
-        let mut gate = Gate { peers: true, rows: [self.rows; 3], blobs: usize::MAX };
+        let mut gate = Gate { peers: self.peers, rows: [self.rows; 3], blobs: usize::MAX };
         self.sockets.read(&mut gate, self.now, &mut events);
         self.sockets.write(self.now, &mut events);
         events
