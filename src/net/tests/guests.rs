@@ -2,6 +2,7 @@
 
 use super::meet::{guests, met, observer, open, together};
 use super::*;
+use crate::metrics::Dismissal;
 use crate::net::config::{
     GUEST_MESSAGES_PER_SECOND, GUEST_MESSAGES_PER_TURN, GUEST_OUT_PAUSE, GUEST_WRITE_BUDGET, GUESTS_BURST,
     PEER_READ_BUDGET,
@@ -178,6 +179,23 @@ fn a_validator_that_connects_anew_has_no_new_allowance_either() {
         came.push(messages(&mut node, || drop(validator.turn())));
     }
     assert!(came[0] >= 100 && came[1..].iter().all(|came| *came == 0), "{came:?}");
+}
+
+#[test]
+fn a_guest_that_breaks_rules_is_refused_by_its_address_and_that_is_said() {
+    let config = NetConfig { limit_local: true, ..NetConfig::default() };
+    let mut node = met(identity(1, 2, 4), Side::bind(), &[], None, &config);
+    let log = logged(|| {
+        for _ in 0..4 {
+            let _guest = come_and_ask(&mut node, 80, 0);
+            node.until_it(|side| guests(side) == 1);
+            node.sockets.broke_rule(Seat::guest(0), "as a test", node.now, &mut Vec::new());
+        }
+    });
+    let said: Vec<_> = log.lines().filter(|line| line.contains("the address is refused")).collect();
+    assert!(matches!(said[..], [line] if line.contains("127.0.0.1")), "{log}");
+    let _late = Raw::connect(node.addresses[0]);
+    node.until_it(|side| side.metrics.dismissed(Dismissal::Refused) == 1);
 }
 
 /// Batches that came to a node.

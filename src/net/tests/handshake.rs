@@ -6,8 +6,8 @@ use crate::net::noise::Who;
 use crate::net::noise::{Exchange, PREFACE_BYTES, PeerError, Role};
 use crate::net::peer::{PeerEvent, PeerLink};
 use crate::net::records::Channel;
-use crate::types::Round;
-use crate::wire::{PEER_FRAME_BYTES_MAX, WireError};
+use crate::types::{Round, Vertex};
+use crate::wire::{PEER_FRAME_BYTES_MAX, WireError, sign_vertex};
 
 /// What one side sends goes to the other, in pieces of `piece` bytes, until neither has more or one fails.
 fn converse(a: &mut PeerLink, b: &mut PeerLink, piece: usize) -> Result<[Vec<PeerEvent>; 2], PeerError> {
@@ -206,7 +206,28 @@ fn a_frame_or_lane_beyond_the_limits_ends_an_open_connection() {
 }
 
 #[test]
-fn a_vote_overtakes_batches_that_wait() {
+fn a_vote_overtakes_requests_and_batches_that_wait_and_requests_overtake_batches() {
+    let (mut a, mut b) = links(identity(1, 0, 2), identity(1, 1, 2), 1);
+    converse(&mut a, &mut b, 4096).unwrap();
+    let (strong, weak, acks, parts) = Default::default();
+    let (epoch, round, author, time) = (Epoch(0), Round(1), Seat(0), Time(1));
+    let vertex = Vertex { epoch, round, author, time, strong, weak, acks, parts };
+    let vote = Message::Vertex(Arc::new(sign_vertex(&key(0), &ChainId([1; 32]), vertex)));
+    let request = Message::Frontier { began: Round(0), rounds: vec![Round(5)] };
+    for message in [&batch(1, 10), &request, &request, &vote, &request] {
+        assert!(a.send(message, message.payload()));
+    }
+    let [_, events] = converse(&mut a, &mut b, 1 << 16).unwrap();
+    let kinds = events.iter().map(|event| match event {
+        PeerEvent::Message(message) => message.kind(),
+        other => panic!("{other:?}"),
+    });
+    let wanted = [vote.kind(), request.kind(), request.kind(), request.kind(), batch(1, 10).kind()];
+    assert_eq!(kinds.collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn a_request_overtakes_batches_that_were_begun() {
     let (mut a, mut b) = links(identity(1, 0, 2), identity(1, 1, 2), 1);
     converse(&mut a, &mut b, 4096).unwrap();
     for sequence in 1..=20 {
@@ -214,8 +235,8 @@ fn a_vote_overtakes_batches_that_wait() {
         assert!(a.send(&message, message.payload()));
     }
     a.seal().unwrap();
-    let vote = Message::Frontier { began: Round(0), rounds: vec![Round(5)] };
-    assert!(a.send(&vote, vote.payload()));
+    let request = Message::Frontier { began: Round(0), rounds: vec![Round(5)] };
+    assert!(a.send(&request, request.payload()));
     let [_, events] = converse(&mut a, &mut b, 1 << 16).unwrap();
     let place = |wanted: fn(&Message) -> bool| {
         events.iter().position(|event| matches!(event, PeerEvent::Message(message) if wanted(message)))

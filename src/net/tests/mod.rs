@@ -23,6 +23,7 @@ use crate::types::{ChainId, Effect, Epoch, Seat, Sequence, Time, Witness};
 use crate::wire::client::{Reply, Request};
 use crate::wire::{Batch, Frame, FrameReader, Message, Rows, frame_header, seal};
 use mio::{Interest, Poll, Token};
+use parking_lot::Mutex;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -156,6 +157,26 @@ impl Side {
     fn dropped(&self) -> u64 {
         self.metrics.connections_dropped()
     }
+}
+
+/// What is said in the log meanwhile, from `info` on.
+fn logged(act: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let said = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(said, act);
+    String::from_utf8(log.0.lock().clone()).unwrap()
 }
 
 /// Two nodes of one committee that know each other's addresses.
