@@ -7,6 +7,7 @@ mod handshake;
 mod limits;
 mod meet;
 mod ports;
+mod questions;
 mod shaped;
 mod threads;
 
