@@ -168,11 +168,11 @@ struct Driver {
     #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     per_address_max: Option<u64>,
-    /// The same for a network: IPv4 /16, IPv6 /32; private ones are exempt
+    /// The same for a network: IPv4 /16, IPv6 /32, of peers without identity 64 at most; private ones are exempt
     #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     per_group_max: Option<u64>,
-    /// Handshakes per second of one address
+    /// Handshakes per second of one address; its network has eight times as many
     #[arg(long, value_name = "N", value_parser = value::setting, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     handshakes_per_second: Option<u64>,

@@ -37,17 +37,17 @@ impl Sockets {
     }
 
     fn absent_seat(&self, seat: Seat, now: Time) -> Option<Absent> {
+        let twin = self.twins.get(&seat).filter(|(score, _)| score.left(now) >= SCORE_MAX / 2);
+        // Most are connected, and nothing more is looked up of those.
+        if twin.is_none() && self.seats[seat.index()].is_some() {
+            return None;
+        }
         let (address, said) = self.dialer.of_seat(seat);
         let (name, failure) = self.names.of_seat(seat).unzip();
         let place = name.map(str::to_owned).or_else(|| address.map(|address| address.to_string()));
         let place = place.unwrap_or_default();
-        if let Some((score, places)) = self.twins.get(&seat)
-            && score.left(now) >= SCORE_MAX / 2
-        {
-            return Some(Absent::new(seat, &place, &twin(places)));
-        }
-        if self.seats[seat.index()].is_some() {
-            return None;
+        if let Some((_, places)) = twin {
+            return Some(Absent::new(seat, &place, &twin_words(places)));
         }
         let reason = match (failure.flatten(), said) {
             (Some(failure), _) => unresolved(failure),
@@ -65,7 +65,7 @@ impl Sockets {
         *places = [first, second];
         let before = score.left(now);
         if score.add(REPLACED_POINTS, now).min(2 * SCORE_MAX) >= SCORE_MAX && before < SCORE_MAX {
-            tracing::warn!(seat = seat.0, reason = twin(places), "a validator is in two places");
+            tracing::warn!(seat = seat.0, reason = twin_words(places), "a validator is in two places");
         }
     }
 
@@ -117,7 +117,7 @@ fn unresolved(reason: &str) -> String {
     format!("no address can be found for the name: {reason}")
 }
 
-fn twin([first, second]: &[SocketAddr; 2]) -> String {
+fn twin_words([first, second]: &[SocketAddr; 2]) -> String {
     format!(
         "connects again and again from two places, {first} and {second}: its key seems to be in use twice"
     )

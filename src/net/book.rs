@@ -2,6 +2,7 @@
 //!
 //! - **Upon a signed record**: it is kept if it is news of its maker, and whoever brought it has room left for what it brings.
 //!   A validator's has room always, since there are few.
+//! - **Upon a record of an address that the configuration names**: it says nothing of who lives there, until that is proved.
 //! - **Upon a need of a connection**: one of those is named whose time has come; mostly one that has answered before, of a
 //!   network in which there is no connection yet. At a start those come first to which there was a connection last.
 //! - **Upon an answer, or none**: that is noted. Who does not answer is tried more and more seldom.
@@ -39,7 +40,7 @@ struct Entry {
     record: Option<AddressRecord>,
     /// Which peer brought it.
     source: Option<[u8; 32]>,
-    /// Whose it is, if that is known: by its record, or since it answered.
+    /// Whose it is, if that is known: by its record, or since it answered; where the configuration names it, only by that.
     key: Option<[u8; 32]>,
     /// It may not be pushed out.
     stays: bool,
@@ -111,10 +112,16 @@ impl Book {
             return Learned::Nothing;
         }
         let stays = self.validators.contains(&record.key);
-        if let Some(taken) = self.entries.get_mut(&record.address).filter(|taken| taken.record.is_none()) {
-            // The configuration names it: now it is known whose it is.
-            (taken.record, taken.own_word) = (Some(*record), source == record.key);
-            taken.key = Some(record.key);
+        if let Some(taken) = self.entries.get_mut(&record.address).filter(|taken| taken.source.is_none()) {
+            // The configuration names it. Whose it is shows when somebody answers there, and not by words: else a stranger could
+            // claim it, and it would not be dialed while there is a connection to that stranger.
+            let has_proved = taken.key == Some(record.key);
+            if !has_proved && (taken.key.is_some() || taken.record.is_some() && !stays) {
+                return Learned::NoRoom;
+            }
+            taken.own_word = source == record.key;
+            let before = taken.record.replace(*record);
+            self.unlist(before, &record.address);
             return self.rekeyed(record);
         }
         let claimed =
@@ -140,7 +147,10 @@ impl Book {
         {
             match entry.source {
                 // Named by the configuration: the address stays, whose it is is not known any more.
-                None => (entry.record, entry.key) = (None, None),
+                None => {
+                    entry.record = None;
+                    entry.key = entry.key.filter(|key| *key != record.key);
+                }
                 Some(_) => _ = self.entries.remove(&before),
             }
         }
@@ -175,9 +185,13 @@ impl Book {
     }
 
     fn forget(&mut self, address: &SocketAddr) {
-        if let Some(record) = self.entries.remove(address).and_then(|entry| entry.record)
-            && self.keys.get(&record.key) == Some(address)
-        {
+        let record = self.entries.remove(address).and_then(|entry| entry.record);
+        self.unlist(record, address);
+    }
+
+    /// What a record said of an address holds no more.
+    fn unlist(&mut self, record: Option<AddressRecord>, address: &SocketAddr) {
+        if let Some(record) = record.filter(|record| self.keys.get(&record.key) == Some(address)) {
             self.keys.remove(&record.key);
         }
     }
@@ -242,6 +256,11 @@ impl Book {
     pub fn answered(&mut self, address: &SocketAddr, key: [u8; 32], now: Time) {
         if let Some(entry) = self.entries.get_mut(address) {
             (entry.answered, entry.failures, entry.key) = (now, 0, Some(key));
+            if entry.source.is_none() && entry.record.is_some_and(|record| record.key != key) {
+                // Somebody else has claimed it.
+                let claim = entry.record.take();
+                self.unlist(claim, address);
+            }
         }
     }
 

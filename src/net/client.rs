@@ -1,6 +1,7 @@
 //! One client's connection, without its socket.
 
 use super::config::*;
+use super::questions::Asker;
 use super::queue::OutBuffer;
 use super::turns::Standing;
 use crate::wire::client::{CLIENT_FRAME_BYTES_MAX, Reply, Request};
@@ -34,6 +35,8 @@ pub struct ClientLink {
     pub held: bool,
     /// What its rows have shown so far.
     pub standing: Standing,
+    /// What it has asked, and whether it stands in line for more.
+    pub asker: Asker,
     /// Rows submitted and not yet answered.
     pub rows_waiting: usize,
     /// Bytes for the socket.
@@ -48,6 +51,7 @@ impl Default for ClientLink {
             postponed: None,
             held: false,
             standing: Standing::default(),
+            asker: Asker::default(),
             rows_waiting: 0,
             out: OutBuffer::default(),
         }

@@ -11,8 +11,13 @@ use thiserror::Error;
 
 /// How long a connection may take from its first sign to an identity (peers) or a hello (clients).
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// Strangers on the peer port at once. When full the oldest of them goes: an honest handshake takes milliseconds.
+/// Strangers on the peer port at once. When full one of the network that has the most of them goes: an honest handshake takes
+/// milliseconds.
 pub const STRANGERS_MAX: usize = 256;
+/// Of them, from one network, whatever is configured.
+pub const GROUP_STRANGERS_MAX: usize = STRANGERS_MAX / 4;
+/// So many times the rate of handshakes of one address has its whole network.
+pub const GROUP_RATE_FACTOR: u64 = 8;
 /// Clients that have not said hello at once. When full the oldest of them goes.
 pub const SILENT_CLIENTS_MAX: usize = 256;
 /// Connections accepted from one listener per turn, so that a flood of them does not hold up the rest.
@@ -81,9 +86,15 @@ pub const GUEST_OUT_PAUSE: usize = 4 << 20;
 pub const BLOCKS_PER_MESSAGE: usize = 32;
 /// Questions of clients that may come at once after a rest, in time at their rate.
 pub const QUESTIONS_BURST: Duration = Duration::from_millis(100);
-/// Questions that a client may ask at once although all together are ahead of that rate: many answers in one write cost little
-/// more than one.
-pub const QUESTIONS_TOGETHER: usize = 16;
+/// Who is absent counts as a question more for so many seats.
+pub const SEATS_PER_QUESTION: usize = 16;
+/// Questions of one client that are answered together when it is its turn: many answers in one write cost little more than one.
+/// So many also has an address each second for those who ask for the first time, and does not wait with them.
+pub const QUESTIONS_TOGETHER: u64 = 16;
+/// How long all together wait at most for what was answered ahead of that rate.
+pub const QUESTIONS_DEBT_MAX: Duration = Duration::from_secs(1);
+/// How long an address saves up the questions that it has for newcomers.
+pub const FIRST_QUESTIONS_BURST: Duration = Duration::from_secs(1);
 /// How often it is looked at whether the connections that a node chose bring anything.
 pub const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How often the book of addresses is written.
@@ -98,6 +109,10 @@ pub const STALL_CHECK: Duration = Duration::from_secs(1);
 
 /// Bytes read from one peer per turn before the others have theirs.
 pub const PEER_READ_BUDGET: usize = 256 << 10;
+/// Messages taken from one validator per turn: what else was read of it stays as bytes until its next.
+pub const MESSAGES_PER_TURN: usize = 4096;
+/// The same for a peer without a seat; it is about what a guest may be ahead of its rate.
+pub const GUEST_MESSAGES_PER_TURN: usize = 256;
 /// Bytes read from one client per turn: less than one full submission, so that many clients share scarce room.
 pub const CLIENT_READ_BUDGET: usize = 64 << 10;
 /// What a connection that is not established yet is to be reckoned with, in bytes that are read: an exchange of keys takes
@@ -160,7 +175,7 @@ pub const EXECUTE_BACKLOG_MAX: usize = 256;
 pub const EXECUTE_QUEUE: usize = 4;
 /// Requests of one peer that wait for the disk at most; more are dropped, the protocol asks again.
 pub const WANTED_PER_PEER: usize = 8;
-/// Requests of all peers that wait for the disk at most, of up to 43 KiB each.
+/// Requests of all peers that wait for the disk at most, of up to 43 KiB each; guests have half of that.
 pub const WANTED_TOTAL: usize = 256;
 /// How long a stopping node waits for its executor and its disk.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -205,9 +220,11 @@ pub struct NetConfig {
     /// Connections of one address at once, of clients and, apart from them, of peers without identity. (Of IPv6 the
     /// network of 64 bits.)
     pub per_address_max: usize,
-    /// The same for a network: IPv4 /16, IPv6 /32. Private networks are exempt.
+    /// The same for a network: IPv4 /16, IPv6 /32; of peers without identity never more than a quarter of all. Private networks
+    /// are exempt.
     pub per_group_max: usize,
-    /// Handshakes per second of one address; validators that prove themselves do not count.
+    /// Handshakes per second of one address, and eight times as many of its network; validators that prove themselves do not
+    /// count.
     pub handshakes_per_second: usize,
     /// New connections of clients per second of one address.
     pub client_calls_per_second: usize,

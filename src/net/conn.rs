@@ -1,7 +1,7 @@
 //! One connection with its socket: reading a piece, writing a piece, and the reasons to end it.
 
 use super::client::{ClientError, ClientLink};
-use super::config::{PEER_READ_BUDGET, SCORE_MAX};
+use super::config::{GUEST_MESSAGES_PER_TURN, MESSAGES_PER_TURN, PEER_READ_BUDGET, SCORE_MAX};
 use super::limits::Denied;
 use super::noise::PeerError;
 use super::pace::Pace;
@@ -9,6 +9,7 @@ use super::peer::{PeerEvent, PeerLink};
 use super::queue::OutBuffer;
 use crate::metrics::Dismissal;
 use crate::types::Time;
+use crate::types::params::SEATS_MAX;
 use crate::wire::WireError;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
@@ -33,6 +34,9 @@ pub enum Gone {
     /// No identity, or no hello, in time.
     #[error("said nothing valid within the deadline")]
     Silent,
+    /// No identity in time, while this node did not read.
+    #[error("was not read from within the deadline, for want of room here")]
+    Unread,
     /// It had to make room.
     #[error("too many strangers at once")]
     Crowded,
@@ -57,6 +61,9 @@ pub enum Gone {
     /// A validator broke rules of the protocol, often enough.
     #[error("broke the rules too often, last: {0}")]
     Rules(&'static str),
+    /// It told of an address what nobody has signed.
+    #[error("told of an address in another's name: the signature does not hold")]
+    Forged,
     /// A validator that is refused for now came again.
     #[error("refused for now, for what it did before")]
     Refused,
@@ -91,12 +98,13 @@ impl Gone {
                 PeerError::Lane => (Dismissal::Malformed, SCORE_MAX / 4),
             },
             Gone::Client(ClientError::Wire(error)) => of_wire(*error),
-            Gone::Client(ClientError::Hello) => (Dismissal::Malformed, SCORE_MAX / 4),
+            Gone::Forged | Gone::Client(ClientError::Hello) => (Dismissal::Malformed, SCORE_MAX / 4),
             // What follows is for want of room or of time, here or there, and nobody's fault for certain.
             Gone::Silent => (Dismissal::Silent, SCORE_MAX / 50),
+            Gone::Unread => (Dismissal::Silent, 0),
             Gone::Client(ClientError::Slow) | Gone::Stalled => (Dismissal::Slow, 0),
             Gone::Denied(Denied::Refused) => (Dismissal::Refused, 0),
-            Gone::Denied(Denied::Rate) => (Dismissal::Rate, 0),
+            Gone::Denied(Denied::Rate | Denied::GroupRate) => (Dismissal::Rate, 0),
             Gone::Crowded | Gone::Denied(Denied::Address | Denied::Group) => (Dismissal::Full, 0),
             Gone::Rules(_) => (Dismissal::Rules, 0),
             Gone::Refused => (Dismissal::Refused, 0),
@@ -128,6 +136,8 @@ pub(super) struct Conn {
     pub(super) connecting: bool,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// The system says that nothing more will come than what there is.
+    pub(super) read_closed: bool,
     pub(super) in_ready: bool,
     pub(super) in_dirty: bool,
     pub(super) in_waiting: bool,
@@ -178,7 +188,11 @@ impl Conn {
 
     /// Whether reading it would give anything.
     pub(super) fn has_input(&self) -> bool {
-        self.readable || matches!(&self.link, Link::Client(link) if link.held)
+        self.readable
+            || match &self.link {
+                Link::Peer(link) => link.is_behind(),
+                Link::Client(link) => link.held,
+            }
     }
 }
 
@@ -214,8 +228,17 @@ pub(super) fn read_some<'a>(
     }
 }
 
-/// Reads from a peer until its socket has nothing, or its budget is used up. Counts the bytes, and hands over what they
-/// bring; what came before an error is still to be told.
+/// What one peer may bring in a turn: of a stranger who it is, and nothing else before it is known what it may send.
+fn messages_max(link: &PeerLink) -> usize {
+    match link.seat() {
+        None => 1,
+        Some(seat) if seat.index() < SEATS_MAX => MESSAGES_PER_TURN,
+        Some(_) => GUEST_MESSAGES_PER_TURN,
+    }
+}
+
+/// Reads from a peer until its socket has nothing, or what it has in a turn is used up. Counts the bytes, and hands over what
+/// they bring; what came before an error is still to be told.
 pub(super) fn receive(
     conn: &mut Conn,
     buffer: &mut [u8],
@@ -223,12 +246,16 @@ pub(super) fn receive(
     come: &mut Vec<PeerEvent>,
 ) -> Result<(), Gone> {
     let Conn { stream, link: Link::Peer(link), readable, .. } = conn else { return Ok(()) };
+    let most = messages_max(link);
+    link.go_on(most, come)?;
     while *readable
         && *count < PEER_READ_BUDGET
+        && come.len() < most
+        && !link.is_behind()
         && let Some(bytes) = read_some(stream, &mut buffer[..PEER_READ_BUDGET - *count], readable)?
     {
         *count += bytes.len();
-        link.receive(bytes, come)?;
+        link.receive_some(bytes, most, come)?;
     }
     Ok(())
 }

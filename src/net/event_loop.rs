@@ -176,7 +176,7 @@ impl EventLoop {
             || self.sockets.could_resume(&self.gate());
         let rests =
             self.listeners.iter().filter_map(|listener| listener.rests_until.filter(|_| listener.ready));
-        let deadlines = [self.node.deadline(), Some(self.sockets.deadline())].into_iter().flatten();
+        let deadlines = [self.node.deadline(), Some(self.sockets.deadline(now))].into_iter().flatten();
         let timeout = match deadlines.chain(rests).min() {
             _ if busy => Some(Duration::ZERO),
             deadline => deadline.map(|deadline| deadline.since(now)),
@@ -234,10 +234,11 @@ impl EventLoop {
                     self.inputs.push_back(Input::DiskFull(lacking.is_some()));
                 }
                 Report::Kept(kept) => self.take_kept(kept)?,
-                Report::Served { to, messages } => {
-                    self.server.finished();
+                Report::Served(messages) => {
                     let now = self.now();
-                    messages.iter().for_each(|message| self.sockets.send(to, message, now));
+                    if let Some(to) = self.server.finished() {
+                        messages.iter().for_each(|message| self.sockets.send(to, message, now));
+                    }
                 }
                 Report::Found { number, found } => {
                     let now = self.clock.now();
@@ -287,7 +288,10 @@ impl EventLoop {
                     Event::Opened(seat) => self.inputs.push_back(Input::Connected(seat)),
                     Event::Closed(seat) => self.inputs.push_back(Input::Disconnected(seat)),
                     Event::GuestOpened(guest) => self.inputs.push_back(Input::GuestCame(guest)),
-                    Event::GuestClosed(guest) => self.inputs.push_back(Input::GuestLeft(guest)),
+                    Event::GuestClosed(guest) => {
+                        self.server.left(guest);
+                        self.inputs.push_back(Input::GuestLeft(guest));
+                    }
                     Event::Message { from, message } => {
                         self.inputs.push_back(Input::Received { from, message });
                     }

@@ -3,16 +3,15 @@
 use super::config::*;
 use super::conn::{Conn, Gone, Link, read_some};
 use super::io_threads::{Job, Task};
-use super::noise::Identity;
-use super::peer::{PeerEvent, PeerLink};
+use super::meet::is_served;
+use super::peer::PeerEvent;
 use super::sockets::{Event, Sockets};
 use super::turns::{STANDINGS, Standing};
 use crate::metrics::Metrics;
-use crate::types::{Seat, Time};
+use crate::types::Time;
 use crate::wire::Message;
 use crate::wire::client::{Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use mio::Token;
-use std::time::Duration;
 
 /// What may be read in this turn.
 #[derive(Clone, Copy, Debug)]
@@ -137,8 +136,7 @@ impl Sockets {
     fn may_read(&mut self, token: Token, gate: &Gate, now: Time) -> Option<Job> {
         let conn = self.conns.get_mut(token)?;
         let Link::Peer(link) = &conn.link else { return None };
-        let guest = is_guest(&self.identity, link);
-        if guest && link.waiting_bytes() > GUEST_OUT_PAUSE {
+        if is_served(&self.guests, link) && link.waiting_bytes() > GUEST_OUT_PAUSE {
             conn.choked = true;
         } else if !gate.peers {
             if !std::mem::replace(&mut conn.in_waiting, true) {
@@ -146,7 +144,7 @@ impl Sockets {
             }
         } else if conn.paused_until > now {
             self.paused.insert((conn.paused_until, token));
-        } else if conn.readable {
+        } else if conn.has_input() {
             let load = if conn.established() { conn.brought } else { HANDSHAKE_LOAD };
             return Some(Job::new(token, Task::Read, load));
         }
@@ -155,32 +153,25 @@ impl Sockets {
 
     /// Does what a peer that was read from has said.
     fn take_read(&mut self, job: Job, now: Time, events: &mut Vec<Event>) {
-        let Job { token, bytes, come, more, result, .. } = job;
+        let Job { token, bytes, mut come, more, result, .. } = job;
         Metrics::add(&self.metrics.bytes_received, bytes as u64);
-        // What another one has said may have been its end.
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        let Conn { link: Link::Peer(link), paces, paused_until, brought, .. } = conn else { return };
-        // What was read is handed on; whoever is ahead of its rate is read from again only when that is worked off, so
-        // that the rest waits in its own buffers.
-        let guest = is_guest(&self.identity, link);
-        let rates = if guest { &self.guest_rates } else { &self.rates };
-        let messages = if guest { come.iter().map(weight).sum() } else { come.len() };
-        let ahead = paces.iter_mut().zip(rates).zip([bytes, messages]);
-        let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
-        let pause = ahead.max().unwrap_or_default();
-        (*paused_until, *brought) = (now + pause, bytes);
-        Metrics::add(&self.metrics.throttled, u64::from(!pause.is_zero()));
+        // Who it is comes alone in its turn, so that what follows is reckoned by that.
+        match come.pop_if(|event| !matches!(event, PeerEvent::Message(_))) {
+            Some(PeerEvent::Opened(seat)) => self.open_seat(token, seat, now, events),
+            Some(PeerEvent::Guest(key)) => self.open_guest(token, key, now, events),
+            _ => {}
+        }
+        self.charge_read(token, bytes, &come, now);
         for event in come {
-            match event {
-                PeerEvent::Opened(seat) => self.open_seat(token, seat, now, events),
-                PeerEvent::Guest(key) => self.open_guest(token, key, now, events),
-                PeerEvent::Message(Message::WantAddresses) => self.tell_addresses(token, now),
-                PeerEvent::Message(Message::Addresses(records)) => self.hear_addresses(token, &records, now),
-                PeerEvent::Message(message) => {
-                    let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { break };
-                    let Some(from) = link.seat() else { break };
-                    events.push(Event::Message { from, message });
+            // What another one has said, or it itself, may have been its end.
+            let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { return };
+            match (event, link.seat()) {
+                (PeerEvent::Message(Message::WantAddresses), _) => self.tell_addresses(token, now),
+                (PeerEvent::Message(Message::Addresses(records)), _) => {
+                    self.hear_addresses(token, &records, now, events);
                 }
+                (PeerEvent::Message(message), Some(from)) => events.push(Event::Message { from, message }),
+                _ => {}
             }
         }
         self.mark_dirty(token);
@@ -197,6 +188,21 @@ impl Sockets {
         }
     }
 
+    /// Counts what a peer has brought. What was read is handed on; whoever is ahead of its rate is read from again only when that
+    /// is worked off, so that the rest waits in its own buffers.
+    fn charge_read(&mut self, token: Token, bytes: usize, come: &[PeerEvent], now: Time) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Conn { link: Link::Peer(link), paces, paused_until, brought, .. } = conn else { return };
+        let served = is_served(&self.guests, link);
+        let rates = if served { &self.guest_rates } else { &self.rates };
+        let messages = if served { come.iter().map(weight).sum() } else { come.len() };
+        let ahead = paces.iter_mut().zip(rates).zip([bytes, messages]);
+        let ahead = ahead.map(|((pace, rate), count)| pace.charge(count as u64, rate, now));
+        let pause = ahead.max().unwrap_or_default();
+        (*paused_until, *brought) = (now + pause, bytes);
+        Metrics::add(&self.metrics.throttled, u64::from(!pause.is_zero()));
+    }
+
     fn read_client(
         &mut self,
         token: Token,
@@ -204,39 +210,26 @@ impl Sockets {
         now: Time,
         events: &mut Vec<Event>,
     ) -> Result<Turn, Gone> {
-        match self.conns.get(token) {
-            Some(conn) if conn.paused_until > now => {
-                self.paused.insert((conn.paused_until, token));
-                return Ok(Turn::Done);
-            }
-            Some(_) => {}
-            None => return Ok(Turn::Done),
+        let turn = self.take_requests(token, gate, now, events);
+        if let Some(Conn { link: Link::Client(link), .. }) = self.conns.get_mut(token) {
+            link.asker.end();
         }
-        let mut pause = Duration::ZERO;
-        let turn = self.take_requests(token, gate, (now, &mut pause), events)?;
-        // What was asked is answered, and who asked goes to the end of the line of all that ask too much together: so a flood
-        // takes no more than the rate, and who asks for the first time does not wait for it.
-        if let Some(conn) = self.conns.get_mut(token).filter(|_| !pause.is_zero()) {
-            conn.paused_until = now + pause;
-            self.paused.insert((conn.paused_until, token));
-            Metrics::add(&self.metrics.throttled, 1);
-        }
-        Ok(turn)
+        turn
     }
 
-    /// Takes what a client asks, up to its bounds; `pause`: how long the questions of all clients together are ahead of their
-    /// rate with those that it has asked now.
+    /// Takes what a client asks, up to its bounds.
     fn take_requests(
         &mut self,
         token: Token,
         gate: &mut Gate,
-        (now, pause): (Time, &mut Duration),
+        now: Time,
         events: &mut Vec<Event>,
     ) -> Result<Turn, Gone> {
-        let Some(Conn { stream, link: Link::Client(link), readable, .. }) = self.conns.get_mut(token) else {
+        let Some(conn) = self.conns.get_mut(token) else { return Ok(Turn::Done) };
+        let Conn { stream, link: Link::Client(link), readable, read_closed, address, .. } = conn else {
             return Ok(Turn::Done);
         };
-        let (mut budget, mut asked) = (CLIENT_READ_BUDGET, 0);
+        let mut budget = CLIENT_READ_BUDGET;
         loop {
             // First what was read before, then the socket: the reader holds one read at most.
             link.held = true;
@@ -259,14 +252,18 @@ impl Sockets {
                     Request::SubmitBlobs { blobs, .. } => gate.blobs -= blobs.column().len(),
                     Request::Subscribe => {}
                     Request::Status | Request::Account(_) | Request::Certificate(_) | Request::Absent => {
-                        *pause = self.questions.charge(1, &self.question_rate, now);
-                        asked += 1;
+                        let (ip, limits, stood) = (address.ip(), &mut self.limits, link.asker.waits());
+                        let weight = question_weight(&request, self.seats.len());
+                        let first = || limits.take_first_question(ip, now);
+                        if !self.questions.ask(&mut link.asker, token, weight, first, now) {
+                            Metrics::add(&self.metrics.throttled, u64::from(!stood));
+                            link.postpone(request);
+                            // It goes on when it is its turn, unless nobody is there any more to be answered.
+                            return if *read_closed { Err(Gone::Closed) } else { Ok(Turn::Done) };
+                        }
                     }
                 }
                 events.push(Event::Request { client: token, request });
-                if asked >= QUESTIONS_TOGETHER && !pause.is_zero() {
-                    return Ok(Turn::Done); // the reader holds the rest
-                }
             }
             if link.held {
                 // What its own bounds hold back goes on when it is answered or has read.
@@ -286,15 +283,18 @@ impl Sockets {
     }
 }
 
-/// Whether somebody is served by a validator without being one.
-fn is_guest(own: &Identity, link: &PeerLink) -> bool {
-    own.seat != Seat::NONE && link.seat().is_some_and(|seat| seat.index() >= own.seats.len())
-}
-
 /// As how many messages of a guest one counts: what is looked up block by block is as dear as what it asks for.
 fn weight(event: &PeerEvent) -> usize {
     match event {
         PeerEvent::Message(Message::WantBlocks { count, .. }) => 1 + *count as usize / BLOCKS_PER_MESSAGE,
+        _ => 1,
+    }
+}
+
+/// As how many questions of a client one counts: who is absent is looked up seat by seat, and told in as many lines.
+fn question_weight(request: &Request, seats: usize) -> u64 {
+    match request {
+        Request::Absent => 1 + (seats / SEATS_PER_QUESTION) as u64,
         _ => 1,
     }
 }
@@ -309,5 +309,12 @@ mod tests {
         let want = |count| PeerEvent::Message(Message::WantBlocks { first: Height(1), count });
         assert_eq!([1, 31, 32, 256].map(|count| weight(&want(count))), [1, 1, 2, 9]);
         assert_eq!(weight(&PeerEvent::Message(Message::WantSnapshots)), 1);
+    }
+
+    #[test]
+    fn the_question_who_is_absent_weighs_more_where_there_are_many_seats() {
+        let absent = [1, 15, 16, 1024].map(|seats| question_weight(&Request::Absent, seats));
+        assert_eq!(absent, [1, 1, 2, 65]);
+        assert_eq!(question_weight(&Request::Status, 1024), 1);
     }
 }

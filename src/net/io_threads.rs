@@ -75,7 +75,7 @@ impl Job {
             Task::Write(bytes_max) => flush(conn, bytes_max, &mut self.bytes),
         };
         self.more = match self.task {
-            Task::Read => conn.readable,
+            Task::Read => conn.has_input(),
             Task::Write(_) => conn.has_output(),
         };
     }

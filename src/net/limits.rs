@@ -1,7 +1,8 @@
 //! What a stranger may take of a node, by the address that it comes from, and how long which address is refused.
 //!
-//! - Upon a connection: it is refused if its address is, or calls at this port more often than its rate; and it has to make
-//!   room if its address, or the network group around it, holds as many as it may already.
+//! - Upon a connection: it is refused if its address is, or calls at this port more often than its rate, or on the peer port its
+//!   network group more often than that of all of them; and one has to make room if its address, or the group around it, holds
+//!   as many as it may already.
 //! - Upon a proven identity: the connection counts no more towards any of that, and its handshake costs nothing.
 //! - Upon a fault of somebody without identity: points for the address; too many, and it is refused for a while, twice
 //!   as long each time in a row.
@@ -12,7 +13,7 @@
 //! and exempt, unless the configuration says otherwise; private networks have no groups.
 //!
 //! The table of addresses is bounded. When it is full, the address without a connection that was heard of longest ago is
-//! forgotten, a refusal with it.
+//! forgotten, a refusal with it. That of groups holds those that have a connection, or had too many a moment ago.
 
 use super::config::*;
 use super::pace::{Pace, Rate, Score};
@@ -27,6 +28,8 @@ pub const RESTING_MAX: usize = 4096;
 
 /// Ports that strangers come to.
 pub const PORTS: usize = 2;
+/// The first of them: that of peers.
+const PEERS: usize = 0;
 
 /// Why a connection is refused before a byte of it is read, or has to make room.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -37,6 +40,9 @@ pub enum Denied {
     /// Too many new connections of its address: handshakes with peers, or calls of clients.
     #[error("too many new connections from its address")]
     Rate,
+    /// Too many handshakes of its network group.
+    #[error("too many new connections from its network")]
+    GroupRate,
     /// Too many connections of its address.
     #[error("too many connections from its address")]
     Address,
@@ -53,6 +59,15 @@ pub struct Source(IpAddr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group(IpAddr);
 
+/// What somebody is counted with: all of its group, or, where there are none, all of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Network {
+    /// A group.
+    Group(Group),
+    /// A source without a group.
+    Source(Source),
+}
+
 impl Source {
     /// The source of an address.
     pub fn of(address: IpAddr) -> Source {
@@ -66,6 +81,11 @@ impl Source {
 
     fn is_local(self) -> bool {
         self.0.is_loopback()
+    }
+
+    /// What it is counted with.
+    pub fn network(self) -> Network {
+        self.group().map_or(Network::Source(self), Network::Group)
     }
 
     /// Its group; none in private networks.
@@ -115,6 +135,8 @@ struct Entry {
     used: Time,
     connections: [u32; PORTS],
     calls: [Pace; PORTS],
+    /// Questions of clients that ask for the first time.
+    first_questions: Pace,
     score: Score,
     refused_until: Time,
     /// How long it is refused the next time.
@@ -129,10 +151,24 @@ impl Entry {
     }
 }
 
+/// What is known of a group.
+#[derive(Clone, Copy, Debug, Default)]
+struct GroupEntry {
+    connections: [u32; PORTS],
+    /// Handshakes.
+    calls: Pace,
+}
+
+impl GroupEntry {
+    fn rests(&self, now: Time) -> bool {
+        self.connections == [0; PORTS] && self.calls.is_full(now)
+    }
+}
+
 /// Who may come in.
 pub struct Limits {
     per_address_max: u32,
-    per_group_max: u32,
+    per_group_max: [u32; PORTS],
     /// New connections, at each port.
     calls: [Rate; PORTS],
     limit_local: bool,
@@ -141,7 +177,7 @@ pub struct Limits {
     entries: BTreeMap<Source, Entry>,
     /// Entries without a connection, by when they were heard of last.
     resting: BTreeSet<(Time, Source)>,
-    groups: BTreeMap<Group, [u32; PORTS]>,
+    groups: BTreeMap<Group, GroupEntry>,
 }
 
 impl Limits {
@@ -155,7 +191,7 @@ impl Limits {
         let rate = |per_second: usize| Rate { per_second: per_second as u64, burst: CALLS_BURST };
         Limits {
             per_address_max: number(config.per_address_max),
-            per_group_max: number(config.per_group_max),
+            per_group_max: [config.per_group_max.min(GROUP_STRANGERS_MAX), config.per_group_max].map(number),
             calls: [config.handshakes_per_second, config.client_calls_per_second].map(rate),
             limit_local: config.limit_local,
             entries_max: connections_max + RESTING_MAX,
@@ -177,16 +213,21 @@ impl Limits {
     /// [`Denied::Address`] and [`Denied::Group`]: others may make room, then it may come again.
     pub fn admit(&mut self, address: IpAddr, port: usize, now: Time) -> Result<(), Denied> {
         let Some(source) = self.limited(address) else { return Ok(()) };
-        let (per_address_max, per_group_max, rate) =
-            (self.per_address_max, self.per_group_max, self.rate_of(source, port, now));
-        if self.entries.get(&source).is_some_and(|entry| entry.refused_until > now)
-            && !self.shelters(source, now)
-        {
+        let (per_address_max, rate) = (self.per_address_max, self.rate_of(source, port, now));
+        let (sheltered, group_rate) = (self.shelters(source, now), self.group_rate());
+        if self.entries.get(&source).is_some_and(|entry| entry.refused_until > now) && !sheltered {
             return Err(Denied::Refused);
         }
+        // Where a validator lives its network is not asked how often it calls.
+        let has_rate = port == PEERS && !sheltered;
         let group = source.group();
-        if group.and_then(|group| self.groups.get(&group)).is_some_and(|held| held[port] >= per_group_max) {
-            return Err(Denied::Group);
+        if let Some(of_group) = group.and_then(|group| self.groups.get(&group)) {
+            if has_rate && !{ of_group.calls }.take(&group_rate, now) {
+                return Err(Denied::GroupRate);
+            }
+            if of_group.connections[port] >= self.per_group_max[port] {
+                return Err(Denied::Group);
+            }
         }
         self.entry(source, now, |entry| {
             if entry.connections[port] >= per_address_max {
@@ -199,7 +240,20 @@ impl Limits {
             Ok(())
         })?;
         if let Some(group) = group {
-            self.groups.entry(group).or_default()[port] += 1;
+            if self.groups.len() >= self.entries_max && !self.groups.contains_key(&group) {
+                self.groups.retain(|_, entry| !entry.rests(now));
+                let bare = |(_, entry): &(&Group, &GroupEntry)| entry.connections == [0; PORTS];
+                if self.groups.len() >= self.entries_max
+                    && let Some(bare) = self.groups.iter().find(bare).map(|(group, _)| *group)
+                {
+                    self.groups.remove(&bare);
+                }
+            }
+            let entry = self.groups.entry(group).or_default();
+            entry.connections[port] += 1;
+            if has_rate {
+                entry.calls.charge(1, &group_rate, now);
+            }
         }
         Ok(())
     }
@@ -209,10 +263,10 @@ impl Limits {
         let Some(source) = self.limited(address) else { return };
         self.entry(source, now, |entry| entry.connections[port] = entry.connections[port].saturating_sub(1));
         if let Some(group) = source.group()
-            && let Some(held) = self.groups.get_mut(&group)
+            && let Some(entry) = self.groups.get_mut(&group)
         {
-            held[port] = held[port].saturating_sub(1);
-            if *held == [0; PORTS] {
+            entry.connections[port] = entry.connections[port].saturating_sub(1);
+            if entry.rests(now) {
                 self.groups.remove(&group);
             }
         }
@@ -222,7 +276,12 @@ impl Limits {
     pub fn proved(&mut self, address: IpAddr, port: usize, now: Time) {
         self.left(address, port, now);
         let Some(source) = self.limited(address) else { return };
-        let rate = self.rate_of(source, port, now);
+        let (rate, group_rate) = (self.rate_of(source, port, now), self.group_rate());
+        if !self.shelters(source, now)
+            && let Some(entry) = source.group().and_then(|group| self.groups.get_mut(&group))
+        {
+            entry.calls.give_back(&group_rate);
+        }
         self.entry(source, now, |entry| {
             entry.calls[port].give_back(&rate);
             entry.known_until = now + KNOWN_FOR;
@@ -247,10 +306,23 @@ impl Limits {
         })
     }
 
+    /// Whether an address has one left of the questions that clients ask for the first time while others wait; it is taken.
+    pub fn take_first_question(&mut self, address: IpAddr, now: Time) -> bool {
+        let rate = Rate { per_second: QUESTIONS_TOGETHER, burst: FIRST_QUESTIONS_BURST };
+        let Some(source) = self.limited(address) else { return true };
+        self.entry(source, now, |entry| entry.first_questions.take(&rate, now))
+    }
+
     /// Whether validators live at an address, so that it is not refused.
-    fn shelters(&self, source: Source, now: Time) -> bool {
+    pub fn shelters(&self, source: Source, now: Time) -> bool {
         self.validators.contains(&source)
             || self.entries.get(&source).is_some_and(|entry| entry.known_until > now)
+    }
+
+    /// Of handshakes of one group.
+    fn group_rate(&self) -> Rate {
+        let rate = self.calls[PEERS];
+        Rate { per_second: rate.per_second.saturating_mul(GROUP_RATE_FACTOR), ..rate }
     }
 
     fn rate_of(&self, source: Source, port: usize, now: Time) -> Rate {
@@ -258,7 +330,8 @@ impl Limits {
         Rate { per_second: self.calls[port].per_second.saturating_mul(factor), ..self.calls[port] }
     }
 
-    fn limited(&self, address: IpAddr) -> Option<Source> {
+    /// The source of an address that has limits.
+    pub fn limited(&self, address: IpAddr) -> Option<Source> {
         Some(Source::of(address)).filter(|source| self.limit_local || !source.is_local())
     }
 
@@ -352,7 +425,12 @@ mod tests {
         let mut limits =
             limits(NetConfig { per_address_max: 1000, per_group_max: 1000, ..config() }, &["8.8.8.8"]);
         let burst = |limits: &mut Limits, address: &str| {
-            (0..900).filter(|_| limits.admit(ip(address), 0, NOW).is_ok()).count()
+            let admitted = |limits: &mut Limits| {
+                let admitted = limits.admit(ip(address), 0, NOW).is_ok();
+                limits.left(ip(address), 0, NOW);
+                admitted
+            };
+            (0..900).filter(|_| admitted(limits)).count()
         };
         let most = 10 * CALLS_BURST.as_secs() as usize;
         assert_eq!(burst(&mut limits, "8.1.1.1"), most);
@@ -363,6 +441,39 @@ mod tests {
             assert_eq!(limits.admit(ip("8.2.2.2"), 0, NOW), Ok(()));
             limits.proved(ip("8.2.2.2"), 0, NOW);
         }
+    }
+
+    #[test]
+    fn a_network_has_a_rate_of_handshakes_and_a_share_of_strangers_where_no_validator_lives() {
+        let many = NetConfig { per_address_max: 9999, per_group_max: 9999, ..config() };
+        let mut limits = limits(many, &["8.8.200.1"]);
+        let call = |limits: &mut Limits, number: u32, now| {
+            let address = IpAddr::V4(Ipv4Addr::from_bits(0x0808_0000 + number));
+            let admitted = limits.admit(address, 0, now);
+            if admitted.is_ok() {
+                limits.left(address, 0, now);
+            }
+            admitted
+        };
+        let most = 10 * (GROUP_RATE_FACTOR * CALLS_BURST.as_secs()) as usize;
+        assert_eq!((0..900).filter(|number| call(&mut limits, *number, NOW).is_ok()).count(), most);
+        assert_eq!(call(&mut limits, 901, NOW), Err(Denied::GroupRate));
+        assert_eq!(limits.admit(ip("8.9.1.1"), 0, NOW), Ok(()), "another network");
+        assert_eq!(limits.admit(ip("8.8.1.1"), 1, NOW), Ok(()), "a client");
+        assert_eq!(limits.admit(ip("8.8.200.1"), 0, NOW), Ok(()), "a validator lives there");
+        // Whoever proves a seat has its call back, and its network too.
+        let later = NOW + Duration::from_secs(60);
+        for _ in 0..2 * most {
+            assert_eq!(limits.admit(ip("8.8.7.7"), 0, later), Ok(()));
+            limits.proved(ip("8.8.7.7"), 0, later);
+        }
+        let strangers = (1000..2000)
+            .filter(|number| {
+                let address = IpAddr::V4(Ipv4Addr::from_bits(0x0708_0000 + number));
+                limits.admit(address, 0, later).is_ok()
+            })
+            .count();
+        assert_eq!(strangers, GROUP_STRANGERS_MAX);
     }
 
     #[test]
@@ -411,6 +522,6 @@ mod tests {
         assert_eq!(limits.admit(address(19_999), 0, later), Err(Denied::Refused));
         limits.left(held, 0, later);
         limits.left(address(1), 0, later);
-        assert!(limits.groups.is_empty());
+        assert!(limits.groups.values().all(|entry| entry.rests(later + Duration::from_secs(1))));
     }
 }

@@ -7,12 +7,14 @@
 
 use super::config::*;
 use super::conn::{Gone, Link};
+use super::crowd::makes_room;
 use super::limits::{Denied, Source};
 use super::noise::{PREFACE_BYTES, PeerError, opens_as_peer};
 use super::peer::PeerLink;
 use super::sockets::{Event, Sockets};
 use crate::metrics::{Dismissal, Metrics};
 use crate::types::Time;
+use mio::Token;
 use mio::net::{TcpListener, TcpStream};
 use rustix::process::{Resource, getrlimit};
 use std::fs::File;
@@ -168,9 +170,9 @@ impl Sockets {
         }
     }
 
-    /// Counts a connection of an address, unless it is one of this process' own. Where that has too many, or all have, the oldest
-    /// stranger of them makes room.
-    fn let_in(
+    /// Counts a connection of an address, unless it is one of this process' own. Where that has too many, or all have, a stranger
+    /// of them makes room.
+    pub(super) fn let_in(
         &mut self,
         (door, own): (Door, bool),
         stream: &TcpStream,
@@ -180,7 +182,7 @@ impl Sockets {
     ) -> Result<(), Gone> {
         let port = door.port();
         let admitted = if own { Ok(()) } else { self.limits.admit(address, port, now) };
-        if let Err(denied @ (Denied::Refused | Denied::Rate)) = admitted {
+        if let Err(denied @ (Denied::Refused | Denied::Rate | Denied::GroupRate)) = admitted {
             return Err(denied.into());
         }
         let mut placed = if door == Door::Peers { knock(stream) } else { Ok(()) };
@@ -204,7 +206,7 @@ impl Sockets {
         placed
     }
 
-    /// Lets the oldest stranger go of an address, or of the network around it, that has too many.
+    /// Lets a stranger go of an address, or of the network around it, that has too many.
     fn make_room(
         &mut self,
         door: Door,
@@ -221,7 +223,8 @@ impl Sockets {
         if self.evict(door, &denied.into(), same, now, events) { Ok(()) } else { Err(denied.into()) }
     }
 
-    /// Drops the oldest stranger of a door that comes from such an address; `false` if there is none.
+    /// Drops a stranger of a door that comes from such an address, of where there are the most of them (`crowd.rs`), and only if
+    /// there are no others one from where a validator lives; `false` if there is none.
     fn evict(
         &mut self,
         door: Door,
@@ -234,16 +237,18 @@ impl Sockets {
             let conns = &self.conns;
             self.strangers.retain(|(_, token)| conns.get(*token).is_some_and(|conn| !conn.established()));
         }
-        let found = self.strangers.iter().map(|(_, token)| *token).find(|token| {
-            self.conns.get(*token).is_some_and(|conn| {
-                let stranger = match &conn.link {
-                    Link::Peer(link) => door == Door::Peers && link.is_inbound() && link.seat().is_none(),
-                    Link::Client(link) => door != Door::Peers && !link.welcomed(),
-                };
-                stranger && from(conn.address.ip())
-            })
+        let come = self.strangers.iter().filter_map(|(_, token)| {
+            let conn = self.conns.get(*token)?;
+            let stranger = match &conn.link {
+                Link::Peer(link) => door == Door::Peers && link.is_inbound() && link.seat().is_none(),
+                Link::Client(link) => door != Door::Peers && !link.welcomed(),
+            };
+            (stranger && from(conn.address.ip())).then(|| (*token, Source::of(conn.address.ip())))
         });
-        let Some(token) = found else { return false };
+        let come: Vec<_> = come.collect();
+        let spared = |(_, source): &(Token, Source)| self.limits.shelters(*source, now);
+        let loose: Vec<_> = come.iter().filter(|stranger| !spared(stranger)).copied().collect();
+        let Some((token, _)) = makes_room(&loose).or_else(|| makes_room(&come)) else { return false };
         self.drop_conn(token, reason, now, events);
         true
     }

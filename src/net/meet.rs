@@ -3,9 +3,10 @@
 //! - **Upon a peer that has proved a key and no seat**: it gets a number ([`Seat::guest`]) as long as there is one; the same
 //!   key again takes the place of its older connection. It is a guest, to be served; or, if this node is an observer and
 //!   dialed it, a source.
+//! - **Upon more of them than places**: they are shared out by network (`crowd.rs`).
 //! - **Upon a connection**: one's own address record goes out first, if there is one, and the question for others where the
 //!   book is of use. A record that the peer did not make itself is taken only when it was asked for, and its signature is
-//!   checked before anything else.
+//!   checked before anything else; who brings one that does not hold is dropped.
 //! - **Upon too few connections**: an observer dials who stands in the book, and so does a validator that misses others; see
 //!   [`super::book`]. Never whom it is connected to already; and one place is for those that the configuration names.
 //! - **Upon places that are all taken and still nothing that comes**: the oldest of these connections gives way to another.
@@ -13,7 +14,9 @@
 use super::book::Book;
 use super::config::*;
 use super::conn::{Conn, Gone, Link};
-use super::limits::{Reach, Source};
+use super::crowd::{Place, place_of};
+use super::debts::Debtor;
+use super::limits::{Limits, Reach, Source};
 use super::peer::PeerLink;
 use super::sockets::{Event, Sockets};
 use crate::types::{Seat, Time};
@@ -21,7 +24,7 @@ use crate::wire::{ADDRESSES_MAX, AddressRecord, Message};
 use mio::Token;
 use mio::net::TcpStream;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What a node knows of where others are, and says of itself.
 pub struct Acquaintance {
@@ -50,6 +53,19 @@ pub(super) struct Guest {
     pub key: [u8; 32],
     /// An observer follows the chain by it; all others are served.
     pub is_source: bool,
+}
+
+/// Whether a peer is one that is only served: a guest, and no source of this node. An observer serves as a validator does, so
+/// this is asked of what a connection is and not of what the node is.
+pub(super) fn is_served(guests: &[Option<Guest>], link: &PeerLink) -> bool {
+    let number = link.seat().and_then(|peer| peer.0.checked_sub(Seat::guest(0).0));
+    let guest = number.and_then(|number| guests.get(usize::from(number)).copied().flatten());
+    guest.is_some_and(|guest| !guest.is_source)
+}
+
+/// Under what it is kept what a guest owes.
+fn guest_debtor(limits: &Limits, address: IpAddr, key: [u8; 32]) -> Debtor {
+    limits.limited(address).map_or(Debtor::Key(key), Debtor::Source)
 }
 
 impl Acquaintance {
@@ -98,8 +114,9 @@ impl Sockets {
         }
         let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get(token) else { return };
         let inbound = link.is_inbound();
+        let has_place = !inbound || self.find_place(token, now, events);
         let free = self.guests.iter().position(Option::is_none);
-        let Some(number) = free.filter(|_| !inbound || self.has_room_for_guest(token)) else {
+        let Some(number) = free.filter(|_| has_place) else {
             return self.drop_conn(token, &Gone::Crowded, now, events);
         };
         let peer = Seat::guest(number as u16);
@@ -107,6 +124,9 @@ impl Sockets {
         self.guests[number] = Some(Guest { token, key, is_source });
         let Some(conn) = self.conns.get_mut(token) else { return };
         conn.since = now;
+        if !is_source {
+            conn.paces = self.debts.of(&guest_debtor(&self.limits, conn.address.ip(), key));
+        }
         let (address, dialed) = (conn.address, conn.dialed);
         let Link::Peer(link) = &mut conn.link else { return };
         link.name(peer);
@@ -117,15 +137,36 @@ impl Sockets {
         self.greet(token, now);
     }
 
-    /// Whether another guest may be served that has come on this connection: of one address on the network no more than a
-    /// quarter of all.
-    fn has_room_for_guest(&self, token: Token) -> bool {
-        let address = |token: Token| self.conns.get(token).map(|conn| conn.address.ip());
-        let guests: Vec<Guest> =
-            self.guests.iter().flatten().filter(|guest| !guest.is_source).copied().collect();
-        let Some(source) = address(token).map(Source::of) else { return false };
-        let same = guests.iter().filter(|guest| address(guest.token).map(Source::of) == Some(source)).count();
-        guests.len() < self.guests_max && (source.group().is_none() || same < self.guests_max.div_ceil(4))
+    /// Whether there is a place for a guest that has come on this connection; another may have to make it free.
+    fn find_place(&mut self, token: Token, now: Time, events: &mut Vec<Event>) -> bool {
+        let come = |token: Token| {
+            let conn = self.conns.get(token)?;
+            let inbound = matches!(&conn.link, Link::Peer(link) if link.is_inbound());
+            inbound.then(|| (conn.since, token, Source::of(conn.address.ip())))
+        };
+        let Some((_, _, source)) = come(token) else { return false };
+        let mut guests: Vec<_> = self.guests.iter().flatten().filter_map(|guest| come(guest.token)).collect();
+        guests.sort_by_key(|(since, ..)| *since);
+        let guests: Vec<_> = guests.into_iter().map(|(_, token, source)| (token, source)).collect();
+        match place_of(&guests, source, self.guests_max) {
+            Place::Free => true,
+            Place::Of(other) => {
+                self.drop_conn(other, &Gone::Crowded, now, events);
+                true
+            }
+            Place::None => false,
+        }
+    }
+
+    /// Under what it is kept what a peer owes; none of whom this node follows the chain by.
+    pub(super) fn debtor(&self, conn: &Conn) -> Option<Debtor> {
+        let Link::Peer(link) = &conn.link else { return None };
+        let peer = link.seat()?;
+        if peer.index() < self.seats.len() {
+            return Some(Debtor::Seat(peer));
+        }
+        let guest = self.guest(peer).filter(|guest| !guest.is_source)?;
+        Some(guest_debtor(&self.limits, conn.address.ip(), guest.key))
     }
 
     /// The connection of somebody without a seat has ended.
@@ -179,7 +220,13 @@ impl Sockets {
     }
 
     /// A peer says where it is, or where others are, if it was asked.
-    pub(super) fn hear_addresses(&mut self, token: Token, records: &[AddressRecord], now: Time) {
+    pub(super) fn hear_addresses(
+        &mut self,
+        token: Token,
+        records: &[AddressRecord],
+        now: Time,
+        events: &mut Vec<Event>,
+    ) {
         let Some(source) = self.key_of(token) else { return };
         let Some(conn) = self.conns.get_mut(token) else { return };
         let from = conn.address.ip();
@@ -192,8 +239,12 @@ impl Sockets {
             let known = self.acquaintance.book.of_key(&record.key) == Some(record.address);
             // Who comes over the network has no word in what this machine, or its own network, is asked.
             let foreign = Reach::of(record.address.ip()) < Reach::of(from);
-            if foreign || (known && record.key != source) || !record.holds(&self.identity.chain) {
+            if foreign || (known && record.key != source) {
                 continue;
+            }
+            if !record.holds(&self.identity.chain) {
+                // Nobody who is honest hands on what it has not checked, and each check costs as much as a handshake's.
+                return self.drop_conn(token, &Gone::Forged, now, events);
             }
             self.acquaintance.book.learn(record, source, now);
             self.note_moved(record, now);
@@ -314,7 +365,7 @@ impl Sockets {
     pub(super) fn left_address(&mut self, address: &SocketAddr, proved: bool, gone: &Gone, now: Time) {
         self.acquaintance.outbound.remove(address);
         self.trouble(*address, gone, now);
-        if !proved || matches!(gone, Gone::Double | Gone::Useless | Gone::Rules(_)) {
+        if !proved || matches!(gone, Gone::Double | Gone::Useless | Gone::Rules(_) | Gone::Forged) {
             tracing::info!(%address, reason = %gone, "no peer there");
             self.acquaintance.book.failed(address, now);
         }

@@ -3,7 +3,7 @@
 use super::config::*;
 use super::conn::{Conn, Gone, Link};
 use super::io_threads::{Job, Task};
-use super::meet::Guest;
+use super::meet::is_served;
 use super::pace::Pace;
 use super::sockets::{Event, Sockets};
 use crate::metrics::Metrics;
@@ -14,13 +14,6 @@ use bytes::Bytes;
 use mio::Token;
 use std::io::Write;
 use std::time::Duration;
-
-/// Whether a peer is one that is only served: a guest, and no source of this node.
-fn is_served(guests: &[Option<Guest>], peer: Seat) -> bool {
-    let number = peer.0.checked_sub(Seat::guest(0).0);
-    let guest = number.and_then(|number| guests.get(usize::from(number)).copied().flatten());
-    guest.is_some_and(|guest| !guest.is_source)
-}
 
 impl Sockets {
     /// Writes to everybody who has something to write, each within its budget.
@@ -48,7 +41,7 @@ impl Sockets {
         let Link::Peer(link) = &conn.link else {
             return Some(Job::new(token, Task::Write(WRITE_BUDGET), conn.out().pending().len()));
         };
-        let served = link.seat().is_some_and(|peer| is_served(&self.guests, peer));
+        let served = is_served(&self.guests, link);
         let budget = if served { GUEST_WRITE_BUDGET } else { WRITE_BUDGET };
         let budget = self.shaper.as_ref().map_or(budget, |shaper| shaper.budget(budget));
         let load = link.waiting_bytes().min(budget);
@@ -73,7 +66,7 @@ impl Sockets {
             return self.drop_conn(token, &gone, now, events);
         }
         if let Link::Peer(link) = &conn.link {
-            if link.seat().is_some_and(|peer| is_served(&self.guests, peer)) {
+            if is_served(&self.guests, link) {
                 let wait = self.guests_pace.charge(bytes as u64, &self.guests_rate, now);
                 self.guests_until = now + wait;
             }

@@ -13,7 +13,7 @@ pub struct Rate {
 }
 
 /// A token bucket, kept as the time at which it will be full again (the generic cell rate algorithm of ITU-T I.371).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pace {
     /// In nanoseconds, on the scale of [`Time`].
     full_at: u64,
@@ -29,6 +29,27 @@ impl Pace {
         let cost = u64::try_from(cost).unwrap_or(u64::MAX);
         self.full_at = self.full_at.max(nanos(now)).saturating_add(cost);
         self.overdrawn(rate, now)
+    }
+
+    /// As [`Pace::charge`], but no more of it counts than is worked off in so long.
+    pub fn charge_up_to(&mut self, count: u64, rate: &Rate, most: Duration, now: Time) {
+        self.charge(count, rate, now);
+        let most = u64::try_from((rate.burst + most).as_nanos()).unwrap_or(u64::MAX);
+        self.full_at = self.full_at.min(nanos(now).saturating_add(most));
+    }
+
+    /// How many can be counted until it is overdrawn, the one that overdraws it included.
+    pub fn room(&self, rate: &Rate, now: Time) -> u64 {
+        let burst = u64::try_from(rate.burst.as_nanos()).unwrap_or(u64::MAX);
+        let used = self.full_at.saturating_sub(nanos(now));
+        if used > burst {
+            return 0;
+        }
+        if rate.per_second == 0 {
+            return u64::MAX;
+        }
+        let room = u128::from(burst - used) * u128::from(rate.per_second) / 1_000_000_000;
+        u64::try_from(room).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// Counts one if the bucket holds it; whether it did.
@@ -47,7 +68,13 @@ impl Pace {
             self.full_at.saturating_sub(1_000_000_000_u64.checked_div(rate.per_second).unwrap_or(0));
     }
 
-    fn overdrawn(&self, rate: &Rate, now: Time) -> Duration {
+    /// Whether nothing of it is used.
+    pub fn is_full(&self, now: Time) -> bool {
+        self.full_at <= nanos(now)
+    }
+
+    /// How long until it is no more overdrawn.
+    pub fn overdrawn(&self, rate: &Rate, now: Time) -> Duration {
         let burst = u64::try_from(rate.burst.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.full_at.saturating_sub(nanos(now)).saturating_sub(burst))
     }
@@ -110,6 +137,12 @@ mod tests {
         assert_eq!(pace.charge(500, &rate, now), Duration::from_millis(500));
         assert_eq!(pace.charge(0, &rate, now + Duration::from_millis(400)), Duration::from_millis(100));
         assert_eq!(pace.charge(0, &rate, now + Duration::from_millis(500)), Duration::ZERO);
+        let mut capped = Pace::default();
+        assert_eq!(capped.room(&rate, now), 1001);
+        capped.charge_up_to(1_000_000, &rate, Duration::from_secs(2), now);
+        assert_eq!((capped.overdrawn(&rate, now), capped.room(&rate, now)), (Duration::from_secs(2), 0));
+        assert_eq!(capped.room(&rate, now + Duration::from_secs(2)), 1);
+        assert_eq!(capped.room(&rate, now + Duration::from_millis(2500)), 501);
         let unlimited = Rate { per_second: 0, burst: Duration::ZERO };
         assert_eq!(pace.charge(u64::MAX, &unlimited, now), Duration::ZERO);
         assert!(pace.charge(u64::MAX, &rate, now) > Duration::from_secs(1 << 30), "nothing overflows");

@@ -58,6 +58,9 @@ pub struct PeerLink {
     stage: Stage,
     /// The unfinished record.
     partial: Vec<u8>,
+    /// Frames that were opened and not taken yet, with their lane; and records that came behind them.
+    opened: Option<(usize, Vec<u8>)>,
+    unopened: Vec<u8>,
     readers: [FrameReader; LANES],
     votes: ClassQueue,
     requests: ClassQueue,
@@ -102,6 +105,8 @@ impl PeerLink {
             seat: None,
             stage,
             partial: Vec::new(),
+            opened: None,
+            unopened: Vec::new(),
             readers: [FrameReader::new(SMALL_FRAME_BYTES_MAX), FrameReader::new(PEER_FRAME_BYTES_MAX)],
             votes: ClassQueue::new(VOTES_BYTES_MAX),
             requests: ClassQueue::new(REQUESTS_BYTES_MAX),
@@ -133,13 +138,28 @@ impl PeerLink {
 
     /// Takes bytes from the socket; records are opened where they lie. After an error the connection is of no use; `out`
     /// may still hold bytes that tell the other side why.
-    pub fn receive(&mut self, mut bytes: &mut [u8], events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
+    pub fn receive(&mut self, bytes: &mut [u8], events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
+        self.receive_some(bytes, usize::MAX, events)
+    }
+
+    /// As [`PeerLink::receive`], until `events` holds `most`: what else there is stays as bytes, since a frame can be many times
+    /// as large when it is a message. It comes next, by [`PeerLink::go_on`].
+    pub fn receive_some(
+        &mut self,
+        mut bytes: &mut [u8],
+        most: usize,
+        events: &mut Vec<PeerEvent>,
+    ) -> Result<(), PeerError> {
         while !bytes.is_empty() {
+            if events.len() >= most || self.is_behind() {
+                self.unopened.extend_from_slice(bytes);
+                return Ok(());
+            }
             if self.partial.is_empty() {
                 match self.unit(bytes)? {
                     Some(length) if length <= bytes.len() => {
                         let (whole, rest) = bytes.split_at_mut(length);
-                        self.take(whole, events)?;
+                        self.take(whole, most, events)?;
                         bytes = rest;
                     }
                     _ => {
@@ -154,13 +174,30 @@ impl PeerLink {
                 bytes = rest;
                 if self.unit(&self.partial)? == Some(self.partial.len()) {
                     let mut whole = std::mem::take(&mut self.partial);
-                    self.take(&mut whole, events)?;
+                    self.take(&mut whole, most, events)?;
                     whole.clear();
                     self.partial = whole;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Takes what was left, until `events` holds `most`.
+    pub fn go_on(&mut self, most: usize, events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
+        if let Some((lane, frames)) = self.opened.take() {
+            self.take_frames(lane, &frames, most, events)?;
+        }
+        if self.opened.is_none() && events.len() < most {
+            let mut bytes = std::mem::take(&mut self.unopened);
+            self.receive_some(&mut bytes, most, events)?;
+        }
+        Ok(())
+    }
+
+    /// Whether something was left. Nothing else may be received before.
+    pub fn is_behind(&self) -> bool {
+        self.opened.is_some() || !self.unopened.is_empty()
     }
 
     /// The length of the preface or record that `bytes` begin with; `None` while that is unknown.
@@ -180,7 +217,7 @@ impl PeerLink {
     }
 
     /// One whole preface or record.
-    fn take(&mut self, whole: &mut [u8], events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
+    fn take(&mut self, whole: &mut [u8], most: usize, events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Closed) {
             Stage::Preface(exchange) => Stage::Exchange(self.take_preface(whole, exchange)?),
             Stage::Exchange(exchange) => self.take_exchange(&whole[RECORD_HEADER_BYTES..], exchange)?,
@@ -200,7 +237,8 @@ impl PeerLink {
                 Stage::Open(channel)
             }
             Stage::Open(mut channel) => {
-                self.take_frames(channel.open(whole)?, events)?;
+                let (lane, frames) = channel.open(whole)?.split_first().ok_or(PeerError::Lane)?;
+                self.take_frames(usize::from(*lane), frames, most, events)?;
                 Stage::Open(channel)
             }
             Stage::Closed => Stage::Closed,
@@ -249,15 +287,25 @@ impl PeerLink {
         }
     }
 
-    fn take_frames(&mut self, plain: &[u8], events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
-        let (lane, mut bytes) = plain.split_first().ok_or(PeerError::Lane)?;
-        let reader = self.readers.get_mut(usize::from(*lane)).ok_or(PeerError::Lane)?;
-        while let Some(frame) = reader.read(&mut bytes)? {
+    fn take_frames(
+        &mut self,
+        lane: usize,
+        mut bytes: &[u8],
+        most: usize,
+        events: &mut Vec<PeerEvent>,
+    ) -> Result<(), PeerError> {
+        let reader = self.readers.get_mut(lane).ok_or(PeerError::Lane)?;
+        while events.len() < most
+            && let Some(frame) = reader.read(&mut bytes)?
+        {
             let message = Message::decode(frame)?;
-            if lane_of(&message) != usize::from(*lane) {
+            if lane_of(&message) != lane {
                 return Err(PeerError::Lane);
             }
             events.push(PeerEvent::Message(message));
+        }
+        if !bytes.is_empty() {
+            self.opened = Some((lane, bytes.to_vec()));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use super::config::*;
 use super::conn::{Conn, Gone, Link, connected};
+use super::debts::{Debtor, Debts};
 use super::dialer::Dialer;
 use super::io_threads::IoThreads;
 use super::limits::Limits;
@@ -11,6 +12,7 @@ use super::names::{Name, Names};
 use super::noise::Identity;
 use super::pace::{Pace, Rate, Score};
 use super::peer::PeerLink;
+use super::questions::Questions;
 use super::queue::ReadyList;
 use super::shape::Shaper;
 use super::slab::Slab;
@@ -24,7 +26,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::sockopt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
 /// What the sockets have to tell.
@@ -77,7 +79,7 @@ pub struct Sockets {
     /// The current connection of each seat.
     pub(super) seats: Vec<Option<Token>>,
     /// What each seat did wrong, and until when it is refused.
-    standings: Vec<(Score, Time)>,
+    pub(super) standings: Vec<(Score, Time)>,
     /// What strangers may take.
     pub(super) limits: Limits,
     /// Connections of this process to its own client port, for which those do not hold.
@@ -86,6 +88,8 @@ pub struct Sockets {
     pub(super) rates: [Rate; 2],
     /// The same of one guest.
     pub(super) guest_rates: [Rate; 2],
+    /// What those still owe of these rates who have gone.
+    pub(super) debts: Debts,
     /// Bytes per second to all guests together.
     pub(super) guests_rate: Rate,
     pub(super) guests_pace: Pace,
@@ -94,9 +98,8 @@ pub struct Sockets {
     /// Guests that have output and wait for that time, in their turn.
     pub(super) guests_line: Vec<Token>,
     /// Questions of all clients together.
-    pub(super) questions: Pace,
-    pub(super) question_rate: Rate,
-    /// Peers and clients that sent more than their rate, by when they are read from again.
+    pub(super) questions: Questions,
+    /// Peers that sent more than their rate, by when they are read from again.
     pub(super) paused: BTreeSet<(Time, Token)>,
     /// What makes the links to validators worse, if anything.
     pub(super) shaper: Option<Shaper>,
@@ -164,15 +167,15 @@ impl Sockets {
             visits: Visits::default(),
             rates: [rate(config.peer_bytes_per_second), rate(config.peer_messages_per_second)],
             guest_rates: [rate(GUEST_BYTES_PER_SECOND), rate(GUEST_MESSAGES_PER_SECOND)],
+            debts: Debts::default(),
             guests_rate: Rate { per_second: config.guests_bytes_per_second as u64, burst: GUESTS_BURST },
             guests_pace: Pace::default(),
             guests_until: Time(0),
             guests_line: Vec::new(),
-            questions: Pace::default(),
-            question_rate: Rate {
+            questions: Questions::new(Rate {
                 per_second: config.client_questions_per_second as u64,
                 burst: QUESTIONS_BURST,
-            },
+            }),
             paused: BTreeSet::new(),
             shaper: Shaper::new(&config.shape, identity.seat, seats, config.guests_max + OUTBOUND_MAX),
             busy: BTreeSet::new(),
@@ -212,14 +215,16 @@ impl Sockets {
     }
 
     /// The next deadline.
-    pub fn deadline(&self) -> Time {
+    pub fn deadline(&self, now: Time) -> Time {
         let stranger = self.strangers.front().map(|(time, _)| *time);
         let timed = |list: &BTreeSet<(Time, Token)>| list.first().map(|(time, _)| *time);
         let (paused, busy) = (timed(&self.paused), timed(&self.busy));
+        let dials = [self.dialer.deadline(), self.book_deadline()].into_iter().flatten().min();
         let shaped = self.shaper.as_ref().and_then(Shaper::deadline);
         let names = self.names.deadline();
         let guests = (!self.guests_line.is_empty()).then_some(self.guests_until);
-        [stranger, paused, busy, guests, shaped, names, self.dialer.deadline(), self.book_deadline()]
+        let questions = self.questions.deadline(now);
+        [stranger, paused, busy, guests, shaped, names, questions, dials]
             .into_iter()
             .flatten()
             .fold(self.stall_check, Time::min)
@@ -250,6 +255,7 @@ impl Sockets {
                 connecting: counted.is_none(),
                 readable: false,
                 writable: false,
+                read_closed: false,
                 in_ready: false,
                 in_dirty: false,
                 in_waiting: false,
@@ -288,7 +294,7 @@ impl Sockets {
             self.dirty.add(token, &mut conn.in_dirty);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            conn.readable = true;
+            (conn.readable, conn.read_closed) = (true, conn.read_closed | event.is_read_closed());
             self.ready.add(token, &mut conn.in_ready);
         }
     }
@@ -319,6 +325,9 @@ impl Sockets {
             self.note_twin(seat, [older, token], now);
             self.drop_conn(older, &Gone::Replaced, now, events);
         }
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.paces = self.debts.of(&Debtor::Seat(seat));
+        }
         self.seats[seat.index()] = Some(token);
         self.opened += 1;
         self.dialer.opened(seat);
@@ -340,12 +349,22 @@ impl Sockets {
             }
             self.strangers.pop_front();
             if !gone {
-                self.drop_conn(token, &Gone::Silent, now, events);
+                let unread = self.conns.get(token).is_some_and(|conn| conn.in_waiting);
+                let reason = if unread { Gone::Unread } else { Gone::Silent };
+                self.drop_conn(token, &reason, now, events);
             }
         }
         while let Some((due, token)) = self.paused.first().copied().filter(|(due, _)| *due <= now) {
             self.paused.remove(&(due, token));
             if let Some(conn) = self.conns.get_mut(token) {
+                self.ready.add(token, &mut conn.in_ready);
+            }
+        }
+        for token in self.questions.turns(now) {
+            if let Some(conn) = self.conns.get_mut(token)
+                && let Link::Client(link) = &mut conn.link
+            {
+                link.asker.begin();
                 self.ready.add(token, &mut conn.in_ready);
             }
         }
@@ -398,6 +417,9 @@ impl Sockets {
         let _ = conn.stream.shutdown(Shutdown::Both);
         self.paused.remove(&(conn.paused_until, token));
         self.busy.remove(&(conn.busy_until, token));
+        if let Some(debtor) = self.debtor(&conn) {
+            self.debts.keep(debtor, conn.paces, now);
+        }
         if let Some(port) = conn.counted {
             self.limits.left(conn.address.ip(), port, now);
         }
@@ -415,6 +437,7 @@ impl Sockets {
             Link::Client(link) => {
                 self.clients -= 1;
                 self.silent_clients -= usize::from(!link.welcomed());
+                self.questions.left(&link.asker);
                 events.push(Event::Left(token));
                 if conn.subscribed {
                     self.subscribers.retain(|client| *client != token);
@@ -448,62 +471,6 @@ impl Sockets {
                     }
                 }
             }
-        }
-    }
-
-    /// Counts what somebody did wrong: a validator's towards its seat, a stranger's towards its address.
-    fn blame(&mut self, conn: &Conn, points: u64, now: Time) {
-        match &conn.link {
-            Link::Peer(link) if link.seat().is_some_and(|seat| seat.index() < self.seats.len()) => {
-                if let Some(seat) = link.seat() {
-                    self.blame_seat(seat, points, now);
-                }
-            }
-            // Whom this node dialed has not come by itself.
-            Link::Peer(link) if !link.is_inbound() => {}
-            // One of this process' own speaks for others.
-            Link::Client(_) if conn.counted.is_none() => {}
-            _ => self.blame_address(conn.address.ip(), points, now),
-        }
-    }
-
-    /// Counts what a stranger did wrong towards its address.
-    pub(super) fn blame_address(&mut self, address: IpAddr, points: u64, now: Time) {
-        if let Some(span) = self.limits.fault(address, points, now) {
-            tracing::warn!(%address, seconds = span.as_secs(), "too many faults: the address is refused");
-        }
-    }
-
-    /// Whether the seat is refused from now on.
-    fn blame_seat(&mut self, seat: Seat, points: u64, now: Time) -> bool {
-        let Some((score, refused_until)) = self.standings.get_mut(seat.index()) else { return false };
-        let refused = points > 0 && score.add(points, now) >= SCORE_MAX;
-        if refused {
-            score.clear();
-            *refused_until = now + SEAT_REFUSAL;
-            tracing::warn!(
-                seat = seat.0,
-                seconds = SEAT_REFUSAL.as_secs(),
-                "too many faults: the seat is refused"
-            );
-        }
-        refused
-    }
-
-    /// The machine says that a validator broke a rule of the protocol: too often, and it is refused for a moment.
-    /// Somebody without a seat is not held on to.
-    pub fn broke_rule(&mut self, seat: Seat, reason: &'static str, now: Time, events: &mut Vec<Event>) {
-        if seat.index() >= self.seats.len() {
-            let Some(token) = self.token_of(seat) else { return };
-            if let Some(conn) = self.conns.get(token).filter(|conn| conn.dialed.is_none()) {
-                self.limits.fault(conn.address.ip(), SCORE_MAX / 4, now);
-            }
-            return self.drop_conn(token, &Gone::Rules(reason), now, events);
-        }
-        if self.blame_seat(seat, RULE_POINTS, now)
-            && let Some(token) = self.seats.get(seat.index()).copied().flatten()
-        {
-            self.drop_conn(token, &Gone::Rules(reason), now, events);
         }
     }
 }

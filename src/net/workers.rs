@@ -7,7 +7,6 @@ use crate::node::Shared;
 use crate::node::ingress::{Admission, admit};
 use crate::node::jobs::{Done, ExecuteJob, Job};
 use crate::store::{Kept, StoreError, Synced};
-use crate::types::Seat;
 use crate::wire::Message;
 use crate::wire::client::{Refusal, Submission};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
@@ -38,13 +37,8 @@ pub enum Report {
     Room(Option<StoreError>),
     /// An errand beside the log is done, or failed.
     Kept(Kept),
-    /// What a validator wanted was looked up on disk.
-    Served {
-        /// Who.
-        to: Seat,
-        /// The answer.
-        messages: Vec<Message>,
-    },
+    /// What a peer wanted was looked up on disk.
+    Served(Vec<Message>),
     /// A name was looked up: its number, and its addresses or why there are none.
     Found {
         /// Its number.
@@ -96,14 +90,16 @@ impl Mailbox {
     pub fn post(&self, report: Report) {
         // The loop is gone only when the node has stopped.
         let _ = self.sender.send(report);
-        if !self.woken.swap(true, Ordering::AcqRel) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
             let _ = self.waker.wake();
         }
     }
 
-    /// The loop is about to look: whatever is posted from now on wakes it again.
+    /// The loop is about to look: whatever is posted from now on wakes it again. Of two exchanges of one word one comes first: if
+    /// it is the other's, what was posted before it is seen by the look after this one; if it is this one, the other finds that
+    /// nobody was woken. (After a mere store the look could come too early.)
     pub fn looking(&self) {
-        self.woken.store(false, Ordering::Release);
+        self.woken.swap(false, Ordering::SeqCst);
     }
 }
 

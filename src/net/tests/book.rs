@@ -190,3 +190,40 @@ fn others_are_told_of_who_answered_or_spoke_for_itself_and_never_of_hearsay() {
     assert_eq!(book.share(Some(answered.key), 32, 5), [own_word], "nobody is told of itself");
     assert_eq!(book.share(None, 1, 7).len(), 1);
 }
+
+#[test]
+fn nobody_claims_by_words_an_address_that_the_configuration_names() {
+    let named = at("30.0.0.1:1");
+    let (liar, owner) = (signed(66, named, 1), signed(77, named, 1));
+    let keys = BTreeSet::from([liar.key]);
+    let none = BTreeSet::new();
+    let is_dialed = |book: &Book| {
+        (0..8).all(|draw| book.pick(NOW, (&none, &keys), true, draw) == Some(named))
+            && book.due((&none, &keys)) == Some(Time(0))
+    };
+    let mut never = book(&["30.0.0.1:1"]);
+    never.learn(&liar, liar.key, NOW);
+    assert!(is_dialed(&never), "although the liar is connected");
+    // Who lives there has proved it, before or after the lie.
+    let mut before = book(&["30.0.0.1:1"]);
+    before.answered(&named, owner.key, NOW);
+    assert_eq!(before.learn(&liar, liar.key, NOW), Learned::NoRoom);
+    assert!(is_dialed(&before) && before.share(None, 9, 0).is_empty());
+    never.answered(&named, owner.key, NOW);
+    assert!(is_dialed(&never) && never.share(None, 9, 0).is_empty() && never.of_key(&liar.key).is_none());
+    // Nor does a lie keep a validator from saying that it lives there.
+    let mut lied = book(&["30.0.0.1:1"]);
+    let validator = signed(1, named, 2);
+    lied.learn(&liar, liar.key, NOW);
+    assert_eq!(lied.learn(&validator, [3; 32], NOW), Learned::New);
+    assert_eq!((lied.of_key(&validator.key), lied.of_key(&liar.key)), (Some(named), None));
+    for mut book in [before, never] {
+        assert_eq!(book.learn(&owner, owner.key, NOW), Learned::New);
+        assert_eq!((book.of_key(&owner.key), book.share(None, 9, 0)), (Some(named), vec![owner]));
+        let keys = BTreeSet::from([owner.key]);
+        assert_eq!(book.pick(NOW, (&none, &keys), true, 0), None, "there is a connection to who lives there");
+        // The liar says that it has moved: that is nothing to this address.
+        book.learn(&signed(66, at("31.0.0.1:1"), 2), liar.key, NOW);
+        assert_eq!((book.pick(NOW, (&none, &keys), true, 0), book.is_named(&named)), (None, true));
+    }
+}

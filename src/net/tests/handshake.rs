@@ -6,8 +6,8 @@ use crate::net::noise::Who;
 use crate::net::noise::{Exchange, PREFACE_BYTES, PeerError, Role};
 use crate::net::peer::{PeerEvent, PeerLink};
 use crate::net::records::Channel;
-use crate::types::Round;
-use crate::wire::{PEER_FRAME_BYTES_MAX, WireError};
+use crate::types::{Round, Vertex};
+use crate::wire::{PEER_FRAME_BYTES_MAX, WireError, sign_vertex};
 
 /// What one side sends goes to the other, in pieces of `piece` bytes, until neither has more or one fails.
 fn converse(a: &mut PeerLink, b: &mut PeerLink, piece: usize) -> Result<[Vec<PeerEvent>; 2], PeerError> {
@@ -206,7 +206,28 @@ fn a_frame_or_lane_beyond_the_limits_ends_an_open_connection() {
 }
 
 #[test]
-fn a_vote_overtakes_batches_that_wait() {
+fn a_vote_overtakes_requests_and_batches_that_wait_and_requests_overtake_batches() {
+    let (mut a, mut b) = links(identity(1, 0, 2), identity(1, 1, 2), 1);
+    converse(&mut a, &mut b, 4096).unwrap();
+    let (strong, weak, acks, parts) = Default::default();
+    let (epoch, round, author, time) = (Epoch(0), Round(1), Seat(0), Time(1));
+    let vertex = Vertex { epoch, round, author, time, strong, weak, acks, parts };
+    let vote = Message::Vertex(Arc::new(sign_vertex(&key(0), &ChainId([1; 32]), vertex)));
+    let request = Message::Frontier { began: Round(0), rounds: vec![Round(5)] };
+    for message in [&batch(1, 10), &request, &request, &vote, &request] {
+        assert!(a.send(message, message.payload()));
+    }
+    let [_, events] = converse(&mut a, &mut b, 1 << 16).unwrap();
+    let kinds = events.iter().map(|event| match event {
+        PeerEvent::Message(message) => message.kind(),
+        other => panic!("{other:?}"),
+    });
+    let wanted = [vote.kind(), request.kind(), request.kind(), request.kind(), batch(1, 10).kind()];
+    assert_eq!(kinds.collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn a_request_overtakes_batches_that_were_begun() {
     let (mut a, mut b) = links(identity(1, 0, 2), identity(1, 1, 2), 1);
     converse(&mut a, &mut b, 4096).unwrap();
     for sequence in 1..=20 {
@@ -214,8 +235,8 @@ fn a_vote_overtakes_batches_that_wait() {
         assert!(a.send(&message, message.payload()));
     }
     a.seal().unwrap();
-    let vote = Message::Frontier { began: Round(0), rounds: vec![Round(5)] };
-    assert!(a.send(&vote, vote.payload()));
+    let request = Message::Frontier { began: Round(0), rounds: vec![Round(5)] };
+    assert!(a.send(&request, request.payload()));
     let [_, events] = converse(&mut a, &mut b, 1 << 16).unwrap();
     let place = |wanted: fn(&Message) -> bool| {
         events.iter().position(|event| matches!(event, PeerEvent::Message(message) if wanted(message)))
@@ -226,4 +247,39 @@ fn a_vote_overtakes_batches_that_wait() {
         "before the first is complete"
     );
     assert_eq!(events.len(), 21);
+}
+
+#[test]
+fn what_is_more_than_a_turn_takes_stays_as_bytes_and_comes_next_in_its_order() {
+    let (mut a, mut b) = links(identity(1, 0, 2), identity(1, 1, 2), 1);
+    converse(&mut a, &mut b, 4096).unwrap();
+    // More than one record of small frames, and a few of several records.
+    let count = 15_000;
+    let number = |round: u64| Message::Frontier { began: Round(round), rounds: vec![] };
+    for round in 0..count {
+        let message = if round % 5_000 == 77 { batch(round, 2_000) } else { number(round) };
+        assert!(a.send(&message, message.payload()));
+    }
+    let mut sealed = Vec::new();
+    while sealed.is_empty() || !a.out.pending().is_empty() {
+        a.seal().unwrap();
+        sealed.extend_from_slice(a.out.pending());
+        a.out.consume(a.out.pending().len());
+        a.seal().unwrap();
+    }
+    let (mut taken, mut all) = (Vec::new(), Vec::new());
+    b.receive_some(&mut sealed, 7, &mut taken).unwrap();
+    assert!(b.is_behind() && taken.len() == 7);
+    while !taken.is_empty() {
+        assert!(taken.len() <= 7);
+        all.append(&mut taken);
+        b.go_on(7, &mut taken).unwrap();
+    }
+    assert!(!b.is_behind());
+    let rounds = all.iter().filter_map(|event| match event {
+        PeerEvent::Message(Message::Frontier { began, .. }) => Some(began.0),
+        _ => None,
+    });
+    assert!(rounds.eq((0..count).filter(|round| round % 5_000 != 77)));
+    assert_eq!(all.len(), count as usize);
 }

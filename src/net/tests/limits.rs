@@ -139,34 +139,6 @@ fn a_client_that_asks_and_never_reads_is_not_read_from() {
 }
 
 #[test]
-fn questions_have_a_rate_and_who_asks_for_the_first_time_does_not_wait_for_a_flood() {
-    let config = NetConfig { client_questions_per_second: 1000, ..NetConfig::default() };
-    let mut side = Side::with(identity(1, 0, 1), Side::bind(), &["127.0.0.1:1".parse().unwrap()], &config);
-    let mut flood = Raw::connect(side.addresses[1]);
-    flood.ask(&Request::Hello);
-    flood.send(&frame_header(4, 0).repeat(1000));
-    let asked = |events: &[Event]| {
-        let question = |event: &&Event| matches!(event, Event::Request { request: Request::Status, .. });
-        events.iter().filter(question).count()
-    };
-    let mut events = side.until_it(|side| Metrics::read(&side.metrics.throttled) > 0);
-    (0..20).for_each(|_| events.extend(side.turn()));
-    let burst = QUESTIONS_BURST.as_millis() as usize + 1;
-    assert_eq!(asked(&events), burst, "what comes at once, and the one that is ahead");
-    let mut honest = Raw::connect(side.addresses[1]);
-    honest.ask(&Request::Hello);
-    honest.ask(&Request::Status);
-    side.until(|event| matches!(event, Event::Request { request: Request::Status, .. }));
-    let mut later = Vec::new();
-    for _ in 0..100 {
-        side.now = side.now + Duration::from_millis(10);
-        later.extend(side.turn());
-    }
-    assert!((900..=1000).contains(&(asked(&later) + burst)), "{}", asked(&later));
-    assert_eq!((side.dropped(), side.sockets.clients), (0, 2), "nothing is held against it");
-}
-
-#[test]
 fn messages_for_a_validator_that_does_not_read_are_dropped_by_class() {
     let (mut a, mut b) = pair(identity(1, 0, 2), identity(1, 1, 2));
     connect(&mut a, &mut b);
@@ -198,6 +170,99 @@ fn a_validator_that_sends_what_does_not_decode_is_disconnected() {
     }
     assert_eq!((b.sockets.peers(), b.dropped()), (0, 1));
     assert_eq!(Metrics::read(&b.metrics.peer_faults), 1);
+}
+
+/// Makes all strangers of a node come from such addresses, in the order in which they came.
+fn place_strangers(side: &mut Side, address: impl Fn(usize) -> String) {
+    let tokens: Vec<Token> = side.sockets.strangers.iter().map(|(_, token)| *token).collect();
+    for (number, token) in tokens.into_iter().enumerate() {
+        if let Some(conn) = side.sockets.conns.get_mut(token) {
+            conn.address = SocketAddr::new(address(number).parse().unwrap(), 9);
+        }
+    }
+}
+
+/// A node whose strangers have all places, with these.
+fn crowded() -> (Side, Vec<Raw>) {
+    let mut side = Side::alone(identity(1, 1, 2));
+    let mut raws = Vec::new();
+    for number in 1..=STRANGERS_MAX {
+        raws.push(Raw::connect(side.addresses[0]));
+        side.until_it(|side| side.sockets.inbound_strangers == number);
+    }
+    (side, raws)
+}
+
+/// Which of them are gone.
+fn gone(raws: &mut [Raw]) -> Vec<usize> {
+    raws.iter_mut().enumerate().filter_map(|(number, raw)| raw.hung_up().then_some(number)).collect()
+}
+
+#[test]
+fn a_network_with_many_strangers_makes_room_and_not_the_oldest_of_all() {
+    let (mut side, mut raws) = crowded();
+    place_strangers(&mut side, |number| match number {
+        0 => "7.7.7.7".to_owned(),
+        _ => format!("2001:db8:{number}::1"),
+    });
+    let _more = Raw::connect(side.addresses[0]);
+    side.until_it(|side| side.dropped() == 1);
+    assert_eq!(gone(&mut raws), [1]);
+    // Where a validator lives strangers are spared, however many they are.
+    let (mut side, mut raws) = crowded();
+    place_strangers(&mut side, |number| if number == 9 { "7.7.7.7" } else { "8.8.8.8" }.to_owned());
+    side.sockets.limits.set_validators(["8.8.8.8".parse().unwrap()].into_iter());
+    let mut more = vec![Raw::connect(side.addresses[0])];
+    side.until_it(|side| side.dropped() == 1);
+    assert_eq!(gone(&mut raws), [9]);
+    place_strangers(&mut side, |_| "8.8.8.8".to_owned());
+    more.push(Raw::connect(side.addresses[0]));
+    side.until_it(|side| side.dropped() == 2);
+    assert_eq!(gone(&mut raws), [0, 9], "unless there are no others");
+}
+
+#[test]
+fn a_network_that_has_its_share_of_strangers_makes_room_itself() {
+    let config = NetConfig { per_group_max: 3, ..NetConfig::default() };
+    let mut side = Side::with(identity(1, 1, 2), Side::bind(), &["192.0.2.1:1".parse().unwrap()], &config);
+    let mut raws: Vec<Raw> = (0..4).map(|_| Raw::connect(side.addresses[0])).collect();
+    side.until_it(|side| side.sockets.inbound_strangers == 4);
+    let addresses = ["7.7.7.7", "8.8.1.1", "8.8.2.2", "8.8.3.3"];
+    place_strangers(&mut side, |number| addresses[number].to_owned());
+    let (now, mut events) = (side.now, Vec::new());
+    addresses.iter().for_each(|address| side.sockets.limits.admit(address.parse().unwrap(), 0, now).unwrap());
+    // As the listener does for a caller from there.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let caller = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    caller.set_nonblocking(true).unwrap();
+    let stream = mio::net::TcpStream::from_std(caller);
+    let let_in = |side: &mut Side, address: &str, events: &mut Vec<Event>| {
+        side.sockets.let_in((Door::Peers, false), &stream, address.parse().unwrap(), now, events).is_ok()
+    };
+    assert!(let_in(&mut side, "8.8.4.4", &mut events));
+    side.until_it(|side| side.metrics.dismissed(Dismissal::Full) == 1);
+    assert_eq!(gone(&mut raws), [1], "the oldest of that network");
+    assert_eq!(side.sockets.inbound_strangers, 3);
+    // Where it has none left that could go, nobody comes in.
+    place_strangers(&mut side, |_| "7.7.7.7".to_owned());
+    assert!(!let_in(&mut side, "8.8.5.5", &mut events) && let_in(&mut side, "9.9.5.5", &mut events));
+    assert_eq!(gone(&mut raws), [1]);
+}
+
+#[test]
+fn nothing_is_held_against_a_stranger_whom_this_node_did_not_read() {
+    let mut side = strict(NetConfig::default());
+    side.peers = false;
+    let mut waiting = Raw::connect(side.addresses[0]);
+    waiting.send(&opening(identity(1, 0, 2)));
+    let mut silent = Raw::connect(side.addresses[0]);
+    side.until_it(|side| side.sockets.inbound_strangers == 2 && side.sockets.waiting_peers.len() == 1);
+    side.now = side.now + HANDSHAKE_DEADLINE;
+    side.until_it(|_| waiting.hung_up() && silent.hung_up());
+    let ip = side.addresses[0].ip();
+    let points = SCORE_MAX - SCORE_MAX / 50;
+    assert_eq!(side.sockets.limits.fault(ip, points - 1, side.now), None, "the silent one brought two");
+    assert!(side.sockets.limits.fault(ip, 1, side.now).is_some());
 }
 
 /// A node whose limits hold for loopback too.

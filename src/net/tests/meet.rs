@@ -1,24 +1,21 @@
 //! Peers without a seat, and how peers find each other, on sockets turned by hand.
 
 use super::*;
+use crate::metrics::Dismissal;
 use crate::net::PeerLink;
-use crate::net::config::{
-    DIAL_LOWER_AFTER, GUEST_MESSAGES_PER_SECOND, GUEST_OUT_PAUSE, GUEST_WRITE_BUDGET, GUESTS_BURST,
-    LOOK_EVERY, OUTBOUND_MAX, PEER_READ_BUDGET, REDIAL_ADDRESS_MIN,
-};
+use crate::net::config::{DIAL_LOWER_AFTER, LOOK_EVERY, OUTBOUND_MAX, REDIAL_ADDRESS_MIN};
 use crate::net::names::{Name, Named, Names};
-use crate::types::Round;
 use crate::wire::AddressRecord;
 use std::collections::BTreeSet;
 
 /// An observer of a chain of four seats that knows these addresses.
-fn observer(byte: u8, known: &[SocketAddr]) -> Side {
+pub(super) fn observer(byte: u8, known: &[SocketAddr]) -> Side {
     let identity = Identity { key: key(byte), seat: Seat::NONE, ..identity(1, 0, 4) };
     met(identity, Side::bind(), known, None, &NetConfig::default())
 }
 
 /// A node that knows these addresses, and tells others where it is.
-fn met(
+pub(super) fn met(
     identity: Identity,
     bound: [TcpListener; 2],
     known: &[SocketAddr],
@@ -35,7 +32,10 @@ fn met(
 }
 
 /// Lets all turn until something holds; the events of each.
-fn together(sides: &mut [&mut Side], mut holds: impl FnMut(&mut [&mut Side]) -> bool) -> Vec<Vec<Event>> {
+pub(super) fn together(
+    sides: &mut [&mut Side],
+    mut holds: impl FnMut(&mut [&mut Side]) -> bool,
+) -> Vec<Vec<Event>> {
     let mut all: Vec<Vec<Event>> = sides.iter().map(|_| Vec::new()).collect();
     for _ in 0..TURNS_MAX {
         sides.iter_mut().zip(&mut all).for_each(|(side, events)| events.extend(side.turn()));
@@ -46,7 +46,7 @@ fn together(sides: &mut [&mut Side], mut holds: impl FnMut(&mut [&mut Side]) -> 
     panic!("it never came to hold: {all:?}");
 }
 
-fn guests(side: &Side) -> usize {
+pub(super) fn guests(side: &Side) -> usize {
     side.sockets.guests.iter().flatten().count()
 }
 
@@ -79,26 +79,6 @@ fn an_observer_is_a_guest_where_it_dials_and_leaves_as_one() {
     drop(watching);
     validator.until(|event| matches!(event, Event::GuestClosed(peer) if *peer == Seat::guest(0)));
     assert_eq!(guests(&validator), 0);
-}
-
-#[test]
-fn guests_are_bounded_and_a_key_has_one_connection() {
-    let config = NetConfig { guests_max: 2, ..NetConfig::default() };
-    let mut node = met(identity(1, 2, 4), Side::bind(), &[], None, &config);
-    let known = [node.addresses[0]];
-    let mut crowd: Vec<Side> = [71, 72, 73].iter().map(|byte| observer(*byte, &known)).collect();
-    let [first, second, third] = &mut crowd[..] else { unreachable!() };
-    together(&mut [&mut node, first, second], |sides| guests(sides[0]) == 2);
-    together(&mut [&mut node, first, second, third], |sides| {
-        sides[3].sockets.acquaintance.book.due((&BTreeSet::new(), &BTreeSet::new())) > Some(Time(0))
-            && sides[3].sockets.acquaintance.outbound.is_empty()
-    });
-    assert_eq!(guests(&node), 2);
-    // The same key again takes the place of its older connection.
-    let mut again = observer(71, &known);
-    let events = together(&mut [&mut node, &mut again], |sides| sides[1].sockets.peers() == 1);
-    assert!(events[0].iter().any(|event| matches!(event, Event::GuestClosed(_))));
-    assert_eq!(guests(&node), 2);
 }
 
 #[test]
@@ -151,7 +131,12 @@ fn a_validator_that_moved_calls_those_that_should_have_called_it() {
 fn what_nobody_asked_for_is_not_taken_into_the_book() {
     let mut node = Side::alone(identity(1, 2, 4));
     let mut watching = observer(77, &node.addresses[..1]);
-    together(&mut [&mut node, &mut watching], |sides| guests(sides[0]) == 1);
+    // What it was asked when it came is answered, with nothing.
+    together(&mut [&mut node, &mut watching], |sides| {
+        let token = sides[0].sockets.token_of(Seat::guest(0));
+        let conn = token.and_then(|token| sides[0].sockets.conns.get(token));
+        conn.is_some_and(|conn| conn.asked_addresses.is_none())
+    });
     let record = |number: u8| {
         AddressRecord::sign(
             &key(number),
@@ -177,6 +162,8 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
     let mut forged = record(94);
     forged.address.set_port(10);
     let told = Message::Addresses(vec![forged, record(95)]);
+    let token = watching.sockets.seats[2].unwrap();
+    watching.sockets.conns.get_mut(token).unwrap().asked_addresses = Some(watching.now);
     node.send(Seat::guest(0), &told);
     for _ in 0..200 {
         node.turn();
@@ -184,6 +171,33 @@ fn what_nobody_asked_for_is_not_taken_into_the_book() {
     }
     let book = &watching.sockets.acquaintance.book;
     assert!(book.of_key(&forged.key).is_none() && REDIAL_ADDRESS_MIN > Duration::ZERO);
+    // Nor is it heard any longer.
+    assert_eq!((watching.metrics.dismissed(Dismissal::Malformed), watching.dropped()), (1, 1));
+}
+
+#[test]
+fn who_tells_what_nobody_has_signed_is_dropped_at_the_first_and_refused_in_the_end() {
+    let config = NetConfig { limit_local: true, ..NetConfig::default() };
+    let mut node = met(identity(1, 2, 4), Side::bind(), &[], None, &config);
+    let chain = ChainId([1; 32]);
+    let records: Vec<AddressRecord> = (0..32)
+        .map(|number| {
+            let place = SocketAddr::from(([20, number, 1, 1], 9));
+            AddressRecord { time: Time(10), ..AddressRecord::sign(&key(77), &chain, place, Time(9)) }
+        })
+        .collect();
+    for times in 1..=4 {
+        let mut liar = observer(77, &node.addresses[..1]);
+        together(&mut [&mut node, &mut liar], |sides| guests(sides[0]) == 1 && open(sides[1]) == 1);
+        let token = node.sockets.token_of(Seat::guest(0)).unwrap();
+        node.sockets.conns.get_mut(token).unwrap().asked_addresses = Some(node.now);
+        liar.send(Seat(2), &Message::Addresses(records.clone()));
+        together(&mut [&mut node, &mut liar], |sides| guests(sides[0]) == 0);
+        assert_eq!(node.metrics.dismissed(Dismissal::Malformed), times);
+    }
+    assert_eq!(node.sockets.acquaintance.book.len(), 0);
+    let _late = Raw::connect(node.addresses[0]);
+    node.until_it(|side| side.metrics.dismissed(Dismissal::Refused) == 1);
 }
 
 /// What an honest dialer sends up to and with its identity, and nothing more.
@@ -281,7 +295,7 @@ fn observer_with_all_places_taken() -> (Side, Vec<Side>) {
 }
 
 /// Connections whose other side has proved who it is.
-fn open(side: &Side) -> usize {
+pub(super) fn open(side: &Side) -> usize {
     side.sockets.peers() + guests(side)
 }
 
@@ -325,131 +339,13 @@ fn what_a_stranger_says_of_private_addresses_is_not_dialed() {
         let token = watching.sockets.seats[2].unwrap();
         let conn = watching.sockets.conns.get_mut(token).unwrap();
         (conn.address, conn.asked_addresses) = (from.parse().unwrap(), Some(Time(1)));
-        watching.sockets.hear_addresses(token, &records, Time(9));
+        watching.sockets.hear_addresses(token, &records, Time(9), &mut Vec::new());
         [90, 91, 92]
             .map(|number| watching.sockets.acquaintance.book.of_key(&public_key(&key(number))).is_some())
     };
     assert_eq!(told(&mut watching, "9.9.9.9:1"), [false, false, true], "from afar");
     assert_eq!(told(&mut watching, "10.0.0.1:1"), [false, true, true], "from one's own network");
     assert_eq!(told(&mut watching, "127.0.0.1:1"), [true, true, true], "from this machine");
-}
-
-#[test]
-fn a_guest_that_asks_more_than_its_rate_waits_and_loses_nothing() {
-    let mut node = Side::alone(identity(1, 2, 4));
-    let mut watching = observer(77, &node.addresses[..1]);
-    together(&mut [&mut node, &mut watching], |sides| guests(sides[0]) == 1);
-    // Of a size of which a turn reads far fewer than the rate lets through at once.
-    let (count, want) = (800, Message::Frontier { began: Round(0), rounds: vec![Round(1); 128] });
-    (0..count).for_each(|_| watching.send(Seat(2), &want));
-    let a_turn = PEER_READ_BUDGET / want.payload().len();
-    let (mut came, mut still, mut waits) = (0, 0, Vec::new());
-    while came < count {
-        watching.turn();
-        let events = node.turn();
-        still = if events.is_empty() { still + 1 } else { 0 };
-        came += events.len();
-        if still == 100 {
-            (node.now, still) = (node.now + Duration::from_secs(1), 0);
-            waits.push(came);
-            assert!(waits.len() < 10, "{waits:?}");
-        }
-    }
-    let at_once = GUEST_MESSAGES_PER_SECOND..=GUEST_MESSAGES_PER_SECOND + a_turn;
-    assert!(waits.first().is_some_and(|came| at_once.contains(came)), "{waits:?}");
-    assert_eq!((came, node.dropped()), (count, 0));
-}
-
-/// Batches that came to a node.
-fn batches(side: &mut Side) -> usize {
-    side.turn()
-        .iter()
-        .filter(|event| matches!(event, Event::Message { message: Message::Batch(_), .. }))
-        .count()
-}
-
-#[test]
-fn guests_share_a_rate_in_turn_and_no_validator_waits_for_them() {
-    let bound = [Side::bind(), Side::bind()];
-    let mut peers: Vec<SocketAddr> = bound.iter().map(|bound| bound[0].local_addr().unwrap()).collect();
-    peers.extend(["127.0.0.1:1".parse::<SocketAddr>().unwrap(); 2]);
-    let [first, second] = bound;
-    let rate = 4 << 20;
-    let config = NetConfig { guests_bytes_per_second: rate, ..NetConfig::default() };
-    let mut node = Side::with(identity(1, 0, 4), first, &peers, &config);
-    let mut validator = Side::new(identity(1, 1, 4), second, &peers, 10);
-    let mut watching = [71, 72].map(|byte| observer(byte, &peers[..1]));
-    let [one, two] = &mut watching;
-    together(&mut [&mut node, &mut validator, one, two], |sides| {
-        guests(sides[0]) == 2 && sides[0].sockets.peers() == 1
-    });
-    let (count, start) = (8, node.now);
-    for number in 1..=count {
-        for to in [Seat::guest(0), Seat::guest(1), Seat(1)] {
-            node.send(to, &batch(number, 2000));
-        }
-    }
-    let bytes = batch(1, 2000).payload().len();
-    let (mut came, mut idle) = ([0; 3], 0);
-    while idle < 20 {
-        let [one, two] = &mut watching;
-        node.turn();
-        let more = [batches(&mut validator), batches(one), batches(two)];
-        idle = if more == [0; 3] { idle + 1 } else { 0 };
-        (0..3).for_each(|place| came[place] += more[place]);
-    }
-    let most = (GUESTS_BURST.as_millis() as usize * rate / 1000 + GUEST_WRITE_BUDGET) / bytes;
-    assert_eq!(came[0], count as usize, "all of it, in no time");
-    assert!(came[1] + came[2] <= most + 1, "{came:?}");
-    assert!(node.sockets.deadline() <= node.now + Duration::from_millis(20), "it wakes when it may go on");
-    while came[1] + came[2] < 2 * count as usize {
-        node.now = node.now + Duration::from_millis(5);
-        for _ in 0..4 {
-            let [one, two] = &mut watching;
-            node.turn();
-            (came[1], came[2]) = (came[1] + batches(one), came[2] + batches(two));
-        }
-        assert!(came[1].abs_diff(came[2]) <= 2, "each in its turn: {came:?}");
-        assert!(node.now.since(start) < Duration::from_secs(60), "{came:?}");
-    }
-    let least = Duration::from_secs_f64(0.9 * ((2 * count as usize - most) * bytes) as f64 / rate as f64);
-    assert!(node.now.since(start) >= least, "{:?} instead of {least:?}", node.now.since(start));
-}
-
-#[test]
-fn a_guest_that_does_not_read_what_it_asked_for_is_not_read_from_until_it_does() {
-    let mut node = Side::alone(identity(1, 2, 4));
-    let mut watching = observer(77, &node.addresses[..1]);
-    together(&mut [&mut node, &mut watching], |sides| guests(sides[0]) == 1);
-    let (count, answer) = (60, batch(1, 4096));
-    let want = Message::Frontier { began: Round(0), rounds: vec![Round(1); 1000] };
-    let serve = |node: &mut Side| {
-        let asked = node.turn().len();
-        (0..asked).for_each(|_| node.send(Seat::guest(0), &answer));
-        asked
-    };
-    let (mut asked, mut idle) = (0, 0);
-    while idle < 100 {
-        if asked < count {
-            // One after the other, so that they do not come in one piece.
-            watching.sockets.send(Seat(2), &want, watching.now);
-            watching.sockets.write(watching.now, &mut Vec::new());
-        }
-        let more = serve(&mut node);
-        (asked, idle) = (asked + more, if more == 0 { idle + 1 } else { 0 });
-    }
-    let most = GUEST_OUT_PAUSE / answer.payload().len();
-    assert!(asked < count && asked > most / 2, "{asked} of {count} were read, and {most} fit");
-    let mut came = 0;
-    let start = node.now;
-    while came < count {
-        // All guests together have a rate too.
-        node.now = node.now + Duration::from_millis(5);
-        came += batches(&mut watching);
-        serve(&mut node);
-        assert!(node.now.since(start) < Duration::from_secs(100), "{came} of {count} came");
-    }
-    assert_eq!((node.dropped(), Metrics::read(&node.metrics.messages_dropped)), (0, 0));
 }
 
 #[test]

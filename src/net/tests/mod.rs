@@ -2,10 +2,12 @@
 
 mod book;
 mod crowd;
+mod guests;
 mod handshake;
 mod limits;
 mod meet;
 mod ports;
+mod questions;
 mod shaped;
 mod threads;
 
@@ -22,6 +24,7 @@ use crate::types::{ChainId, Effect, Epoch, Seat, Sequence, Time, Witness};
 use crate::wire::client::{Reply, Request};
 use crate::wire::{Batch, Frame, FrameReader, Message, Rows, frame_header, seal};
 use mio::{Interest, Poll, Token};
+use parking_lot::Mutex;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -54,6 +57,8 @@ struct Side {
     now: Time,
     /// Rows that find room.
     rows: usize,
+    /// Whether peers are read from.
+    peers: bool,
 }
 
 impl Side {
@@ -92,7 +97,7 @@ impl Side {
         let sockets =
             Sockets::new(registry, identity, (peers, Vec::new()), acquaintance, config, metrics.clone(), now);
         let sockets = sockets.unwrap();
-        Side { poll, sockets, listeners, addresses, metrics, now, rows: 10_000 }
+        Side { poll, sockets, listeners, addresses, metrics, now, rows: 10_000, peers: true }
     }
 
     /// One turn as the event loop makes it, without a machine.
@@ -112,7 +117,7 @@ impl Side {
         for listener in &mut self.listeners {
             listener.accept(&mut self.sockets, self.now, &mut events);
         }
-        let mut gate = Gate { peers: true, rows: [self.rows; 3], blobs: usize::MAX };
+        let mut gate = Gate { peers: self.peers, rows: [self.rows; 3], blobs: usize::MAX };
         self.sockets.read(&mut gate, self.now, &mut events);
         self.sockets.write(self.now, &mut events);
         events
@@ -153,6 +158,26 @@ impl Side {
     fn dropped(&self) -> u64 {
         self.metrics.connections_dropped()
     }
+}
+
+/// What is said in the log meanwhile, from `info` on.
+fn logged(act: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let said = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(said, act);
+    String::from_utf8(log.0.lock().clone()).unwrap()
 }
 
 /// Two nodes of one committee that know each other's addresses.

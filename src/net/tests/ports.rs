@@ -1,7 +1,7 @@
 //! Sockets of two nodes, and of clients, on loopback.
 
 use super::*;
-use crate::net::noise::PeerError;
+use crate::metrics::Dismissal;
 use crate::net::peer::{PeerEvent, PeerLink};
 use crate::types::{AccountNumber, Height, Round};
 use crate::wire::client::{BlockNotice, Status, Submission};
@@ -142,8 +142,40 @@ fn a_node_says_why_a_peer_of_its_configuration_is_not_connected() {
         }
     }
     assert!(told(&node), "{:?}", absent(&node));
-    // What a version is worth is said in words too.
-    assert!(PeerError::Version(9).to_string().starts_with("another version: it speaks 9"));
+}
+
+#[test]
+fn a_peer_of_another_version_is_named_as_one_in_the_status_and_once_in_the_log() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    other.set_nonblocking(true).unwrap();
+    let peers = ["127.0.0.1:1".parse().unwrap(), other.local_addr().unwrap()];
+    let mut node = Side::new(identity(1, 0, 2), Side::bind(), &peers, 10);
+    let mut preface = identity(1, 1, 2).preface();
+    preface[7] = 9;
+    let log = logged(|| {
+        let (mut calls, mut met) = (Vec::new(), 0);
+        for _ in 0..TURNS_MAX {
+            node.now = node.now + Duration::from_millis(20);
+            node.turn();
+            if let Ok((mut call, _)) = other.accept() {
+                call.write_all(&preface).unwrap();
+                calls.push(call);
+            }
+            met = node.metrics.dismissed(Dismissal::Foreign);
+            if met == 3 {
+                break;
+            }
+        }
+        assert_eq!(met, 3, "it is tried again");
+    });
+    let said = absent(&node);
+    assert!(
+        matches!(&said[..], [(Seat(1), reason)] if reason.starts_with("another version: it speaks 9")),
+        "{said:?}"
+    );
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("another version: it speaks 9")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("validator not connected") && lines[0].contains("seat=1"), "{log}");
 }
 
 #[test]

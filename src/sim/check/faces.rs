@@ -61,7 +61,7 @@ impl FacesCheck {
     pub fn vertex(&mut self, node: u16, vertex: &SignedVertex) -> Result<(), String> {
         let (author, round) = (vertex.vertex.author, vertex.vertex.round);
         for vote in vertex.vertex.checkpoint_votes() {
-            let first = self.votes.entry((node, author.0, vote.height)).or_insert_with(|| vote.clone());
+            let first = self.votes.entry((node, author.0, vote.height)).or_insert(*vote);
             let evidence = Evidence::of_votes(self.epoch, author, first, vote);
             self.shown_two(evidence)?;
         }
