@@ -355,14 +355,14 @@ pub const BESIDES: &[Row] = &[
 pub const ELSEWHERE: &[(&str, &[&str], &str, &str)] = &[
     (
         "sim",
-        &["--load", "--accounts", "--bandwidth", "--keep", "--plan"],
+        &["--bandwidth", "--keep", "--plan"],
         "tests/command_line.rs",
         "a_run_that_fails_is_made_smaller_kept_and_repeated_by_one_line",
     ),
     ("sim", &["--write-plan"], "tests/command_line.rs", "written_plan"),
     (
         "sim",
-        &["--seed", "--json"],
+        &["--json"],
         "tests/command_line.rs",
         "a_world_prints_its_nodes_and_verdict_and_repeats_in_another_process",
     ),

@@ -14,8 +14,8 @@
 //! - Upon rows: they go to the node's client port over a connection of their own, and so have the standing of a newcomer there,
 //!   whatever others brought over HTTP. Limits for addresses are held here, for each who asks, and not there, where all of them
 //!   would share one. How long a full node lets them wait is bounded here.
-//! - Upon a listener of blocks: there are so many in all and of one address. It gets what the node tells one subscriber, through a queue of its own. Who does not read that
-//!   in time gets a last event that says so.
+//! - Upon a listener of blocks: there are so many in all and of one address. It gets what the node tells one subscriber, through
+//!   a queue of its own. Who does not read that in time gets a last event that says so.
 //! - Upon a reader that takes no bytes: the connection ends.
 //! - Upon whatever cannot be: an answer below 500 in JSON that says what is wrong. 503 says that the node is not ready, or busy,
 //!   and why; nothing else above 500 is ever said.
