@@ -81,9 +81,9 @@ pub const GUEST_WRITE_BUDGET: usize = 64 << 10;
 pub const GUESTS_BURST: Duration = Duration::from_millis(5);
 /// Bytes that wait for a guest at most before it is not read from.
 pub const GUEST_OUT_PAUSE: usize = 4 << 20;
-/// So many blocks that a guest wants count as a message more: at most 14,000 blocks a second are looked up for one, which is
-/// hundreds of times as many as a chain makes.
-pub const BLOCKS_PER_MESSAGE: usize = 32;
+/// So many blocks that a guest wants count as a message more, since looking them up costs that much: at most 3,900 blocks a
+/// second for one, which is a hundred times as many as a chain makes.
+pub const BLOCKS_PER_MESSAGE: usize = 8;
 /// Questions of clients that may come at once after a rest, in time at their rate.
 pub const QUESTIONS_BURST: Duration = Duration::from_millis(100);
 /// Who is absent counts as a question more for so many seats.

@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn many_blocks_weigh_more_than_few() {
         let want = |count| PeerEvent::Message(Message::WantBlocks { first: Height(1), count });
-        assert_eq!([1, 31, 32, 256].map(|count| weight(&want(count))), [1, 1, 2, 9]);
+        assert_eq!([1, 7, 8, 256].map(|count| weight(&want(count))), [1, 1, 2, 33]);
         assert_eq!(weight(&PeerEvent::Message(Message::WantSnapshots)), 1);
     }
 

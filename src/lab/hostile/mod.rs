@@ -75,6 +75,9 @@ pub enum Sign {
     Refused(&'static [Refusal]),
     /// Peers or clients that were not read from for a while, for they asked more than their rate.
     Throttled,
+    /// The one or the other: connections dropped for one of these reasons, or, where all together ask more than their rate, not
+    /// read from, so that no answers pile up for which they could be dropped.
+    Stalled(&'static [Dismissal]),
     /// Connections accepted, beyond one for each peer.
     Accepted,
     /// More than there is room for are refused; fewer are served.
@@ -126,7 +129,7 @@ pub const KINDS: [About; 15] = [
         help: "Connect and leave at once, by an end or a reset, again and again" },
     About { kind: Kind::SlowHandshake, name: "slow-handshake", doors: PEER, sign: LATE, shows_after: HANDSHAKE, begin: peer::slow_handshake,
         help: "Hold back each step of the handshake, or stop at one of them" },
-    About { kind: Kind::SlowRead, name: "slow-read", doors: CLIENT, sign: Sign::Dismissed(&[Dismissal::Slow]), shows_after: STALL, begin: client::slow_read,
+    About { kind: Kind::SlowRead, name: "slow-read", doors: CLIENT, sign: Sign::Stalled(&[Dismissal::Slow]), shows_after: STALL, begin: client::slow_read,
         help: "Ask for much as clients and read nothing, or a byte a second" },
     About { kind: Kind::SlowWrite, name: "slow-write", doors: BOTH, sign: LATE, shows_after: HANDSHAKE, begin: stranger::slow_write,
         help: "Send what is valid byte by byte" },

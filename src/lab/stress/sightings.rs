@@ -98,6 +98,7 @@ fn shows(sign: Sign, counts: &Counts, calm: &Saw, saw: &Saw) -> bool {
         let more = |reason: &Dismissal| saw.dismissed[*reason as usize] > calm.dismissed[*reason as usize];
         counts.ended > 0 && reasons.iter().any(more)
     };
+    let throttled = saw.throttled > calm.throttled && counts.requests > counts.answers;
     let kept = counts.held == counts.peers && counts.ended == 0;
     let came = counts.connected > 0;
     came && match sign {
@@ -105,7 +106,8 @@ fn shows(sign: Sign, counts: &Counts, calm: &Saw, saw: &Saw) -> bool {
         Sign::Refused(reasons) => reasons
             .iter()
             .any(|reason: &Refusal| saw.refused[reason.place()] > 0 && counts.refused[reason.place()] > 0),
-        Sign::Throttled => saw.throttled > calm.throttled && counts.requests > counts.answers,
+        Sign::Throttled => throttled,
+        Sign::Stalled(reasons) => throttled || dismissed(reasons),
         Sign::Accepted => counts.connected > 2 * counts.peers && saw.accepted > 2 * counts.peers,
         // As few as there is room for are served, as observers are.
         Sign::Crowd => kept || dismissed(&CROWD),
@@ -176,8 +178,13 @@ mod tests {
         let asked = |requests, answers| Counts { requests, answers, ..kept.clone() };
         let flood = |counts| told(vec![dropped(Kind::Idle), (Kind::Flood, counts)]);
         assert!(judged(LONG, saw.clone(), &flood(asked(100, 20))).0.is_empty());
-        let (broken, ..) = judged(LONG, saw, &flood(asked(100, 100)));
+        let (broken, ..) = judged(LONG, saw.clone(), &flood(asked(100, 100)));
         assert_eq!(broken, ["kinds that nodes saw nothing of"], "it was answered all that it asked");
+        // Who does not read its answers is dropped, or not even read from.
+        let slow = |counts| told(vec![dropped(Kind::Idle), (Kind::SlowRead, counts)]);
+        assert!(judged(LONG, saw.clone(), &slow(asked(100, 0))).0.is_empty());
+        assert_eq!(judged(LONG, saw, &slow(asked(0, 0))).0, ["kinds that nodes saw nothing of"]);
+        assert_eq!(judged(LONG, silent(), &slow(asked(100, 0))).0, ["kinds that nodes saw nothing of"]);
     }
 
     #[test]
