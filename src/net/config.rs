@@ -39,6 +39,8 @@ pub const KNOWN_RATE_FACTOR: u64 = 8;
 pub const KNOWN_FOR: Duration = Duration::from_secs(3600);
 /// Points at which an address or a seat is refused for a while; one is forgiven each second.
 pub const SCORE_MAX: u64 = 100;
+/// One in so long is let in of an address that is refused.
+pub const REFUSED_CHANCE: Duration = Duration::from_secs(5);
 /// How long an address is refused at first; doubles up to [`ADDRESS_REFUSAL_MAX`].
 pub const ADDRESS_REFUSAL_MIN: Duration = Duration::from_secs(10);
 /// How long an address is refused at most.

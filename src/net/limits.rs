@@ -6,6 +6,9 @@
 //! - Upon a proven identity: the connection counts no more towards any of that, and its handshake costs nothing.
 //! - Upon a fault of somebody without identity: points for the address; too many, and it is refused for a while, twice
 //!   as long each time in a row.
+//! - Upon a connection of an address that is refused: one in [`REFUSED_CHANCE`] is let in all the same, at each port. So an honest
+//!   peer that shares the address with a stranger is not shut out with it for ten minutes: it calls again and again, and whoever
+//!   has proved itself is left alone. To others it costs the node what it would have cost from a fresh address.
 //!
 //! Why that is fair: an address at which a validator lives, by the configuration or because one has proved itself there
 //! lately, is never refused for what others do there, and has a rate of its own that a flood does not use up so easily.
@@ -139,6 +142,8 @@ struct Entry {
     first_questions: Pace,
     score: Score,
     refused_until: Time,
+    /// From when on one is let in although it is refused, at each port.
+    chances: [Time; PORTS],
     /// How long it is refused the next time.
     next_refusal: Duration,
     /// A validator has proved itself here; that is remembered until then.
@@ -215,7 +220,8 @@ impl Limits {
         let Some(source) = self.limited(address) else { return Ok(()) };
         let (per_address_max, rate) = (self.per_address_max, self.rate_of(source, port, now));
         let (sheltered, group_rate) = (self.shelters(source, now), self.group_rate());
-        if self.entries.get(&source).is_some_and(|entry| entry.refused_until > now) && !sheltered {
+        let shut = |entry: &Entry| entry.refused_until > now && entry.chances[port] > now;
+        if !sheltered && self.entries.get(&source).is_some_and(shut) {
             return Err(Denied::Refused);
         }
         // Where a validator lives its network is not asked how often it calls.
@@ -237,6 +243,7 @@ impl Limits {
                 return Err(Denied::Rate);
             }
             entry.connections[port] += 1;
+            entry.chances[port] = now + REFUSED_CHANCE;
             Ok(())
         })?;
         if let Some(group) = group {
@@ -301,7 +308,7 @@ impl Limits {
             let again = now.since(entry.refused_until) < entry.next_refusal;
             let span = if again { entry.next_refusal } else { ADDRESS_REFUSAL_MIN };
             entry.next_refusal = (span * 2).min(ADDRESS_REFUSAL_MAX);
-            entry.refused_until = now + span;
+            (entry.refused_until, entry.chances) = (now + span, [now + REFUSED_CHANCE; PORTS]);
             Some(span)
         })
     }
@@ -490,6 +497,23 @@ mod tests {
         }
         now = now + ADDRESS_REFUSAL_MAX;
         assert_eq!(limits.fault(bad, SCORE_MAX, now), Some(ADDRESS_REFUSAL_MIN));
+    }
+
+    #[test]
+    fn of_an_address_that_is_refused_one_is_let_in_now_and_then() {
+        let mut limits = limits(config(), &[]);
+        let bad = ip("8.8.8.8");
+        limits.fault(bad, SCORE_MAX, NOW);
+        limits.fault(bad, SCORE_MAX, NOW);
+        for times in 1..=3 {
+            let now = NOW + REFUSED_CHANCE * times;
+            for port in 0..PORTS {
+                let just_before = Time(now.0 - 1);
+                assert_eq!(limits.admit(bad, port, just_before), Err(Denied::Refused));
+                assert_eq!(limits.admit(bad, port, now), Ok(()), "one at each port");
+                assert_eq!(limits.admit(bad, port, now), Err(Denied::Refused));
+            }
+        }
     }
 
     #[test]

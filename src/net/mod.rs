@@ -15,8 +15,8 @@
 //! - Upon a connection of a stranger: its address, and the network around it, have so many connections, and so many handshakes
 //!   a second; whoever does wrong brings points to its address, a validator to its seat, and too many points mean a while
 //!   without a connection: short for a seat, and never for an address where a validator lives (`limits.rs`, `blame.rs`).
-//!   Honest peers behind an address that is refused keep the connections that they have; new ones they get when it is over,
-//!   after ten seconds at first: who calls is not known before keys are exchanged, and that is what a refusal is to save.
+//!   Honest peers behind an address that is refused keep the connections that they have, and one call in five seconds is let in:
+//!   who calls is not known before keys are exchanged, and that is what a refusal is to save.
 //!   What the HTTP server of this process brings for others is no stranger's (`visits.rs`).
 //! - Upon a peer that sends more than its rate: it is not read from until that is worked off, and to connect anew is of no use
 //!   (`debts.rs`). Nothing is held against it. Few messages are taken of one in a turn, the rest stays as bytes.

@@ -5,7 +5,7 @@ use super::*;
 use crate::metrics::Dismissal;
 use crate::net::config::{
     GUEST_MESSAGES_PER_SECOND, GUEST_MESSAGES_PER_TURN, GUEST_OUT_PAUSE, GUEST_WRITE_BUDGET, GUESTS_BURST,
-    PEER_READ_BUDGET,
+    PEER_READ_BUDGET, REFUSED_CHANCE,
 };
 use crate::net::conn::Gone;
 use crate::net::noise::{PREFACE_BYTES, Role};
@@ -196,6 +196,13 @@ fn a_guest_that_breaks_rules_is_refused_by_its_address_and_that_is_said() {
     assert!(matches!(said[..], [line] if line.contains("127.0.0.1")), "{log}");
     let _late = Raw::connect(node.addresses[0]);
     node.until_it(|side| side.metrics.dismissed(Dismissal::Refused) == 1);
+    // Somebody else who lives there gets in a moment later, and stays.
+    node.now = node.now + REFUSED_CHANCE;
+    let _honest = come_and_ask(&mut node, 81, 0);
+    node.until_it(|side| guests(side) == 1);
+    let _late = Raw::connect(node.addresses[0]);
+    node.until_it(|side| side.metrics.dismissed(Dismissal::Refused) == 2);
+    assert_eq!(guests(&node), 1);
 }
 
 /// Batches that came to a node.
