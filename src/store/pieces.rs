@@ -84,12 +84,14 @@ impl Proofs {
 pub(super) struct OpenSnapshots {
     open: VecDeque<OpenSnapshot>,
     proofs: Proofs,
+    /// What was read last: memory that is warm already, for the next read.
+    read: Vec<u8>,
 }
 
 impl OpenSnapshots {
     /// None is open.
     pub(super) fn new(proofs: Proofs) -> OpenSnapshots {
-        OpenSnapshots { open: VecDeque::new(), proofs }
+        OpenSnapshots { proofs, ..OpenSnapshots::default() }
     }
 
     /// A part of the snapshot of a height with its proof; `None`: it is not here. `root` is what its block names.
@@ -132,11 +134,12 @@ impl OpenSnapshots {
             Part::Piece(piece) => pieces.place(piece),
             Part::Account(number) => pieces.chunk_of(number),
         };
-        let mut bytes = vec![0; (place.end - place.start) as usize];
-        file.read_exact_at(&mut bytes, place.start).map_err(StoreError::io("read", &path))?;
+        let bytes = &mut self.read;
+        bytes.resize((place.end - place.start) as usize, 0);
+        file.read_exact_at(bytes, place.start).map_err(StoreError::io("read", &path))?;
         let proof = match part {
-            Part::Piece(piece) => pieces.prove(piece, &bytes),
-            Part::Account(number) => pieces.prove_account(number, &bytes),
+            Part::Piece(piece) => pieces.prove(piece, bytes),
+            Part::Account(number) => pieces.prove_account(number, bytes),
         };
         match proof {
             Ok(proof) => Ok(Some(proof)),
