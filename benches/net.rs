@@ -3,7 +3,8 @@
 //!
 //! One thread and one connection: it writes until the socket is full, reads until it is empty, and so on, with the
 //! engine's own framing, sealing and decoding. So a figure is that of one core that does the work of *both* ends; a node
-//! does half of it. `stream` is the same between two threads, each with an end of its own, as between two machines.
+//! does half of it. `stream`, and of the table `apart`, is the same between two threads, each with an end of its own, as between
+//! two machines.
 //!
 //! `handshake` is what a whole node spends on one caller: the CPU time of its event loop, the machine apart, while callers
 //! come one after the other; an accepted one has proved its identity, a refused one is turned away before any exchange of
@@ -190,7 +191,7 @@ fn bench_messages(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, message:
 const PIECES: u32 = 16;
 
 /// An account table in pieces: `link` moves pieces that were proved before, and nobody looks at them; `whole` is all that
-/// both sides do for them, but for the machine's own bookkeeping.
+/// both sides do for them, but for the machine's own bookkeeping. `apart` is the same with a thread for each side.
 fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
     let key = |number: u32| *blake3::hash(&number.to_le_bytes()).as_bytes();
     let table: Vec<Account> = (0..accounts).map(|number| Account::new(key(number), number.into())).collect();
@@ -199,15 +200,17 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
     let bytes = table.as_bytes().len();
     let read = |at: u64, out: &mut [u8]| file.read_exact_at(out, at);
     let pieces = TablePieces::new(bytes, read).expect("it is read");
+    let root = pieces.root();
     let count = (bytes as u64).div_ceil(TABLE_PIECE_BYTES) as u32;
-    let prove = |piece: u32| {
+    let mut part = Vec::new();
+    let mut prove = move |piece: u32| {
         let place = pieces.place(piece);
-        let mut part = vec![0; (place.end - place.start) as usize];
-        read(place.start, &mut part).expect("it is read");
+        part.resize((place.end - place.start) as usize, 0);
+        file.read_exact_at(&mut part, place.start).expect("it is read");
         let proof = pieces.prove(piece, &part).expect("it is as it was");
         Message::Piece { height: Height(64), piece, proof }
     };
-    let ahead: Vec<Message> = (0..count).map(prove).collect();
+    let ahead: Vec<Message> = (0..count).map(&mut prove).collect();
     let (mut pair, mut links) = connected();
     group.throughput(Throughput::Bytes(bytes as u64));
     group.bench_function(format!("table/accounts={accounts}/link"), |bench| {
@@ -218,7 +221,14 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
             }
         });
     });
-    let (mut copy, mut ran) = (vec![0; bytes], false);
+    let mut copy = vec![0; bytes];
+    let mut take = |event: PeerEvent| {
+        let PeerEvent::Message(Message::Piece { piece, proof, .. }) = event else { return };
+        let place = table_piece(piece, bytes as u64);
+        let part = verify_table_piece(&root, bytes as u64, piece, &proof).expect("proved");
+        copy[place.start as usize..place.end as usize].copy_from_slice(&part);
+    };
+    let mut ran = false;
     group.bench_function(format!("table/accounts={accounts}/whole"), |bench| {
         ran = true;
         bench.iter(|| {
@@ -228,16 +238,55 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
                     let message = prove(piece);
                     assert!(links[0].send(&message, message.payload()));
                 }
-                pair.move_sealed(&mut links, 0, some.len(), |event| {
-                    let PeerEvent::Message(Message::Piece { piece, proof, .. }) = event else { return };
-                    let place = table_piece(piece, bytes as u64);
-                    let part = verify_table_piece(&pieces.root(), bytes as u64, piece, &proof);
-                    copy[place.start as usize..place.end as usize].copy_from_slice(&part.expect("proved"));
-                });
+                pair.move_sealed(&mut links, 0, some.len(), &mut take);
             }
         });
     });
+
+    let [mut sender, mut receiver] = links;
+    let [mut there, mut here] = pair.ends;
+    [&there, &here].map(|end| end.set_nonblocking(false).expect("a socket"));
+    let (go, going) = std::sync::mpsc::channel::<()>();
+    let sending = side(move || {
+        for () in going {
+            for piece in 0..count {
+                let message = prove(piece);
+                assert!(sender.send(&message, message.payload()));
+                send_all(&mut sender, &mut there);
+            }
+        }
+    });
+    let (mut buffer, mut events) = (vec![0; READ_BYTES], Vec::new());
+    group.bench_function(format!("table/accounts={accounts}/apart"), |bench| {
+        ran = true;
+        bench.iter(|| {
+            go.send(()).expect("it waits");
+            let mut came = 0;
+            while came < count as usize {
+                let length = here.read(&mut buffer).expect("loopback");
+                receiver.receive(&mut buffer[..length], &mut events).expect("what the other end sealed");
+                came += events.len();
+                events.drain(..).for_each(&mut take);
+            }
+        });
+    });
+    drop(go);
+    sending.join().expect("it ends with its orders");
     assert!(!ran || copy == table.as_bytes());
+}
+
+/// Seals what a link has to say and writes it to a blocking socket.
+fn send_all(link: &mut PeerLink, to: &mut TcpStream) {
+    loop {
+        // As the event loop does it: what was sealed is written before more is sealed.
+        link.seal().expect("an open connection");
+        let pending = link.out.pending();
+        if pending.is_empty() {
+            return;
+        }
+        let sent = to.write(pending).expect("loopback");
+        link.out.consume(sent);
+    }
 }
 
 /// Plain TCP without frames: the limit of what a connection moves here.
@@ -272,19 +321,10 @@ fn bench_stream(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: u
     let (go, going) = std::sync::mpsc::channel::<usize>();
     let sending = side(move || {
         for left in going {
-            // As the event loop does it: what was sealed is written before more is sealed.
             for _ in 0..left {
                 assert!(sender.send(&message, payload.clone()));
             }
-            loop {
-                sender.seal().expect("an open connection");
-                let pending = sender.out.pending();
-                if pending.is_empty() {
-                    break;
-                }
-                let sent = there.write(pending).expect("loopback");
-                sender.out.consume(sent);
-            }
+            send_all(&mut sender, &mut there);
         }
     });
     let (mut buffer, mut events) = (vec![0; READ_BYTES], Vec::new());

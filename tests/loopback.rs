@@ -304,11 +304,16 @@ fn one_of_four_whose_directory_is_gone_catches_up_by_blocks_and_signs_again() {
     let (chain, running) = Chain::start_with(4, Policy::Quorum, config);
     let mut running: Vec<_> = running.into_iter().map(Some).collect();
     let mut clients: Vec<_> = running[..3].iter().flatten().map(Client::connect).collect();
+    // More on demand, to measure under load: THRONG_SUBMISSIONS=16 THRONG_ROWS=250.
+    let (submissions, rows) = (on_demand("THRONG_SUBMISSIONS", 1), on_demand("THRONG_ROWS", 3));
     let (mut sent, mut turn) = (0, 0);
     let mut pay = |clients: &mut [Client]| {
-        sent += clients[0].submit(chain.transfers(turn % 20 + 1, 1 + u64::from(turn) / 20 * 3, 3));
-        turn += 1;
+        for _ in 0..submissions {
+            sent += clients[0].submit(chain.transfers(turn % 20 + 1, 1 + u64::from(turn) / 20 * rows, rows));
+            turn += 1;
+        }
         clients.iter_mut().for_each(|client| client.until_settled(sent));
+        sent
     };
     pay(&mut clients);
     running[3].take().unwrap().stop().unwrap();
@@ -316,12 +321,13 @@ fn one_of_four_whose_directory_is_gone_catches_up_by_blocks_and_signs_again() {
     // More on demand, to measure: THRONG_ROUNDS=5000.
     let rounds = on_demand("THRONG_ROUNDS", 400);
     let begun = Instant::now();
+    let mut paid = 0;
     while running[0].as_ref().unwrap().progress().emitted < rounds {
-        pay(&mut clients);
+        paid = pay(&mut clients);
     }
     let away = running[0].as_ref().unwrap().progress().durable;
     assert!(away > 300, "{away}");
-    let lived = away as f64 / begun.elapsed().as_secs_f64();
+    let (lived, rows) = (away as f64 / begun.elapsed().as_secs_f64(), f64::from(paid) / away as f64);
     let node = chain.restart(3);
     let returned_at = Instant::now();
     let mut first = None;
@@ -336,8 +342,8 @@ fn one_of_four_whose_directory_is_gone_catches_up_by_blocks_and_signs_again() {
     let (before, since) = first.unwrap_or((0, returned_at));
     let caught_up = (away - before) as f64 / since.elapsed().as_secs_f64();
     println!(
-        "the chain made {lived:.0} blocks/s; of {away} blocks the first came {:.2} s after the start, the others at \
-         {caught_up:.0} blocks/s",
+        "the chain made {lived:.0} blocks/s of {rows:.1} rows; of {away} blocks the first came {:.2} s after the start, the \
+         others at {caught_up:.0} blocks/s",
         since.duration_since(returned_at).as_secs_f64()
     );
     let mut returned = Client::connect(&node);

@@ -12,6 +12,11 @@
 //!   from the checkpoint, and the rest of the run adopts the blocks above it.
 //! - **Upon a wrong piece, a wrong record, a block that does not link**: its sender lied; it is named, and asked nothing
 //!   more in this run. Upon nobody who has the table: ask anew what there is.
+//! - **Upon execution having passed the checkpoint meanwhile**, by batches that came after all: leave the table. A ledger never
+//!   goes back.
+//! - **Upon a run that moves, but whose gap does not shrink by half within a minute** (at the usual message delay): ask what
+//!   others have all the same. Else one source that others have left alone could let true blocks trickle for ever. For the
+//!   same reason single pieces do not count as a table that comes.
 //!
 //! Why nobody can bring this about alone: of `f + 1` that say that something is gone one is honest. And nothing is lost by
 //! it but history: the table is that which a quorum signed.
@@ -23,6 +28,7 @@
 //! Memory: beside what a run takes, the table once more, and the blocks of one leg.
 
 use super::catch_up::Skipped;
+use super::gap::Gap;
 use super::jobs::Job;
 use super::record::{Record, RecordWanted};
 use super::table::TableFetch;
@@ -32,7 +38,7 @@ use crate::crypto::ProofError;
 use crate::ledger::LaterTableError;
 use crate::store::RecordKind;
 use crate::types::params::ACCOUNTS_MAX;
-use crate::types::{Account, Height, RootKind, Round, Seat, SeatSet, Sequence, Time};
+use crate::types::{Account, Certificate, Height, RootKind, Round, Seat, SeatSet, Sequence, Time};
 use crate::wire::client::BlockNotice;
 use crate::wire::{HashedBlock, Message};
 use bytes::Bytes;
@@ -47,6 +53,10 @@ const ASK_AFTER_DELAYS: u32 = 8;
 const PIECE_DELAYS: u32 = 10;
 /// So many message delays without anything that came end the attempt to begin anew at a checkpoint.
 const GIVE_UP_DELAYS: u32 = 100;
+/// So many pieces of a table count as something that came, and its last one.
+const PIECES_OF_A_MOVE: usize = 4;
+/// Within so many message delays the gap of a run has to shrink by half.
+const HALVE_WITHIN_DELAYS: u32 = 600;
 /// A table of which nobody had a piece when all were asked so often is given up.
 const BARREN_MAX: u32 = 3;
 
@@ -102,6 +112,8 @@ pub(super) struct ByTable {
     in_vain: SeatSet,
     /// How much had come, and when that was last more.
     came: (u64, Time),
+    /// How far the newest certified block was from the last executed one, and when.
+    gap: Option<Gap>,
     next_ask: Time,
     asked: SeatSet,
     offers: BTreeMap<Seat, Offer>,
@@ -118,6 +130,20 @@ impl ByTable {
     pub(super) fn holds_execution(&self) -> bool {
         let stage = self.anew.as_ref().map(|anew| &anew.stage);
         matches!(stage, Some(Stage::Writing(_) | Stage::Taking))
+    }
+
+    /// Whether an attempt may be given up for nothing having come: not when all is here, and waits for the disk.
+    fn may_give_up(&self) -> bool {
+        let has_all = |anew: &Anew| {
+            let has_record = anew.record.as_ref().is_some_and(|record| record.bytes().is_some());
+            has_record && matches!(anew.stage, Stage::Here(_))
+        };
+        !self.holds_execution() && !self.anew.as_ref().is_some_and(has_all)
+    }
+
+    /// Whether a checkpoint to begin anew at was passed by what was executed meanwhile.
+    fn is_passed(&self, executed: Height) -> bool {
+        !self.holds_execution() && self.anew.as_ref().is_some_and(|anew| anew.height <= executed)
     }
 
     /// The record that is being fetched.
@@ -166,24 +192,29 @@ impl Node {
     /// The look at a run: whether anything comes, and if not, what others have.
     pub(super) fn look_for_table(&mut self) {
         let (executed, delay, now) = (self.chain.executed_height(), self.shared.rules.delay(), self.now);
+        let left = self.checkpoints.certified().0.saturating_sub(executed.0);
         let peers = self.sources();
         let Some(run) = &mut self.catch_up.run else { return };
         // Blocks are nothing where those before them wait for batches: a chain goes on making them for ever.
         let stands = self.chain.waiting() > 0 && !run.table.is_on();
         let came = if stands { executed.0 } else { executed.0 + run.top.0 + run.blocks() as u64 };
         let table = &mut run.table;
+        let creeps = Gap::creeps(&mut table.gap, left, now, delay * HALVE_WITHIN_DELAYS) && !table.is_on();
         if came != table.came.0 || table.came.1 == Time(0) {
             table.came = (came, now);
-            table.offers.clear();
-            return;
+            if !creeps {
+                table.offers.clear();
+                return;
+            }
         }
         if table.is_on() {
-            if !table.holds_execution() && now >= table.came.1 + delay * GIVE_UP_DELAYS {
+            if table.may_give_up() && now >= table.came.1 + delay * GIVE_UP_DELAYS {
                 self.begin_again();
             }
             return;
         }
-        if now < (table.came.1 + delay * ASK_AFTER_DELAYS).max(table.next_ask) {
+        let stands = now >= table.came.1 + delay * ASK_AFTER_DELAYS;
+        if now < table.next_ask || !(stands || creeps) {
             return;
         }
         // Who has not answered by now is not waited for.
@@ -228,15 +259,36 @@ impl Node {
         }
     }
 
-    /// What the run wanted cannot be had: it begins from where the chain is here.
+    /// The disk has room again: what did not come meanwhile could not be taken.
+    pub(super) fn wait_anew(&mut self) {
+        let now = self.now;
+        self.catch_up.run.iter_mut().for_each(|run| run.table.came.1 = now);
+    }
+
+    /// What the run wanted cannot be had, and who named it is believed last from now on.
     fn begin_again(&mut self) {
-        let Some(run) = self.catch_up.run.take() else { return };
-        let mut in_vain = run.table.in_vain;
-        run.table.anew.into_iter().flat_map(|anew| anew.named_by).for_each(|seat| _ = in_vain.insert(seat));
-        self.begin(run.goal, run.banned);
-        if let Some(run) = &mut self.catch_up.run {
-            run.table.in_vain = in_vain;
+        if let Some(run) = &mut self.catch_up.run
+            && let Some(anew) = run.table.anew.take()
+        {
+            anew.named_by.into_iter().for_each(|seat| _ = run.table.in_vain.insert(seat));
         }
+        self.begin_from_here();
+    }
+
+    /// The run begins from where the chain is here.
+    fn begin_from_here(&mut self) {
+        let Some(run) = self.catch_up.run.take() else { return };
+        let (in_vain, gap) = (run.table.in_vain, run.table.gap);
+        self.begin(self.newest_goal(run.goal), run.banned);
+        if let Some(run) = &mut self.catch_up.run {
+            (run.table.in_vain, run.table.gap) = (in_vain, gap);
+        }
+    }
+
+    /// The newest certificate, if it lies further than this one.
+    fn newest_goal(&self, goal: Arc<Certificate>) -> Arc<Certificate> {
+        let newest = self.checkpoints.certificate(Height(0));
+        newest.filter(|newest| newest.height > goal.height).cloned().unwrap_or(goal)
     }
 
     /// Turns the run to a checkpoint whose table is to be had.
@@ -247,12 +299,22 @@ impl Node {
         run.table.anew = Some(Anew { height, named_by, block: None, record: None, stage, rests });
         run.table.offers.clear();
         run.go_to(Height(height.0 - 1));
+        let goal = run.goal.clone();
+        if height > goal.height {
+            // The block of it is proved from above: by a certificate that may have come since the run began.
+            let newest = self.newest_goal(goal);
+            self.catch_up.run.iter_mut().for_each(|run| run.goal = newest.clone());
+        }
         self.stop_ordering();
         self.go_on_catching_up();
     }
 
     /// Goes on with beginning anew as far as what is here carries.
     pub(super) fn go_on_anew(&mut self) {
+        let executed = self.chain.executed_height();
+        if self.catch_up.run.as_ref().is_some_and(|run| run.table.is_passed(executed)) {
+            return self.begin_from_here();
+        }
         self.know_table();
         self.fetch_base_record();
         self.write_table();
@@ -327,10 +389,13 @@ impl Node {
             self.misbehaved(from, "a piece that is not of the account table");
             return self.ask_pieces();
         }
+        if fetch.progress().0.is_multiple_of(PIECES_OF_A_MOVE) {
+            run.table.came.1 = now;
+        }
         if let Some(table) = fetch.take() {
             *stage = Stage::Here(Arc::new(table));
+            run.table.came.1 = now;
         }
-        run.table.came.1 = now;
         self.ask_pieces();
     }
 

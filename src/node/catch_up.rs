@@ -1,7 +1,8 @@
 //! Catching up by blocks: what a node does that was away for longer than its peers keep vertices.
 //!
 //! - **Upon an order that does not move**: ask somebody for the newest certificate, again and again. Is one more than a checkpoint interval
-//!   above what is ordered here, and the order still does not move, or hardly, begin.
+//!   above what is ordered here, and the order still does not move, or hardly, begin; also if one is less far above, and the order has
+//!   not moved for some seconds: what it lacks may be gone as vertices where intervals are long.
 //! - **Upon beginning**: go from one certified height to the next, some hundred blocks a time. Fetch the certificate, then
 //!   the blocks up to it from several peers at once, and prove them from above ([`super::leg`]). Then hand them to the
 //!   chain as if agreement had ordered them; fetch their batches, which are known by their ids, execute, and hold every
@@ -31,6 +32,7 @@
 //! 42 bytes for each batch that it settles and some 300 beside. So many batches are under way as [`ABSENT_MAX`] says.
 
 use super::by_table::ByTable;
+use super::gap::Gap;
 use super::jobs::Job;
 use super::leg::Leg;
 use super::record::Record;
@@ -43,6 +45,7 @@ use crate::wire::{HashedBlock, Message, decode_record, encode_certificate, recor
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Blocks of one leg, unless checkpoints lie further apart.
 const LEG_BLOCKS: u64 = 512;
@@ -57,17 +60,9 @@ const ASK_AFTER_DELAYS: u32 = 4;
 const BEGIN_AFTER_DELAYS: u32 = 6;
 /// Within so many message delays the gap has to shrink by half.
 const HALVE_WITHIN_DELAYS: u32 = 60;
-/// How long a peer has to answer, in message delays.
-pub(super) const ANSWER_DELAYS: u32 = 4;
-
-/// What is known of a gap between the order here and what others have certified.
-#[derive(Clone, Copy, Debug)]
-struct Gap {
-    /// What was ordered here when it was looked at, and how many blocks it was wide.
-    ordered: Height,
-    blocks: u64,
-    since: Time,
-}
+/// How long a peer has to answer, in message delays: at first, and doubled so many times at most.
+const ANSWER_DELAYS: u32 = 4;
+const DOUBLED_MAX: u32 = 5;
 
 /// What lies between where the order stood and where it goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,6 +113,7 @@ impl Run {
 pub(super) struct CatchUp {
     /// The height up to which blocks are ordered, and since when.
     moved: (Height, Time),
+    /// Between the order here and what others have certified.
     gap: Option<Gap>,
     ask_newest: Time,
     /// Who was asked for a certificate, and of which height at the least.
@@ -154,6 +150,11 @@ impl CatchUp {
     pub(super) fn pieces(&self) -> (usize, usize) {
         self.run.as_ref().map_or((0, 0), |run| run.table.pieces())
     }
+}
+
+/// How long a peer has to answer when somebody was too late so many times.
+pub(super) fn answer_wait(delay: Duration, late: u32) -> Duration {
+    delay * (ANSWER_DELAYS << late.min(DOUBLED_MAX))
 }
 
 impl Node {
@@ -247,24 +248,23 @@ impl Node {
         if state.behind {
             return self.begin(newest, SeatSet::default());
         }
-        if blocks <= self.shared.rules.checkpoint_blocks {
-            state.gap = None;
-            return;
-        }
-        let gap = *state.gap.get_or_insert(Gap { ordered, blocks, since: self.now });
-        let stands = self.now >= state.moved.1.max(gap.since) + delay * BEGIN_AFTER_DELAYS;
-        let creeps = self.now >= gap.since + delay * HALVE_WITHIN_DELAYS;
-        if blocks <= gap.blocks / 2 {
-            state.gap = Some(Gap { ordered, blocks, since: self.now });
-        } else if stands || creeps {
+        // So few mostly come as vertices still.
+        let interval = self.shared.rules.checkpoint_blocks;
+        let few = blocks <= interval;
+        state.gap = state.gap.filter(|gap| (gap.blocks <= interval) == few);
+        let creeps = Gap::creeps(&mut state.gap, blocks, self.now, delay * HALVE_WITHIN_DELAYS);
+        let since = state.gap.map_or(self.now, |gap| gap.since).max(state.moved.1);
+        let patience = if few { HALVE_WITHIN_DELAYS } else { BEGIN_AFTER_DELAYS };
+        let stands = self.now >= since + delay * patience;
+        if stands || (creeps && !few) {
             self.begin(newest, SeatSet::default());
         }
     }
 
     /// Begins a run from where the chain is here; some are known to have lied.
     pub(super) fn begin(&mut self, goal: Arc<Certificate>, banned: SeatSet) {
-        let (gap, top) = (self.catch_up.gap.take(), self.chain.ordered_height());
-        debug_assert!(gap.is_none_or(|gap| gap.ordered <= top), "the order does not go back");
+        let top = self.chain.ordered_height();
+        self.catch_up.gap = None;
         self.catch_up.run = Some(Run {
             goal,
             leg: None,
@@ -324,10 +324,11 @@ impl Node {
                 self.ask_leg();
             }
         }
-        let (peers, wait) = (self.sources(), self.shared.rules.delay() * ANSWER_DELAYS);
+        let (peers, delay) = (self.sources(), self.shared.rules.delay());
         let (now, dice) = (self.now, &mut self.dice);
         let leg = self.catch_up.run.as_mut().and_then(|run| run.leg.as_mut());
-        let asks = leg.map(|leg| leg.ask(now, &peers, wait, dice)).unwrap_or_default();
+        let asks =
+            leg.map(|leg| leg.ask(now, &peers, |late| answer_wait(delay, late), dice)).unwrap_or_default();
         for (seat, first, count) in asks {
             self.send(seat, Message::WantBlocks { first, count });
         }

@@ -17,7 +17,9 @@ use crate::wire::Message;
 
 impl Node {
     pub(super) fn on_disk_full(&mut self, full: bool) {
-        self.full = full;
+        if std::mem::replace(&mut self.full, full) && !full {
+            self.wait_anew();
+        }
     }
 
     /// Only questions are heard, whose answers need no room, and proofs of lies: of each author there is one at most, and it is

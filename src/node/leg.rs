@@ -17,13 +17,17 @@ const RANGE: u64 = 64;
 const RANGES_PER_PEER: usize = 2;
 
 /// Consecutive blocks that are not here.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Range {
     count: u64,
     /// Who was asked, and until when it may answer.
     asked: Option<(Seat, Time)>,
     /// Who does not have them, or did not answer.
     passed: SeatSet,
+    /// Everybody who was ever asked: what is late is as good.
+    ever: SeatSet,
+    /// In how many rounds of asking everybody somebody was too late, and whether in the present one.
+    late: (u32, bool),
     /// Nobody is asked before this.
     rests: Time,
 }
@@ -71,18 +75,17 @@ impl Leg {
     fn want(&mut self, first: u64, last: u64) {
         for start in (first..=last).step_by(RANGE as usize) {
             let count = RANGE.min(last - start + 1);
-            let range = Range { count, asked: None, passed: SeatSet::default(), rests: Time(0) };
-            self.ranges.insert(Height(start), range);
+            self.ranges.insert(Height(start), Range { count, ..Range::default() });
         }
     }
 
-    /// Whom to ask now for which blocks. Who does not answer in time is passed over; who has been passed over by all
-    /// ranges is asked again after a pause.
+    /// Whom to ask now for which blocks. Who does not answer in time is passed over; once all were, they are asked again after a
+    /// pause. `wait` says how long somebody has when somebody was late in so many rounds.
     pub(super) fn ask(
         &mut self,
         now: Time,
         peers: &[Seat],
-        wait: Duration,
+        wait: impl Fn(u32) -> Duration,
         dice: &mut Dice,
     ) -> Vec<(Seat, Height, u32)> {
         let mut busy: BTreeMap<Seat, usize> = peers.iter().map(|peer| (*peer, 0)).collect();
@@ -91,6 +94,7 @@ impl Leg {
                 Some((seat, due)) if due <= now || !busy.contains_key(&seat) => {
                     range.passed.insert(seat);
                     range.asked = None;
+                    range.late.1 |= due <= now;
                 }
                 Some((seat, _)) => *busy.entry(seat).or_default() += 1,
                 None => {}
@@ -99,7 +103,8 @@ impl Leg {
         let mut asks = Vec::new();
         for (first, range) in self.ranges.iter_mut().filter(|(_, r)| r.asked.is_none() && r.rests <= now) {
             if !peers.is_empty() && peers.iter().all(|peer| range.passed.contains(*peer)) {
-                (range.passed, range.rests) = (SeatSet::default(), now + wait);
+                (range.passed, range.rests) = (SeatSet::default(), now + wait(0));
+                range.late = (range.late.0 + u32::from(range.late.1), false);
                 continue;
             }
             let open = |peer: &&Seat| busy[*peer] < RANGES_PER_PEER && !range.passed.contains(**peer);
@@ -108,7 +113,8 @@ impl Leg {
             let idle: Vec<Seat> = open.into_iter().filter(|peer| Some(busy[peer]) == least).collect();
             let Some(&seat) = idle.get(dice.below(idle.len())) else { continue };
             *busy.entry(seat).or_default() += 1;
-            range.asked = Some((seat, now + wait));
+            range.asked = Some((seat, now + wait(range.late.0)));
+            range.ever.insert(seat);
             asks.push((seat, *first, range.count as u32));
         }
         asks
@@ -117,13 +123,12 @@ impl Leg {
     /// Takes what a peer gives; nothing, if it was not asked for it. What could be proved by it is; returns those who
     /// gave what does not link.
     pub(super) fn given(&mut self, from: Seat, first: Height, blocks: &[HashedBlock]) -> Vec<Seat> {
-        let asked = self.ranges.get_mut(&first);
-        let Some(range) = asked.filter(|range| range.asked.is_some_and(|(seat, _)| seat == from)) else {
+        let Some(range) = self.ranges.get_mut(&first).filter(|range| range.ever.contains(from)) else {
             return Vec::new();
         };
         if blocks.is_empty() {
             range.passed.insert(from);
-            range.asked = None;
+            range.asked = range.asked.filter(|(seat, _)| *seat != from);
             return Vec::new();
         }
         let count = range.count;
@@ -200,7 +205,7 @@ mod tests {
         let (mut liars, mut dice) = (Vec::new(), Dice(5));
         for step in 0..200 {
             let peers: Vec<Seat> = peers.iter().filter(|peer| !liars.contains(*peer)).copied().collect();
-            for (seat, first, count) in leg.ask(Time(step * 200_000), &peers, WAIT, &mut dice) {
+            for (seat, first, count) in leg.ask(Time(step * 200_000), &peers, |_| WAIT, &mut dice) {
                 if let Some(blocks) = answer(seat, first, count) {
                     liars.extend(leg.given(seat, first, &blocks));
                 }

@@ -39,6 +39,7 @@ mod config;
 pub mod evidence;
 mod fetch;
 mod full;
+mod gap;
 pub mod home;
 pub mod ingress;
 mod io;

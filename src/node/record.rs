@@ -1,11 +1,12 @@
 //! Fetching the settlement record that a certified checkpoint names, from one peer after the other.
 //!
 //! - **Upon a checkpoint whose block is proved**: its root of the record is known. Ask somebody; who does not answer in time,
-//!   or has none, is passed over.
+//!   or has none, is passed over. Once all were, all have more time if somebody was late, and an answer that is late is taken all the same: it may
+//!   be large, and a link slow.
 //! - **Upon a record**: it is the one if it hashes to that root. Another one is a lie of who sent it.
 
 use super::Node;
-use super::catch_up::{ANSWER_DELAYS, Run, settlement_root};
+use super::catch_up::{Run, answer_wait, settlement_root};
 use crate::consensus::Consensus;
 use crate::types::{Height, Root, Seat, SeatSet, Time};
 use crate::wire::{Message, decode_record, record_root};
@@ -18,14 +19,18 @@ pub(super) struct Record {
     root: Root,
     asked: Option<(Seat, Time)>,
     passed: SeatSet,
+    /// Everybody who was ever asked: what is late is as good.
+    ever: SeatSet,
+    /// In how many rounds of asking everybody somebody was too late, and whether in the present one.
+    late: (u32, bool),
     bytes: Option<Bytes>,
 }
 
 impl Record {
     /// The one with this root, which the block of a height names.
     pub(super) fn new(height: Height, root: Root) -> Record {
-        let (asked, passed, bytes) = Default::default();
-        Record { height, root, asked, passed, bytes }
+        let (asked, passed, ever, late, bytes) = Default::default();
+        Record { height, root, asked, passed, ever, late, bytes }
     }
 
     /// Its bytes, once they are here.
@@ -71,7 +76,7 @@ impl Node {
 
     /// Asks somebody for a settlement record that is not here, unless somebody was asked just now.
     pub(super) fn ask_record(&mut self, which: RecordWanted) {
-        let (wait, now) = (self.shared.rules.delay() * ANSWER_DELAYS, self.now);
+        let (delay, now) = (self.shared.rules.delay(), self.now);
         let peers = self.sources();
         let wanted = self.catch_up.run.as_mut().and_then(|run| run.wanted(which));
         let Some(record) = wanted.filter(|record| record.bytes.is_none()) else { return };
@@ -81,13 +86,16 @@ impl Node {
             }
             record.passed.insert(seat);
             record.asked = None;
+            record.late.1 |= due <= now;
         }
         let open: Vec<Seat> = peers.iter().filter(|seat| !record.passed.contains(**seat)).copied().collect();
         let Some(&seat) = open.get(self.dice.below(open.len())) else {
             record.passed = SeatSet::default();
+            record.late = (record.late.0 + u32::from(record.late.1), false);
             return;
         };
-        record.asked = Some((seat, now + wait));
+        record.asked = Some((seat, now + answer_wait(delay, record.late.0)));
+        record.ever.insert(seat);
         let height = record.height;
         self.send(seat, Message::WantRecord(height));
     }
@@ -99,12 +107,13 @@ impl Node {
     }
 
     fn take_given_record(&mut self, which: RecordWanted, from: Seat, height: Height, bytes: &Bytes) {
-        let asked = |record: &&mut Record| {
-            record.height == height && record.asked.is_some_and(|(seat, _)| seat == from)
-        };
+        let asked = |record: &&mut Record| record.height == height && record.ever.contains(from);
         let wanted = self.catch_up.run.as_mut().and_then(|run| run.wanted(which));
         let Some(record) = wanted.filter(asked) else { return };
-        record.asked = None;
+        if record.bytes.is_some() {
+            return;
+        }
+        record.asked = record.asked.filter(|(seat, _)| *seat != from);
         record.passed.insert(from);
         if bytes.is_empty() {
             return;

@@ -22,7 +22,7 @@ use super::{Node, Output};
 use crate::store::{Fate, RecordKind};
 use crate::types::params::KEPT_DEPTHS;
 use crate::types::{Height, Round, Seat};
-use crate::wire::{Batch, Message, block_height, vertex_slot};
+use crate::wire::{Batch, Message, block_height, record_round, vertex_slot};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub(super) struct Keeping {
     pruning: bool,
 }
 
-/// Says what may become of a record of the log when nothing of blocks up to `first` and of rounds up to `last` is needed as a
+/// Says what may become of a record of the log when nothing of blocks below `first` and of rounds up to `last` is needed as a
 /// whole. (Where a node has adopted blocks, no vertices stand between them.)
 pub fn fate(first: Height, last: Round) -> impl Fn(RecordKind, &[u8]) -> Fate + Send {
     move |kind, bytes| match kind {
@@ -63,8 +63,11 @@ pub fn fate(first: Height, last: Round) -> impl Fn(RecordKind, &[u8]) -> Fate + 
             Some((round, _)) if round <= last => Fate::Go,
             _ => Fate::Stay,
         },
-        RecordKind::Block if block_height(bytes).is_some_and(|height| height > first) => Fate::Stay,
+        // Where no vertices stand, it is the first block and the settlement record of it that hold their segment, with the batches
+        // of blocks after it.
+        RecordKind::Block if block_height(bytes).is_some_and(|height| height >= first) => Fate::Stay,
         RecordKind::Block => Fate::Keep,
+        RecordKind::Settlement if record_round(bytes).is_some_and(|round| round > last) => Fate::Stay,
         RecordKind::Batch | RecordKind::Certificate | RecordKind::Evidence | RecordKind::Settlement => {
             Fate::Go
         }

@@ -74,6 +74,15 @@ fn put_author(author: &AuthorRecord, out: &mut Vec<u8>) {
     }
 }
 
+/// The round of the leader of an encoded settlement record; `None` if that is not there to be read. Nothing else is looked at.
+pub fn record_round(bytes: &[u8]) -> Option<Round> {
+    let mut reader = Reader::new("record", bytes);
+    reader.version().ok()?;
+    reader.u32().ok()?;
+    reader.u16().ok()?;
+    reader.u64().ok().map(Round)
+}
+
 /// Decodes a record's canonical bytes. Checks form, order and limits; whether it fits a genesis is agreement's to say.
 pub fn decode_record(bytes: &[u8]) -> Result<SettlementRecord, WireError> {
     let mut reader = Reader::new("record", bytes);

@@ -21,15 +21,15 @@ pub(super) struct Ahead {
     pub table: Vec<Account>,
     pub record: Bytes,
     pub block: HashedBlock,
-    certificate: Arc<Certificate>,
+    pub certificate: Arc<Certificate>,
 }
 
 pub(super) fn ahead(world: &World) -> Ahead {
-    ahead_with(world, Sequence(0))
+    ahead_with(world, Sequence(0), BlockHash([4; 32]))
 }
 
-/// The same where so many batches of the node itself have settled.
-fn ahead_with(world: &World, settled: Sequence) -> Ahead {
+/// The same where so many batches of the node itself have settled, on top of this block.
+pub(super) fn ahead_with(world: &World, settled: Sequence, previous: BlockHash) -> Ahead {
     let (committee, chain) = (&world.shared.committee, &world.shared.chain);
     let mut table = world.genesis.table();
     (table[1].balance, table[2].balance) = (995.into(), 1_005.into());
@@ -56,7 +56,7 @@ fn ahead_with(world: &World, settled: Sequence) -> Ahead {
     let block = Block {
         epoch: committee.epoch,
         height: HEIGHT,
-        previous: BlockHash([4; 32]),
+        previous,
         leader,
         time: Time(5_000_000),
         accounts: table.len() as u32,
@@ -76,7 +76,7 @@ fn ahead_with(world: &World, settled: Sequence) -> Ahead {
 
 impl Ahead {
     /// What a peer answers that has removed all before the checkpoint.
-    fn answer(&self, message: &Message) -> Option<Message> {
+    pub(super) fn answer(&self, message: &Message) -> Option<Message> {
         let table = self.table.as_bytes();
         Some(match message {
             Message::WantCertificate(_) => Message::Certificate(self.certificate.clone()),
@@ -99,7 +99,7 @@ impl Ahead {
     }
 
     /// Lets the peers answer for so long; `change` is what one of them makes of its answer. What was asked of whom.
-    fn play(
+    pub(super) fn play(
         &self,
         world: &mut World,
         seconds: u64,
@@ -118,7 +118,7 @@ impl Ahead {
         asked
     }
 
-    fn assert_reached(&self, world: &World) {
+    pub(super) fn assert_reached(&self, world: &World) {
         assert_eq!(world.node.tip(), (HEIGHT, self.block.hash), "{:?}", world.node.progress());
         assert!(!world.node.progress().catching_up);
         assert_eq!(world.shared.ledger.root().0, plain(self.table.as_bytes()));
@@ -127,7 +127,7 @@ impl Ahead {
     }
 }
 
-fn pieces_asked(asked: &[(Seat, Message)]) -> Vec<Seat> {
+pub(super) fn pieces_asked(asked: &[(Seat, Message)]) -> Vec<Seat> {
     asked
         .iter()
         .filter(|(_, message)| matches!(message, Message::WantPiece { .. }))
@@ -193,7 +193,7 @@ fn own_batches_that_may_have_settled_in_blocks_left_out_are_not_sealed_again() {
     world.pass(DELAY);
     assert_eq!(world.node.outstanding.len(), 1, "{:?}", world.node.outstanding);
     // By the record the window has moved far beyond it.
-    let ahead = ahead_with(&world, Sequence(500));
+    let ahead = ahead_with(&world, Sequence(500), BlockHash([4; 32]));
     ahead.play(&mut world, 30, |_, answer| Some(answer));
     ahead.assert_reached(&world);
     assert!(world.node.outstanding.is_empty() && world.shared.blobs.is_empty());
@@ -337,6 +337,11 @@ fn of_a_segment_without_vertices_nothing_goes_that_blocks_above_the_pruned_ones_
             Fate::Go => assert_eq!(height, None),
         }
     }
-    assert_eq!(kept, [1, 2, 3]);
-    assert!(stay.len() > 3 && stay[0] == 4, "{stay:?}");
+    assert_eq!(kept, [1, 2]);
+    assert!(stay.len() > 3 && stay[0] == 3, "{stay:?}");
+    // The record that the first of them names may stand in the segment before it.
+    let ahead = ahead(&world);
+    let of = |last: u64| fate(HEIGHT, Round(last))(RecordKind::Settlement, &ahead.record);
+    assert_eq!([899, 900].map(of), [Fate::Stay, Fate::Go]);
+    assert_eq!(fate(HEIGHT, Round(1))(RecordKind::Settlement, &ahead.record[..14]), Fate::Go);
 }

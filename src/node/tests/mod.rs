@@ -1,6 +1,7 @@
 //! One machine by itself, seat 0 of four; the test plays the other three validators by hand.
 
 mod anew;
+mod anew_late;
 mod base;
 mod bulk;
 mod caps;
