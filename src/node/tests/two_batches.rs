@@ -22,7 +22,7 @@ fn execute(world: &mut World, batch: &Batch) {
     assert_eq!(world.node.batches.slot(Seat(1), batch.header.sequence), None);
 }
 
-/// The same batch with another byte at a place from the end: in the columns, or in the signature of the header.
+/// The same batch with another byte at a place: in the columns, or in the signature of the header.
 fn changed(batch: &Batch, place: usize) -> Batch {
     let mut bytes = batch.bytes().to_vec();
     bytes[place] ^= 1;
