@@ -78,6 +78,8 @@ pub(super) struct Batches {
     /// Executed batches, and in which order, with the height of the block; 0 where that is not known.
     executed: BTreeMap<BatchId, Batch>,
     oldest: VecDeque<(Height, BatchId)>,
+    /// The first id of each slot among them: at most as many as there are.
+    past: BTreeMap<(Seat, Sequence), BatchId>,
     /// So many of them stay at hand.
     kept: usize,
     /// Settled batches whose bytes are not here; bounded by the blocks that wait for execution.
@@ -126,6 +128,13 @@ impl Batches {
     /// The id that is held for a slot.
     pub(super) fn slot(&self, author: Seat, sequence: Sequence) -> Option<BatchId> {
         self.slots.get(&(author, sequence)).copied()
+    }
+
+    /// What another batch of a slot is compared with: the first that is held, or the first executed one at hand.
+    pub(super) fn known(&self, author: Seat, sequence: Sequence) -> Option<&Batch> {
+        let slot = (author, sequence);
+        let held = self.slots.get(&slot).and_then(|id| self.held.get(id));
+        held.map(|held| &held.batch).or_else(|| self.executed.get(self.past.get(&slot)?))
     }
 
     /// Takes a batch whose form and header were checked. Whoever holds blobs has checked all that there is to check:
@@ -287,7 +296,7 @@ impl Batches {
         self.absent.contains(id)
     }
 
-    /// It is executed and its block durable: it stays only for peers that are behind.
+    /// It is executed and its block durable: it stays at hand for a while.
     pub(super) fn executed(&mut self, batch: &BatchRef, height: Height) {
         self.slots.remove(&(batch.author, batch.sequence));
         let Some(held) = self.held.remove(&batch.id) else { return };
@@ -295,11 +304,12 @@ impl Batches {
         self.recall(held.batch, height);
     }
 
-    /// Keeps an executed batch for peers that are behind.
+    /// Keeps an executed batch for peers that are behind, and to be compared with what its author shows later.
     pub(super) fn recall(&mut self, batch: Batch, height: Height) {
-        let id = batch.id;
+        let BatchRef { author, sequence, id } = batch.reference();
         if self.executed.insert(id, batch).is_none() {
             self.oldest.push_back((height, id));
+            self.past.entry((author, sequence)).or_insert(id);
         }
         while self.oldest.len() > self.kept {
             self.let_go_oldest();
@@ -307,8 +317,13 @@ impl Batches {
     }
 
     fn let_go_oldest(&mut self) {
-        if let Some((_, oldest)) = self.oldest.pop_front() {
-            self.executed.remove(&oldest);
+        let Some((_, oldest)) = self.oldest.pop_front() else { return };
+        let Some(BatchRef { author, sequence, id }) = self.executed.remove(&oldest).map(|b| b.reference())
+        else {
+            return;
+        };
+        if self.past.get(&(author, sequence)) == Some(&id) {
+            self.past.remove(&(author, sequence));
         }
     }
 

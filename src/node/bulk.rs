@@ -1,7 +1,7 @@
 //! Batches: sealing one's own, taking others', acking, fetching.
 
 use super::batches::Check;
-use super::jobs::Job;
+use super::jobs::{BatchError, Job};
 use super::serve::REPLY_BYTES_MAX;
 use super::{Node, OnDisk, Output, Wanted};
 use crate::store::RecordKind;
@@ -152,8 +152,9 @@ impl Node {
         let taken = self.batches.slot(header.author, header.sequence).is_some();
         let open = self.consensus.settlement().open(header.author, header.sequence);
         let near = header.accounts <= self.chain.accounts.saturating_add(ACCOUNTS_AHEAD_MAX);
-        // A second batch of a slot is looked at once: it proves that its author lies.
-        let twin = taken && !self.court.is_convicted(header.author);
+        // A second batch of a slot is looked at once, executed or not: it proves that its author lies.
+        let known = self.batches.known(header.author, header.sequence);
+        let twin = known.is_some_and(|known| known.id != batch.id) && !self.court.is_convicted(header.author);
         // What carries the own name and is not here is taken only where its loss was found.
         let unasked = header.author != self.shared.seat && !taken && open && near;
         if !wanted && !unasked && !twin {
@@ -163,9 +164,13 @@ impl Node {
         self.outputs.push_back(Output::Job(Job::CheckBatch { from, batch }));
     }
 
-    pub(super) fn on_batch_checked(&mut self, from: Seat, batch: Batch, result: Result<(), &'static str>) {
+    pub(super) fn on_batch_checked(&mut self, from: Seat, batch: Batch, result: Result<(), BatchError>) {
         self.checking_batches.remove(&(from, batch.id));
-        if let Err(reason) = result {
+        if let Err(BatchError { reason, signed }) = result {
+            // Who signed the header signed two batches, whatever came along with it and whoever brought it.
+            if signed {
+                self.compare_slot(&batch);
+            }
             return self.misbehaved(from, reason);
         }
         let reference = batch.reference();
@@ -199,9 +204,8 @@ impl Node {
 
     /// Two batches of one slot, both with good headers, prove that their author lies.
     pub(super) fn compare_slot(&mut self, batch: &Batch) {
-        let slot = self.batches.slot(batch.header.author, batch.header.sequence);
-        if let Some(known) = slot.and_then(|id| self.batches.get(&id)) {
-            let evidence = Evidence::of_batches(&SignedHeader::of(&known.batch), &SignedHeader::of(batch));
+        if let Some(known) = self.batches.known(batch.header.author, batch.header.sequence) {
+            let evidence = Evidence::of_batches(&SignedHeader::of(known), &SignedHeader::of(batch));
             self.found(evidence);
         }
     }

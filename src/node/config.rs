@@ -23,9 +23,10 @@ pub struct NodeConfig {
     /// How many vertices below the floor stay in memory for peers that are behind. Who lacks more than they hold catches
     /// up by blocks.
     pub vertices_kept: Retention,
-    /// Executed batches that stay at hand for peers that are behind: views on block files, no memory of their own but
-    /// their headers and the map, about 400 bytes each. The oldest goes first; older ones are read from disk. Ten
-    /// validators with little to do seal 200 in a second; a validator that was away needs all of them.
+    /// Executed batches that stay at hand for peers that are behind, and to prove that their author sealed others with
+    /// their numbers: views on block files, no memory of their own but their headers and the maps, about 460 bytes each.
+    /// The oldest goes first; older ones are read from disk. Ten validators with little to do seal 200 in a second; a
+    /// validator that was away needs all of them.
     pub batches_kept: usize,
 }
 

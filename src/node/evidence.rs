@@ -1,7 +1,11 @@
 //! Liars: what proves their lies, and what follows from it.
 //!
 //! - Upon a second vertex or batch in a slot that is taken, or a second vote for a checkpoint, well signed: both together
-//!   are evidence.
+//!   are evidence. Of a batch the header alone speaks, though its columns be refused. It is compared with the first
+//!   one of its slot while that is here: one that is executed, as long as it is among the last
+//!   [`super::NodeConfig::batches_kept`] and not removed from disk; one that can settle no more, not any longer. What is shown
+//!   later is dropped unread. To have one compared costs the check of its header's signature, for which its sender answers;
+//!   a copy of what is here costs nothing, nor does anything of an author who is convicted.
 //! - Upon a row of a batch that is bad: the row, proven against the header, is evidence; it also rides in the next own
 //!   vertex, beside the ack that says `Invalid`.
 //! - Upon an accusation in an accepted vertex: the one row is checked. If it is bad, its batch' author is convicted; if it

@@ -14,6 +14,7 @@ use crate::wire::{self, Batch, Gathered, Row, Rows, SignedVertex};
 use bytes::Bytes;
 use std::iter::once;
 use std::sync::Arc;
+use thiserror::Error;
 
 /// Work that the machine puts out.
 #[derive(Debug)]
@@ -143,7 +144,7 @@ pub enum Done {
         /// The batch.
         batch: Batch,
         /// `Err`: what makes it malformed.
-        result: Result<(), &'static str>,
+        result: Result<(), BatchError>,
     },
     /// A batch' signatures were checked.
     Verified {
@@ -158,6 +159,16 @@ pub enum Done {
     Sealed(Batch),
     /// A block was executed.
     Executed(Executed),
+}
+
+/// Why a batch is refused.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{reason}")]
+pub struct BatchError {
+    /// What is wrong with it.
+    pub reason: &'static str,
+    /// Whether its header is its author's all the same: who sends it may have made up the rest, but not that.
+    pub signed: bool,
 }
 
 /// A block to execute.
@@ -344,22 +355,24 @@ fn check_vertices<'a>(shared: &Shared, vertices: impl Iterator<Item = &'a Signed
     bad
 }
 
-fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), &'static str> {
+fn check_batch(shared: &Shared, batch: &Batch) -> Result<(), BatchError> {
     let author = batch.header.author;
+    let unsigned = |reason| Err(BatchError { reason, signed: false });
     if !shared.committee.has(author) {
-        return Err("author without a seat");
-    }
-    if batch.header.content != shared.rules.content {
-        return Err("content that this chain does not carry");
+        return unsigned("author without a seat");
     }
     // Before the columns are hashed: whoever invents a batch pays for no more than this.
     if !shared.seat_keys.verify(author.index(), &batch.digest(&shared.chain), &batch.header.signature) {
-        return Err("bad header signature");
+        return unsigned("bad header signature");
+    }
+    let signed = |reason| BatchError { reason, signed: true };
+    if batch.header.content != shared.rules.content {
+        return Err(signed("content that this chain does not carry"));
     }
     if !batch.roots_match() {
-        return Err("columns do not match the roots");
+        return Err(signed("columns do not match the roots"));
     }
-    batch.rows().check(&shared.rules, batch.header.accounts).map_err(|error| error.reason)
+    batch.rows().check(&shared.rules, batch.header.accounts).map_err(|error| signed(error.reason))
 }
 
 /// The positions of all rows whose signature is bad, ascending: one verification batch, wherever the rows come

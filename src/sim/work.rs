@@ -3,7 +3,7 @@
 use super::calibration::Calibration;
 use super::config::Crypto;
 use crate::node::Shared;
-use crate::node::jobs::{Done, ExecuteJob, Job};
+use crate::node::jobs::{BatchError, Done, ExecuteJob, Job};
 use crate::types::{BatchId, VertexId};
 use crate::wire::Batch;
 use crate::wire::client::Submission;
@@ -67,7 +67,7 @@ pub struct Verdicts {
     crypto: Crypto,
     vertices: BTreeMap<(VertexId, [u8; 64]), bool>,
     /// The bytes that the verdict is about are kept and compared: an id does not cover the columns.
-    batches: BTreeMap<BatchId, (Bytes, Result<(), &'static str>)>,
+    batches: BTreeMap<BatchId, (Bytes, Result<(), BatchError>)>,
     rows: BTreeMap<BatchId, (Bytes, Option<usize>)>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::consensus::draw;
+use crate::types::params::ACCOUNTS_AHEAD_MAX;
 use Verdict::{Held, Valid};
 
 #[test]
@@ -458,4 +459,29 @@ fn what_a_convicted_validator_was_drawn_to_verify_is_verified_by_others() {
     let next = world.batch(1, next, &rows(&world.genesis, 3, 1..3, None));
     world.receive(1, Message::Batch(next.clone()));
     assert_eq!(world.verified, [batch.id, next.id]);
+}
+
+#[test]
+fn what_names_far_more_accounts_than_there_are_is_acked_only_when_others_hold_it() {
+    let mut world = World::new(Policy::All);
+    let most = world.shared.ledger.len() + ACCOUNTS_AHEAD_MAX;
+    let [near, far] = [(1, most), (2, most + 1)].map(|(author, accounts)| {
+        let slot = (world.shared.committee.epoch, Seat(author), Sequence(1));
+        let rows = rows(&world.genesis, 2, 1..3, None);
+        seal(&seat_key(author), &world.shared.chain, slot, accounts, columns(&rows))
+    });
+    world.round(&[]);
+    world.receive(1, Message::Batch(near.clone()));
+    world.receive(2, Message::Batch(far.clone()));
+    world.rounds(2);
+    let verdicts = |world: &World, id| -> Vec<Verdict> { world.said(id).iter().map(|said| said.1).collect() };
+    assert_eq!((verdicts(&world, near.id), verdicts(&world, far.id)), (vec![Held], vec![]));
+    assert_eq!((world.node.batches.has(&far.id), &world.misbehaved[..]), (false, &[][..]));
+    // One honest validator is further ahead: what f + 1 hold is fetched and held, and verified by whoever can.
+    world.round(&[1, 2].map(|by| (by, ack(far.reference(), Held))));
+    world.pass(DELAY * 6);
+    world.receive(2, Message::Batch(far.clone()));
+    world.rounds(2);
+    assert_eq!(verdicts(&world, far.id), [Held]);
+    assert_eq!(world.verified, []);
 }

@@ -6,7 +6,7 @@ use crate::types::params::ACCOUNTS_MAX;
 use crate::types::{BlockHash, Epoch, Height, Part};
 use crate::wire::{Accusation, Evidence, SignedHeader, sign_checkpoint};
 
-fn convicted(world: &World) -> Vec<(u16, &'static str)> {
+pub(super) fn convicted(world: &World) -> Vec<(u16, &'static str)> {
     world.node.evidence().map(|evidence| (evidence.accused().0, evidence.words())).collect()
 }
 
@@ -63,6 +63,19 @@ fn two_vertices_of_one_round_convict_their_author_for_ever() {
     world.sent.clear();
     world.handle(Input::Connected(Seat(1)));
     assert_eq!(told(&world), [Seat(1)]);
+}
+
+#[test]
+fn of_two_vertices_the_first_may_still_wait_for_its_parents() {
+    let mut world = World::new(Policy::Quorum);
+    let parents = [1, 2, 3].map(|author| world.vertex((1, author), &[], &[], 1).reference());
+    let twins = [5, 6].map(|time| world.vertex((2, 2), &parents, &[], time));
+    world.receive(2, Message::Vertex(twins[0].clone()));
+    assert_eq!((world.node.holdings().waiting_vertices, convicted(&world)), (1, vec![]));
+    world.receive(3, Message::Vertex(twins[1].clone()));
+    assert_eq!(convicted(&world), [(2, "two vertices of one round")]);
+    assert!(twins.iter().all(|twin| world.node.consensus.dag().get(twin.reference()).is_none()));
+    assert_eq!((told(&world), world.misbehaved.len()), (vec![Seat(1), Seat(2), Seat(3)], 0));
 }
 
 #[test]
@@ -165,6 +178,102 @@ fn who_accuses_falsely_is_convicted_and_the_accused_is_not() {
     assert_eq!(world.misbehaved, [], "the vertex itself is as good as any");
     assert!(world.node.consensus.dag().get(liar.reference()).is_some());
     assert_judged_again(world);
+}
+
+/// A batch of seat 1, signed by a seat, with so many accounts; its rows are as they come.
+fn sealed(world: &World, (signer, epoch, author): (u16, u32, u16), accounts: u32, taken: &Taken) -> Batch {
+    let slot = (Epoch(epoch), Seat(author), Sequence(1));
+    seal(&seat_key(signer), &world.shared.chain, slot, accounts, columns(taken))
+}
+
+/// Accusations against seat 1, or a seat that does not exist, and what a check of each says.
+fn accusations(world: &World) -> Vec<(&'static str, Accusation, Result<(), EvidenceError>)> {
+    use EvidenceError::{GoodRow, NoRow, Seat as NoSeat, Signature, TooEarly};
+    let (honest, promised) = ((1, 0, 1), ACCOUNTS + 1);
+    let accuse = |batch: &Batch, row| Accusation::new(batch, row).expect("there is such a row");
+    let transfers = rows(&world.genesis, 2, 1..50, None);
+    let of_transfers = |who| accuse(&sealed(world, who, promised, &transfers), 3);
+    let of_row = |effect, accounts| {
+        let taken = Taken { effects: vec![effect], witnesses: vec![Witness([1; 64])], ..Taken::default() };
+        accuse(&sealed(world, honest, accounts, &taken), 0)
+    };
+    let good = of_transfers(honest);
+    let mut header = *good.header.bytes();
+    *header.last_mut().unwrap() ^= 1;
+    let mut forged = good.clone();
+    forged.header = SignedHeader::decode(&header).unwrap();
+    let mut moved = good.clone();
+    moved.row = 40;
+    // Behind header, row, length of the proof and of the column, and the nodes of the tree the chunk ends the first proof.
+    let mut bytes = good.encode();
+    let proof = u32::from_le_bytes(bytes[196..200].try_into().unwrap()) as usize;
+    bytes[200 + proof - 1] ^= 1;
+    let changed = Accusation::decode(&bytes).unwrap();
+    let zero = Effect { amount: 0.into(), ..Effect::transfer(2, 3, 5, 1, 1) };
+    let keyless = Taken { keys: vec![[7; 32]], ..transfers.clone() };
+    vec![
+        (
+            "it is true",
+            accuse(&sealed(world, honest, promised, &rows(&world.genesis, 2, 1..9, Some(4))), 3),
+            Ok(()),
+        ),
+        ("the row is good", good, Err(GoodRow)),
+        ("an opening row is good", accuse(&world.batch_of_open(1, &account_key(99)), 0), Err(GoodRow)),
+        ("the signature under the header is bad", forged, Err(Signature)),
+        ("another signed the header", of_transfers((2, 0, 1)), Err(Signature)),
+        ("the header is of another epoch", of_transfers((1, 1, 1)), Err(NoSeat)),
+        ("the header is of nobody", of_transfers((1, 0, 9)), Err(NoSeat)),
+        ("the proof is not of the row", changed, Err(NoRow)),
+        ("the proofs are of another row", moved, Err(NoRow)),
+        (
+            "the row opens nothing beside a key",
+            accuse(&sealed(world, honest, promised, &keyless), 0),
+            Err(NoRow),
+        ),
+        ("the row is malformed", of_row(zero, promised), Err(NoRow)),
+        ("the row names more than the header", of_row(Effect::transfer(2, 9, 5, 1, 1), 9), Err(NoRow)),
+        (
+            "the row names accounts that nobody has",
+            of_row(Effect::transfer(2, promised, 5, 1, 1), promised + 1),
+            Err(TooEarly { needed: promised + 1 }),
+        ),
+    ]
+}
+
+#[test]
+fn of_every_accusation_it_is_known_who_lied() {
+    let mut seen = [false; 6];
+    let world = World::new(Policy::Quorum);
+    for (why, accusation, verdict) in accusations(&world) {
+        let evidence = Evidence::BadRow(accusation.clone());
+        assert_eq!(check(world.shared.law(), &evidence), verdict, "{why}");
+        let mut world = World::new(Policy::Quorum);
+        world.round(&[]);
+        let parents = world.last.clone();
+        let accuser = world.vertex_with((2, 3), &parents, vec![Part::Accusation(accusation.encode())]);
+        world.receive(3, Message::Vertex(accuser.clone()));
+        let (liars, kind): (&[_], _) = match verdict {
+            Ok(()) => (&[(1, "a batch with a bad row")], 0),
+            Err(EvidenceError::TooEarly { .. }) => (&[], 1),
+            Err(EvidenceError::Seat) => (&[(3, "a false accusation")], 2),
+            Err(EvidenceError::Signature) => (&[(3, "a false accusation")], 3),
+            Err(EvidenceError::NoRow) => (&[(3, "a false accusation")], 4),
+            Err(EvidenceError::GoodRow) => (&[(3, "a false accusation")], 5),
+            Err(EvidenceError::TrueAccusation) => panic!("{why}: nobody accuses an accuser of that"),
+        };
+        seen[kind] = true;
+        assert_eq!((&convicted(&world)[..], &world.misbehaved[..]), (liars, &[][..]), "{why}");
+        assert!(world.node.consensus.dag().get(accuser.reference()).is_some(), "{why}: it is as good as any");
+        // Turned round by a peer it proves the same, or nothing.
+        let turned = check(world.shared.law(), &Evidence::FalseAccusation(accuser));
+        let expected = match verdict {
+            Ok(()) => Err(EvidenceError::TrueAccusation),
+            Err(early @ EvidenceError::TooEarly { .. }) => Err(early),
+            Err(_) => Ok(()),
+        };
+        assert_eq!(turned, expected, "{why}");
+    }
+    assert_eq!(seen, [true; 6]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod observe;
 mod spread;
 mod start;
 mod twins;
+mod two_batches;
 mod verify;
 mod window;
 
