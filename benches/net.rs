@@ -245,7 +245,7 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
 
     let [mut sender, mut receiver] = links;
     let [mut there, mut here] = pair.ends;
-    [&there, &here].map(|end| end.set_nonblocking(false).expect("a socket"));
+    [&there, &here].iter().for_each(|end| end.set_nonblocking(false).expect("a socket"));
     let (go, going) = std::sync::mpsc::channel::<()>();
     let sending = side(move || {
         for () in going {

@@ -30,6 +30,7 @@
 use super::catch_up::Skipped;
 use super::gap::Gap;
 use super::jobs::Job;
+use super::offers::Offers;
 use super::record::{Record, RecordWanted};
 use super::table::TableFetch;
 use super::{Node, OnDisk, Output};
@@ -42,7 +43,6 @@ use crate::types::{Account, Certificate, Height, RootKind, Round, Seat, SeatSet,
 use crate::wire::client::BlockNotice;
 use crate::wire::{HashedBlock, Message};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
@@ -59,13 +59,6 @@ const PIECES_OF_A_MOVE: usize = 4;
 const HALVE_WITHIN_DELAYS: u32 = 600;
 /// A table of which nobody had a piece when all were asked so often is given up.
 const BARREN_MAX: u32 = 3;
-
-/// What a peer has for somebody who begins anew.
-#[derive(Debug)]
-struct Offer {
-    first: Height,
-    heights: Vec<Height>,
-}
 
 /// Where a table stands.
 #[derive(Debug)]
@@ -108,15 +101,13 @@ struct Anew {
 /// What a run of catching up knows of beginning anew.
 #[derive(Debug, Default)]
 pub(super) struct ByTable {
-    /// Who named checkpoints whose table could not be had, in this run or in those before it.
-    in_vain: SeatSet,
     /// How much had come, and when that was last more.
     came: (u64, Time),
     /// How far the newest certified block was from the last executed one, and when.
     gap: Option<Gap>,
     next_ask: Time,
     asked: SeatSet,
-    offers: BTreeMap<Seat, Offer>,
+    offers: Offers,
     anew: Option<Anew>,
 }
 
@@ -157,34 +148,6 @@ impl ByTable {
             Some(Stage::Fetching(fetch)) => fetch.progress(),
             _ => (0, 0),
         }
-    }
-
-    /// The checkpoint to begin anew at, if the offers say that this is the way: what is needed next is gone at one honest
-    /// peer at least. Only one above the first and up to the second of `between`: beyond that nothing is certified, and who
-    /// names it would have this node wait for what nobody has.
-    fn choose(&mut self, needed: Height, between: (Height, Height), honest_among: usize) -> Option<Height> {
-        let gone = self.offers.values().filter(|offer| offer.first > needed).count();
-        if gone < honest_among {
-            return None;
-        }
-        let mut named: BTreeMap<Height, Vec<Seat>> = BTreeMap::new();
-        for (seat, offer) in &self.offers {
-            let possible =
-                offer.heights.iter().filter(|height| **height > between.0 && **height <= between.1);
-            possible.for_each(|height| named.entry(*height).or_default().push(*seat));
-        }
-        if named.values().flatten().all(|seat| self.in_vain.contains(*seat)) {
-            self.in_vain = SeatSet::default();
-        }
-        named.retain(|_, by| by.iter().any(|seat| !self.in_vain.contains(*seat)));
-        let believed = named.iter().rev().find(|(_, by)| by.len() >= honest_among);
-        believed.or(named.last_key_value()).map(|(height, _)| *height)
-    }
-
-    /// Who names a checkpoint.
-    fn named_by(&self, height: Height) -> Vec<Seat> {
-        let naming = self.offers.iter().filter(|(_, offer)| offer.heights.contains(&height));
-        naming.map(|(seat, _)| *seat).collect()
     }
 }
 
@@ -235,7 +198,7 @@ impl Node {
             return;
         }
         run.table.asked.remove(from);
-        run.table.offers.insert(from, Offer { first, heights });
+        run.table.offers.take(from, first, heights);
         if run.table.asked.count() == 0 {
             self.choose_table();
         }
@@ -253,7 +216,7 @@ impl Node {
         // An observer that has few peers loses nothing but history if one of them lies.
         let honest_among = if self.observes() { 1 } else { self.shared.committee.faulty_max() + 1 };
         let run = self.catch_up.run.as_mut();
-        let chosen = run.map(|run| run.table.choose(needed, between, honest_among));
+        let chosen = run.map(|run| run.table.offers.choose(needed, between, honest_among));
         if let Some(height) = chosen.flatten() {
             self.begin_anew(height);
         }
@@ -270,7 +233,7 @@ impl Node {
         if let Some(run) = &mut self.catch_up.run
             && let Some(anew) = run.table.anew.take()
         {
-            anew.named_by.into_iter().for_each(|seat| _ = run.table.in_vain.insert(seat));
+            anew.named_by.into_iter().for_each(|seat| _ = run.table.offers.in_vain.insert(seat));
         }
         self.begin_from_here();
     }
@@ -278,10 +241,10 @@ impl Node {
     /// The run begins from where the chain is here.
     fn begin_from_here(&mut self) {
         let Some(run) = self.catch_up.run.take() else { return };
-        let (in_vain, gap) = (run.table.in_vain, run.table.gap);
+        let (in_vain, gap) = (run.table.offers.in_vain, run.table.gap);
         self.begin(self.newest_goal(run.goal), run.banned);
         if let Some(run) = &mut self.catch_up.run {
-            (run.table.in_vain, run.table.gap) = (in_vain, gap);
+            (run.table.offers.in_vain, run.table.gap) = (in_vain, gap);
         }
     }
 
@@ -294,7 +257,7 @@ impl Node {
     /// Turns the run to a checkpoint whose table is to be had.
     fn begin_anew(&mut self, height: Height) {
         let Some(run) = &mut self.catch_up.run else { return };
-        let named_by = run.table.named_by(height);
+        let named_by = run.table.offers.named_by(height);
         let (stage, rests) = (Stage::Unknown, Time(0));
         run.table.anew = Some(Anew { height, named_by, block: None, record: None, stage, rests });
         run.table.offers.clear();
@@ -510,45 +473,5 @@ impl Node {
         for batch in gone.iter().filter(|batch| batch.header.author == self.shared.seat) {
             self.shared.mempool.release(batch.rows().effects);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn offers(offers: &[(u16, u64, &[u64])]) -> ByTable {
-        let offer = |(seat, first, heights): &(u16, u64, &[u64])| {
-            let heights = heights.iter().copied().map(Height).collect();
-            (Seat(*seat), Offer { first: Height(*first), heights })
-        };
-        ByTable { offers: offers.iter().map(offer).collect(), ..ByTable::default() }
-    }
-
-    fn choose(table: &mut ByTable) -> Option<u64> {
-        table.choose(Height(10), (Height(9), Height(640)), 2).map(|height| height.0)
-    }
-
-    #[test]
-    fn what_f_plus_one_name_comes_first_and_then_the_highest_that_is_certified() {
-        assert_eq!(choose(&mut offers(&[(1, 1, &[64]), (2, 50, &[128]), (3, 10, &[])])), None, "one says so");
-        assert_eq!(choose(&mut offers(&[(1, 65, &[64]), (2, 50, &[128, 64]), (3, 50, &[320])])), Some(64));
-        assert_eq!(choose(&mut offers(&[(1, 65, &[64]), (2, 50, &[128]), (3, 50, &[704])])), Some(128));
-        assert_eq!(choose(&mut offers(&[(1, 65, &[8]), (2, 50, &[]), (3, 50, &[704])])), None);
-    }
-
-    #[test]
-    fn who_named_what_could_not_be_had_is_believed_last_whatever_else_it_names() {
-        let mut table = offers(&[(1, 65, &[64]), (2, 129, &[128]), (3, 500, &[576])]);
-        let mut tried = Vec::new();
-        for turn in 0..6 {
-            let height = choose(&mut table).unwrap();
-            tried.push(height);
-            // It could not be had: what the attempt leaves behind.
-            table.named_by(Height(height)).into_iter().for_each(|seat| _ = table.in_vain.insert(seat));
-            // The liar names another one each time.
-            table.offers.insert(Seat(3), Offer { first: Height(500), heights: vec![Height(584 + turn * 8)] });
-        }
-        assert_eq!(tried, [576, 128, 64, 600, 128, 64]);
     }
 }

@@ -27,18 +27,26 @@ use crate::crypto::{self, Claim, KeySet, KeyTable, PreparedKey};
 use crate::store::RecordKind;
 use crate::types::{ChainId, Committee, Rules, Seat};
 use crate::wire::{
-    Accusation, AccusedRow, Evidence, Message, Row, SignedHeader, SignedVertex, checkpoint_digest,
-    transaction_digest,
+    Accusation, AccusedRow, EVIDENCE_BYTES_MAX, Evidence, Message, Row, SignedHeader, SignedVertex,
+    checkpoint_digest, transaction_digest,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use thiserror::Error;
 
-#[cfg(doc)]
-use crate::wire::EVIDENCE_BYTES_MAX;
-
 /// Own accusations that wait for a vertex; the oldest goes first, more are let go, for the evidence itself was told.
 const ACCUSATIONS_MAX: usize = 16;
+
+/// Bytes of charges of one sender that wait for accounts: most take some hundred, and a vertex with an accusation up to
+/// [`EVIDENCE_BYTES_MAX`]. Who sends more is heard again when it connects.
+pub(super) const EARLY_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(EARLY_BYTES_MAX >= 2 * EVIDENCE_BYTES_MAX);
+
+/// Whether a charge of so many bytes may wait beside the others of its sender, which are of so many; at most `most` may.
+pub(super) fn may_wait(others: impl Iterator<Item = usize>, bytes: usize, most: usize) -> bool {
+    let (count, all) = others.fold((0, 0), |(count, all), other| (count + 1, all + other));
+    count < most && all + bytes <= EARLY_BYTES_MAX
+}
 
 /// Why evidence proves nothing.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -172,6 +180,14 @@ pub struct Charge {
     pub vertex: Option<Arc<SignedVertex>>,
 }
 
+impl Charge {
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        let vertex = self.vertex.as_ref().map_or(0, |vertex| vertex.bytes.len());
+        self.evidence.encode().len() + vertex
+    }
+}
+
 /// Who was convicted, and what is still to be decided.
 #[derive(Debug, Default)]
 pub(super) struct Court {
@@ -288,8 +304,9 @@ impl Node {
     fn postpone(&mut self, charge: Charge, needed: u32) {
         let (from, accused) = (charge.from, charge.evidence.accused());
         let most = self.shared.committee.faulty_max().max(1);
-        let held = self.court.early.range((from, Seat(0))..=(from, Seat(u16::MAX))).count();
-        if held < most || self.court.early.contains_key(&(from, accused)) {
+        let early = self.court.early.range((from, Seat(0))..=(from, Seat(u16::MAX)));
+        let others = early.filter(|((_, other), _)| *other != accused).map(|(_, (_, held))| held.bytes());
+        if may_wait(others, charge.bytes(), most) {
             self.court.early.insert((from, accused), (needed, charge));
         }
     }

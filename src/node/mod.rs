@@ -46,6 +46,7 @@ mod io;
 pub mod jobs;
 mod leg;
 mod observe;
+mod offers;
 mod record;
 mod recover;
 mod serve;

@@ -387,3 +387,12 @@ fn of_proofs_that_come_together_none_is_let_go() {
     let accused: Vec<u16> = convicted(&world).iter().map(|(seat, _)| *seat).collect();
     assert_eq!((accused, &world.misbehaved[..]), (vec![1, 2], &[][..]));
 }
+
+#[test]
+fn charges_that_wait_for_accounts_are_few_and_small_together() {
+    use crate::node::evidence::{EARLY_BYTES_MAX, may_wait};
+    let wait = |others: &[usize], bytes| may_wait(others.iter().copied(), bytes, 3);
+    assert!(wait(&[], EARLY_BYTES_MAX) && wait(&[7, 9], EARLY_BYTES_MAX - 16));
+    assert!(!wait(&[], EARLY_BYTES_MAX + 1) && !wait(&[7, 9], EARLY_BYTES_MAX - 15));
+    assert!(!wait(&[1, 1, 1], 1), "as many as there may be liars");
+}
