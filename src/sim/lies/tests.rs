@@ -171,8 +171,8 @@ fn a_leader_that_splits_its_peers_and_goes_silent_at_once_is_gone_on_without() {
         let before: Vec<u64> = world.places.iter().map(|place| place.told).collect();
         world.run(&|now| now.as_millis() >= 3_500).expect_err("it was stopped");
         assert_eq!(world.violation, None, "{story}");
-        for seat in 0..3 {
-            assert!(world.places[seat].told > before[seat] + 10, "{story}: {}", world.places[seat].told);
+        for (place, before) in world.places[..3].iter().zip(&before) {
+            assert!(place.told > before + 10, "{story}: {} after {before}", place.told);
         }
         assert_ordered_all(&world, &story);
         let split: Vec<_> = (0..3).map(|seat| twins(&world, seat)).collect();
