@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use throng::store::RecordKind;
 use throng::types::{
-    Ack, BatchRef, Epoch, Parent, Policy, Round, Rules, Seat, Sequence, Time, Verdict, Vertex, VertexRef,
+    Ack, BatchRef, Epoch, Height, Parent, Policy, Round, Rules, Seat, Sequence, Time, Verdict, Vertex,
+    VertexRef,
 };
-use throng::wire::{Batch, Message, Rows, SignedVertex, chain_id, decode_block, seal, sign_vertex};
+use throng::wire::{
+    Batch, Message, Rows, SignedVertex, chain_id, decode_block, seal, sign_vertex, vertex_slot,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -162,6 +165,8 @@ fn every_prefix_of_a_log_with_restarts_and_losses_opens() {
 struct Liar {
     seat: u16,
     last: Option<VertexRef>,
+    /// The time that its vertices tell: another one makes another face.
+    time: u64,
 }
 
 impl Liar {
@@ -181,7 +186,7 @@ impl Liar {
             epoch: Epoch(0),
             round: Round(round),
             author: Seat(self.seat),
-            time: Time(1),
+            time: Time(self.time),
             strong,
             weak: Vec::new(),
             acks,
@@ -216,7 +221,7 @@ fn a_forged_row_never_settles_whatever_its_author_says() {
     for policy in [Policy::All, Policy::Quorum] {
         let mut pump = Pump::new(genesis(4, 4, policy), 31);
         pump.crash(3, 0);
-        let mut liar = Liar { seat: 3, last: None };
+        let mut liar = Liar { seat: 3, last: None, time: 1 };
         let forged: Vec<Batch> = (1..=4).map(|s| batch_of_the_liar(&pump, s, 10 * s, 3, true)).collect();
         let good = batch_of_the_liar(&pump, 5, 1, 3, false);
         for batch in forged.iter().chain([&good]) {
@@ -237,7 +242,7 @@ fn a_forged_row_never_settles_whatever_its_author_says() {
 
 #[test]
 fn an_author_that_shows_two_faces_is_ordered_once_everywhere() {
-    let mut twins = 0;
+    let mut held = 0;
     for seed in 0..10 {
         let mut pump = Pump::new(genesis(4, 4, Policy::Quorum), seed);
         pump.crash(3, 0);
@@ -246,7 +251,8 @@ fn an_author_that_shows_two_faces_is_ordered_once_everywhere() {
         (1..3).for_each(|to| pump.inject(3, to, Message::Batch(y.clone())));
         let say = |batch: &Batch| vec![Ack { batch: batch.reference(), verdict: Verdict::Valid }];
         // One face to node 0, another to the others; the chains of both go on for some rounds.
-        let (mut first, mut second) = (Liar { seat: 3, last: None }, Liar { seat: 3, last: None });
+        let face = |time| Liar { seat: 3, last: None, time };
+        let (mut first, mut second) = (face(1), face(1));
         first.say(&mut pump, say(&x), &[0]);
         second.say(&mut pump, say(&y), &[1, 2]);
         let rows = transfers(&pump.genesis, 1, 1, 3);
@@ -266,7 +272,7 @@ fn an_author_that_shows_two_faces_is_ordered_once_everywhere() {
         assert!((0..3).all(convict), "seed {seed}: {:?}", pump.convicted);
         assert!(pump.convicted.iter().all(|(_, seat)| *seat == Seat(3)), "nobody else");
         // (How a restart takes twins in its log: `src/node/tests/twins.rs`.)
-        twins += (0..3).filter(|&seat| holds_twins(&pump, seat)).count();
+        held += (0..3).filter(|&seat| !twins(&pump, seat).is_empty()).count();
         (0..3).for_each(|seat| pump.crash(seat, 0));
         (0..3).for_each(|seat| pump.start(seat));
         let rows = transfers(&pump.genesis, 2, 1, 3);
@@ -276,15 +282,67 @@ fn an_author_that_shows_two_faces_is_ordered_once_everywhere() {
         assert!(done, "seed {seed}: {:#?}", pump.node(0).map(|n| n.progress()));
         pump.assert_agreed();
     }
-    assert_eq!(twins, 0, "it was convicted before anybody named it, so that nobody needed its other face");
+    assert_eq!(held, 0, "it was convicted before anybody named it, so that nobody needed its other face");
 }
 
-fn holds_twins(pump: &Pump, seat: usize) -> bool {
+/// The slots of which a node's log holds two vertices.
+fn twins(pump: &Pump, seat: usize) -> Vec<(Round, Seat)> {
     let vertices = pump.log(seat).iter().filter(|(kind, _)| *kind == RecordKind::Vertex);
     let mut slots: Vec<_> = vertices
         .map(|(_, bytes)| SignedVertex::decode(bytes.clone()).unwrap().vertex)
         .map(|vertex| (vertex.round, vertex.author))
         .collect();
     slots.sort_unstable();
-    slots.windows(2).any(|pair| pair[0] == pair[1])
+    slots.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect()
+}
+
+#[test]
+fn a_leader_that_splits_its_peers_and_goes_silent_at_once_holds_nobody_up() {
+    // Each side names the face that it was shown, and nobody is left who would show the other one: it is fetched from who
+    // names it. Without that neither side would accept the other's vertices any more, and no side is a quorum.
+    let sides: [[&[usize]; 2]; 3] = [[&[0], &[1, 2]], [&[1], &[0, 2]], [&[0, 1], &[2]]];
+    for (seed, [one, two]) in (0..12).zip(sides.into_iter().cycle()) {
+        let story = format!("seed {seed}, {one:?} and {two:?}");
+        let mut pump = Pump::new(genesis(4, 4, Policy::Quorum), seed);
+        pump.crash(3, 0);
+        let rows = transfers(&pump.genesis, 1, 1, 3);
+        assert_eq!(pump.submit(0, &rows), 3, "{story}");
+        let mut liar = Liar { seat: 3, last: None, time: 1 };
+        for round in 1..3 {
+            liar.say(&mut pump, Vec::new(), &[0, 1, 2]);
+            let done = pump.run(MINUTE, |p| vertices_of(p, 0, Round(round)) == 4);
+            assert!(done, "{story}: all have a vertex of round {round}");
+        }
+        assert_eq!(pump.node(0).expect("it runs").leader(Round(3)), Seat(3), "{story}");
+        let mut other = Liar { time: 2, ..liar };
+        liar.say(&mut pump, Vec::new(), one);
+        other.say(&mut pump, Vec::new(), two);
+        let done = pump.run(Duration::from_secs(10), |p| (0..3).all(|seat| p.settled_ok(seat) >= 3));
+        assert!(done, "{story}: {:#?}", pump.node(0).map(|n| n.progress()));
+        pump.run(Duration::from_secs(1), |_| false);
+        for seat in 0..3 {
+            assert_eq!(twins(&pump, seat), [(Round(3), Seat(3))], "{story}: node {seat} has both");
+            assert!(pump.convicted.contains(&(seat, Seat(3))), "{story}: {:?}", pump.convicted);
+        }
+        assert!(pump.convicted.iter().all(|(_, seat)| *seat == Seat(3)), "{story}: nobody else");
+        assert!(pump.misbehaved.is_empty(), "{story}: {:?}", pump.misbehaved);
+        let asks_blocks = usize::from(Message::WantBlocks { first: Height(1), count: 1 }.kind());
+        assert_eq!(pump.sent[asks_blocks], 0, "{story}: all of it was ordered, nothing adopted");
+        pump.assert_agreed();
+        // The logs, with twins in them, are gone on with.
+        (0..3).for_each(|seat| pump.crash(seat, 0));
+        (0..3).for_each(|seat| pump.start(seat));
+        let before = pump.settled_ok(1);
+        let rows = transfers(&pump.genesis, 2, 1, 3);
+        assert_eq!(pump.submit(1, &rows), 3, "{story}");
+        let done = pump.run(MINUTE, |p| (0..3).all(|seat| p.settled_ok(seat) >= before + 3));
+        assert!(done, "{story}: {:#?}", pump.node(0).map(|n| n.progress()));
+        pump.assert_agreed();
+    }
+}
+
+/// How many vertices of a round a node's log holds.
+fn vertices_of(pump: &Pump, seat: usize, round: Round) -> usize {
+    let vertices = pump.log(seat).iter().filter(|(kind, _)| *kind == RecordKind::Vertex);
+    vertices.filter(|(_, bytes)| vertex_slot(bytes).is_some_and(|slot| slot.0 == round)).count()
 }

@@ -150,6 +150,11 @@ impl Dag {
         self.waiting.len()
     }
 
+    /// Of these, the most of one author that came unasked, and the most that are demanded in one seat's name.
+    pub fn waiting_of_one(&self) -> (usize, usize) {
+        self.waiting.most_of_one()
+    }
+
     /// Whether the form fits the committee: what [`SignedVertex::decode`] cannot know. Errors name the rule.
     pub fn well_formed(&self, signed: &SignedVertex) -> Result<(), &'static str> {
         let vertex = &signed.vertex;

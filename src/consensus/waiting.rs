@@ -97,6 +97,17 @@ impl Waiting {
         self.vertices.len()
     }
 
+    /// The most vertices of one author that came unasked, and the most that are demanded in one seat's name.
+    pub(super) fn most_of_one(&self) -> (usize, usize) {
+        let mut of: BTreeMap<(bool, Seat), usize> = BTreeMap::new();
+        for Wait { vertex, space, .. } in self.vertices.values() {
+            let whose = if space.demanded { space.charged } else { vertex.vertex.author };
+            *of.entry((space.demanded, whose)).or_default() += 1;
+        }
+        let most = |demanded| of.iter().filter(|(of, _)| of.0 == demanded).map(|(_, count)| *count).max();
+        (most(false).unwrap_or(0), most(true).unwrap_or(0))
+    }
+
     pub(super) fn contains(&self, vertex: &VertexRef) -> bool {
         self.vertices.get(&vertex.id).is_some_and(|wait| wait.vertex.reference() == *vertex)
     }

@@ -63,6 +63,10 @@ pub enum Input {
 pub struct Holdings {
     /// Vertices that wait for parents: at most four collection depths for each seat.
     pub waiting_vertices: usize,
+    /// Of these, the most of one author that came unasked: at most two collection depths.
+    pub waiting_of_author: usize,
+    /// And the most that are demanded in one seat's name: at most two collection depths.
+    pub waiting_on_demand: usize,
     /// Vertices asked for: at most 256 in the name of each seat.
     pub wanted_vertices: usize,
     /// Batches asked for: at most 256 of each author.

@@ -434,8 +434,11 @@ impl Node {
     /// What the machine holds in memory.
     pub fn holdings(&self) -> Holdings {
         let batches = self.batches.counts();
+        let (waiting_of_author, waiting_on_demand) = self.consensus.dag().waiting_of_one();
         Holdings {
             waiting_vertices: self.consensus.dag().waiting(),
+            waiting_of_author,
+            waiting_on_demand,
             wanted_vertices: self.want_vertices.len(),
             wanted_batches: self.want_batches.len(),
             checking: self.checking.len() + self.checking_batches.len(),

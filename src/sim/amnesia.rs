@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 const AGE_MOST_US: u64 = 4_000_000;
 /// A run is at least so long that all of it has room before two thirds are over.
 const END_LEAST_US: u64 = 8_000_000;
-/// Between the copy and the crash the node signs something that others hear of: without, nobody can notice.
+/// Between a copy and the crash the node signs something that others hear of: without, nobody can notice. Whoever loses what is
+/// not put back may do so at any moment, before its first vertex too.
 const AGE_LEAST_US: u64 = 1_500_000;
 /// So long after its return nothing else befalls the node.
 const RETURN_US: u64 = 5_000_000;
@@ -113,7 +114,7 @@ pub(super) fn draw(config: &SimConfig, dice: &mut Dice) -> Option<Fault> {
     let loses = kinds[dice.below(kinds.len() as u64) as usize];
     let for_us = dice.between(10_000, 1_000_000);
     let age_us = if loses.is_old() { dice.between(AGE_LEAST_US, AGE_MOST_US - for_us) } else { 0 };
-    let at_us = dice.between(AGE_LEAST_US.max(age_us), end - for_us);
+    let at_us = dice.between(age_us, end - for_us);
     Some(Fault { at_us, for_us, what: What::Amnesia { node, loses, age_us } })
 }
 

@@ -33,6 +33,8 @@ pub struct Tally {
     pub pieces: u64,
     /// Replays at starts, in records.
     pub replayed: u64,
+    /// Times that it began to adopt blocks that others had certified.
+    pub adoptions: u64,
     /// Logs of which damage left nothing to begin with.
     pub abandoned: u64,
 }
@@ -114,6 +116,12 @@ impl Place {
             told: 0,
             tally: Tally::default(),
         }
+    }
+
+    /// Where its node stands now.
+    pub fn note(&mut self, progress: Progress) {
+        let adopted = std::mem::replace(&mut self.progress, progress).catching_up;
+        self.tally.adoptions += u64::from(progress.catching_up && !adopted);
     }
 
     /// The time by the node's clock.

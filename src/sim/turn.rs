@@ -70,7 +70,7 @@ impl World {
             cost += self.feed(seat, &mut node, &shared, inputs, &mut later);
         }
         let place = &mut self.places[usize::from(seat)];
-        place.progress = node.progress();
+        place.note(node.progress());
         place.machine = Some((node, shared));
         let end = place.cpu.turn(self.now, cost);
         self.trace.note(self.now, TURN, seat, &(later.len() as u32).to_le_bytes());

@@ -278,7 +278,7 @@ impl World {
         let config = self.node_config();
         let place = &mut self.places[usize::from(seat)];
         let Some((node, shared)) = place.machine.as_ref().filter(|_| !place.lies) else { return Ok(()) };
-        place.progress = node.progress();
+        let progress = node.progress();
         let waiting = shared.mempool.len() + shared.mempool.held();
         let holds = super::check::memory::Holds {
             node: node.holdings(),
@@ -286,6 +286,7 @@ impl World {
             batches_kept: config.batches_kept,
             inbox_bytes: place.inbox_bytes,
         };
+        place.note(progress);
         super::check::memory::check(seat, self.plan.config.nodes.into(), &self.genesis.rules, &holds)
     }
 }

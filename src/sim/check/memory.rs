@@ -31,16 +31,20 @@ pub struct Holds {
 /// # Errors
 /// What is above its bound.
 pub fn check(seat: u16, nodes: usize, rules: &Rules, holds: &Holds) -> Result<(), String> {
-    let each = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(nodes);
-    let window = usize::try_from(rules.window).unwrap_or(usize::MAX);
+    let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let each = |of_one: u64| count(of_one).saturating_mul(nodes);
+    let window = count(rules.window);
     // Each peer may have 8 MiB of votes and 32 MiB of batches under way.
     let inbox = nodes.saturating_mul(40 << 20);
-    let leg = usize::try_from(rules.checkpoint_blocks).unwrap_or(usize::MAX).max(LEG_MIN);
+    let leg = count(rules.checkpoint_blocks).max(LEG_MIN);
     let Holds { node, mempool, batches_kept, inbox_bytes } = *holds;
     let bounds = [
         ("blocks that wait for execution", node.waiting_blocks, BLOCKS_MAX),
         // Two collection depths of each author, and as many that are demanded in its name.
         ("vertices that wait for parents", node.waiting_vertices, each(4 * rules.depth)),
+        // So that no author takes what is kept for another.
+        ("vertices of one author that wait unasked", node.waiting_of_author, count(2 * rules.depth)),
+        ("vertices that wait in one seat's name", node.waiting_on_demand, count(2 * rules.depth)),
         ("vertices asked for", node.wanted_vertices, WANTED_MAX * nodes),
         ("batches asked for", node.wanted_batches, WANTED_MAX * nodes),
         ("rows handed on and not checked", node.handed_rows, HANDED_MAX * nodes),

@@ -248,6 +248,8 @@ fn whatever_is_above_its_bound_is_caught() {
     };
     assert!(with(|h| h.node.waiting_blocks = 1025).contains("blocks"));
     assert!(with(|h| h.node.waiting_vertices = 801).contains("wait for parents"));
+    assert!(with(|h| h.node.waiting_of_author = 101).contains("of one author"));
+    assert!(with(|h| h.node.waiting_on_demand = 101).contains("in one seat's name"));
     assert!(with(|h| h.node.wanted_vertices = 1025).contains("vertices asked for"));
     assert!(with(|h| h.node.wanted_batches = 1025).contains("batches asked for"));
     assert!(with(|h| h.node.unsettled_batches = 193).contains("not settled"));

@@ -7,6 +7,8 @@
 //! - Upon an own vertex or batch that is new: each *face* of the liar shows its own version of it. Face 0 is what most are
 //!   shown; a lie may show some peers another. What was shown once is shown again whenever it is asked for: so a lie in a
 //!   vertex is one vertex with one id, and only a lie that means to be two-faced is.
+//! - Upon an own vertex of a face that a peer is not shown, where each face is a chain of its own: nothing leaves, whether the
+//!   machine answers, pushes or passes it on. Who needs the other chain gets it from an honest node that was shown it.
 //! - Upon a vertex that names an own one as it was shown: the machine, which made another, is given it as well, so that it
 //!   follows the others. Its own two vertices are no evidence to it: it does not speak against itself, nor against others.
 //! - Upon the end of a lie: the seat tells the truth again. It counts as a liar for the whole run.
@@ -81,7 +83,7 @@ pub enum Lie {
     TwoVertices {
         /// Who is shown the second one.
         to: Vec<u16>,
-        /// The second ones are a chain of their own, and nobody who asks for one gets it.
+        /// The second ones are a chain of their own, and nobody gets one of the other chain, whatever it asks for.
         chain: bool,
     },
     /// A second batch of each sequence.
@@ -341,7 +343,11 @@ impl Liar {
         for &to in to {
             let message = match message {
                 Message::Vertex(vertex) if vertex.vertex.author == self.hand.seat => {
-                    Message::Vertex(self.show_vertex(to, vertex, all))
+                    let shown = self.show_vertex(to, vertex, all);
+                    if self.withholds(to, shown.id) {
+                        continue;
+                    }
+                    Message::Vertex(shown)
                 }
                 Message::Batch(batch) if batch.header.author == self.hand.seat => {
                     Message::Batch(self.show_batch(to, batch, all))
@@ -355,8 +361,19 @@ impl Liar {
         letters
     }
 
+    /// Which face of the own vertices a peer is shown.
+    fn face_for(&self, to: Seat) -> u8 {
+        self.lies.values().map(|lie| lie.vertex_face(to)).max().unwrap_or(0)
+    }
+
+    /// Whether an own vertex is one of a chain that a peer is not to see. The machine has both chains, once others name them.
+    fn withholds(&self, to: Seat, id: VertexId) -> bool {
+        let other = |shown: &Shown| shown.face != self.face_for(to);
+        self.lies.values().any(|lie| lie.has_chain()) && self.shown.get(&id).is_some_and(other)
+    }
+
     fn show_vertex(&mut self, to: Seat, vertex: &Arc<SignedVertex>, new: bool) -> Arc<SignedVertex> {
-        let face = self.lies.values().map(|lie| lie.vertex_face(to)).max().unwrap_or(0);
+        let face = self.face_for(to);
         let known = |face| self.vertices.get(&(vertex.id, face)).and_then(|id| self.shown.get(id));
         if let Some(shown) = known(face).or_else(|| if new { None } else { known(0) }) {
             return shown.vertex.clone();
@@ -447,7 +464,8 @@ impl Liar {
                 heard.besides = vec![Message::Frontier { began: *began, rounds }];
             }
             Message::WantVertices(wanted) => {
-                let found: Vec<_> = wanted.iter().filter_map(|wanted| self.serve_vertex(wanted)).collect();
+                let found: Vec<_> =
+                    wanted.iter().filter_map(|wanted| self.serve_vertex(from, wanted)).collect();
                 let found = found.into_iter().map(Message::Vertex);
                 heard.answers = found.flat_map(|message| self.say(&[from], &message, false)).collect();
             }
@@ -482,9 +500,8 @@ impl Liar {
         named
     }
 
-    fn serve_vertex(&self, wanted: &VertexRef) -> Option<Arc<SignedVertex>> {
-        let withheld = self.lies.values().any(|lie| lie.has_chain());
-        let shown = self.shown.get(&wanted.id).filter(|shown| shown.face == 0 || !withheld)?;
+    fn serve_vertex(&self, to: Seat, wanted: &VertexRef) -> Option<Arc<SignedVertex>> {
+        let shown = self.shown.get(&wanted.id).filter(|_| !self.withholds(to, wanted.id))?;
         (shown.vertex.reference() == *wanted).then(|| shown.vertex.clone())
     }
 

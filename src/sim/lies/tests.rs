@@ -2,14 +2,24 @@
 //! defence it would find missing; that the lie was told at all, the report shows.
 
 use super::*;
+use crate::crypto::signing_key_from_seed;
 use crate::sim::world::World;
-use crate::sim::{Crypto, Fault, PLAN_VERSION, Plan, RunReport, SimConfig, Verdict, What, run};
+use crate::sim::{Crypto, Fault, PLAN_VERSION, Plan, RunReport, SimConfig, Tail, Verdict, What, run};
+use crate::store::RecordKind;
+use crate::types::{Epoch, Time};
 
 const LIAR: u16 = 3;
 
 fn world(nodes: u16, seed: u64) -> SimConfig {
     let crypto = Crypto::Cached;
     SimConfig { nodes, seed, duration_ms: 4_000, load: 100, accounts: 40, crypto, ..SimConfig::default() }
+}
+
+/// What the liar's layer works with in such a world.
+pub(super) fn hand() -> Hand {
+    let genesis = Arc::clone(&World::new(plan(Vec::new())).expect("it can be played").genesis);
+    let (key, chain) = (signing_key_from_seed([3; 32]), crate::wire::chain_id(&genesis));
+    Hand { seat: Seat(LIAR), key, chain, genesis, seed: 1, leads: false }
 }
 
 fn lying(lie: Lie) -> Fault {
@@ -67,12 +77,112 @@ fn two_vertices_are_named_wherever_the_second_is_shown() {
     }
 }
 
+/// The slots of which an honest node took two vertices. The second of a slot is taken only if another author's vertex names
+/// it, or what that needs.
+fn twins(world: &World, seat: usize) -> Vec<(Round, Seat)> {
+    let vertices = world.places[seat].disk.log().iter().filter(|(kind, _)| *kind == RecordKind::Vertex);
+    let mut slots: Vec<_> = vertices
+        .map(|(_, bytes)| SignedVertex::decode(bytes.clone()).unwrap().reference())
+        .map(|vertex| (vertex.round, vertex.author))
+        .collect();
+    slots.sort_unstable();
+    let pairs = slots.windows(2).filter(|pair| pair[0] == pair[1]);
+    let mut twins: Vec<_> = pairs.map(|pair| pair[0]).collect();
+    twins.dedup();
+    twins
+}
+
+/// That no honest node came over something by adopting blocks that others had certified.
+fn assert_ordered_all(world: &World, story: &str) {
+    for (seat, place) in (0..).zip(&world.places).filter(|(_, place)| !place.lies) {
+        assert_eq!(place.tally.adoptions, 0, "{story}: node {seat}");
+    }
+}
+
 #[test]
 fn a_second_chain_that_nobody_serves_is_fetched_from_who_was_shown_it() {
-    // A demand goes on from what an honest vertex names to all that lies below it.
+    // A demand goes on from what an honest vertex names to all that lies below it. Without it nobody would have two vertices
+    // of a slot.
     for to in [vec![0], vec![1, 2]] {
-        play(vec![lying(Lie::TwoVertices { to, chain: true })], TWO_VERTICES);
+        let faults = vec![lying(Lie::TwoVertices { to, chain: true })];
+        let story = format!("{faults:?}");
+        let mut world = World::new(plan(faults.clone())).expect("it can be played");
+        world.run(&|_| false).expect("it is played to its end");
+        assert_eq!(world.verdict(), (Verdict::Agreed, None), "{story}");
+        for seat in 0..3 {
+            let twins = twins(&world, seat);
+            assert!(!twins.is_empty(), "{story}: node {seat} holds no twins");
+            assert!(twins.iter().all(|(_, author)| *author == Seat(LIAR)), "{story}: {twins:?}");
+        }
+        assert_ordered_all(&world, &story);
+        play(faults, TWO_VERTICES);
     }
+}
+
+#[test]
+fn each_chain_of_two_is_shown_to_those_only_who_are_to_see_it() {
+    let hand = hand();
+    let (key, chain) = (hand.key.clone(), hand.chain);
+    let mut liar = Liar::new(hand);
+    liar.begin(0, &Lie::TwoVertices { to: vec![0], chain: true });
+    let (epoch, round, author, time) = (Epoch(0), Round(1), Seat(LIAR), Time(1));
+    let (strong, weak, acks, parts) = Default::default();
+    let made = sign_vertex(&key, &chain, Vertex { epoch, round, author, time, strong, weak, acks, parts });
+    let all = [Seat(0), Seat(1), Seat(2)];
+    let read = |letters: Vec<Letter>| -> Vec<(u16, VertexRef)> {
+        let read = letters
+            .into_iter()
+            .map(|letter| (letter.to.0, SignedVertex::decode(letter.payload).expect("a vertex").reference()));
+        read.collect()
+    };
+    let shown = read(liar.say(&all, &Message::Vertex(Arc::new(made)), true));
+    assert_eq!(shown.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [0, 1, 2]);
+    let [second, first] = [shown[0].1, shown[1].1];
+    assert!(first != second && shown[2].1 == first);
+    // The machine takes both, since others name them, and answers or pushes what it has.
+    for (vertex, to) in [(first, vec![1, 2]), (second, vec![0])] {
+        let has = liar.shown[&vertex.id].vertex.clone();
+        let said = read(liar.say(&all, &Message::Vertex(has), false));
+        let right: Vec<_> = said.iter().filter(|(_, said)| *said == vertex).map(|(to, _)| *to).collect();
+        assert_eq!(right, to, "{said:?}");
+        for peer in all {
+            let answers = read(liar.hear(peer, &Message::WantVertices(vec![vertex])).answers);
+            let served = to.contains(&peer.0).then_some((peer.0, vertex));
+            assert_eq!(answers, Vec::from_iter(served), "to node {peer}");
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_splits_its_peers_and_goes_silent_at_once_is_gone_on_without() {
+    // Each side of the split names what the other was not shown, and nobody is left who could show it: who does not fetch it
+    // from the other side does not accept the other side's vertices any more, and three of four are needed.
+    let mut led = 0;
+    for at_ms in (1_000..1_200).step_by(17) {
+        let story = format!("at {at_ms} ms");
+        // A round takes some sixteen milliseconds: one vertex, or two.
+        let silent_ms = at_ms + 20;
+        let lie = Lie::TwoVertices { to: vec![0], chain: true };
+        let crash = What::Crash { node: LIAR, while_syncing: false, tail: Tail::Lost };
+        let fault = |at_ms: u64, what| Fault { at_us: at_ms * 1000, for_us: 60_000_000, what };
+        let lying = fault(at_ms, What::Liar { node: LIAR, lie });
+        let mut world = World::new(plan(vec![lying, fault(silent_ms, crash)])).unwrap();
+        world.run(&|now| now.as_millis() >= u128::from(silent_ms)).expect_err("it was stopped");
+        let before: Vec<u64> = world.places.iter().map(|place| place.told).collect();
+        world.run(&|now| now.as_millis() >= 3_500).expect_err("it was stopped");
+        assert_eq!(world.violation, None, "{story}");
+        for (place, before) in world.places[..3].iter().zip(&before) {
+            assert!(place.told > before + 10, "{story}: {} after {before}", place.told);
+        }
+        assert_ordered_all(&world, &story);
+        let split: Vec<_> = (0..3).map(|seat| twins(&world, seat)).collect();
+        assert!(split.iter().all(|twins| !twins.is_empty()), "{story}: {split:?}");
+        let (node, _) = world.places[0].machine.as_ref().expect("it runs");
+        let leads =
+            |twins: &[(Round, Seat)]| matches!(twins, [(round, author)] if node.leader(*round) == *author);
+        led += u64::from(split.iter().all(|twins| leads(twins)));
+    }
+    assert!(led > 0, "in some it led the one round that it split");
 }
 
 #[test]
@@ -152,8 +262,9 @@ fn bad_vertices_of_every_kind_are_refused_and_do_not_keep_the_good_ones_out() {
     let world = stop(vec![lying(Lie::BadVertices { instead: false })]);
     let tallies = world.places[..3].iter().map(|place| &place.tally);
     let [refused, cut_off] = tallies.fold([0; 2], |[r, c], t| [r + t.accusations, c + t.cut_off]);
-    // Each time somebody is cut off, what follows is lost; and whoever is convicted is not checked any more.
-    assert!(refused > 10 && cut_off > 20, "{refused} refused, {cut_off} times cut off");
+    // Half of the forms do not decode. Each time somebody is cut off, what follows is lost; and whoever is convicted is not
+    // checked any more.
+    assert!(refused > 5 && cut_off > 20, "{refused} refused, {cut_off} times cut off");
 }
 
 #[test]
@@ -182,6 +293,13 @@ fn a_flood_waits_in_its_author_s_space_only() {
     let world = stop(vec![lying(Lie::Flood { each: 400 })]);
     let waiting = |seat: usize| world.places[seat].progress.waiting_vertices;
     assert!((0..3).all(|seat| waiting(seat) >= 50), "it came: {}", waiting(0));
+    for place in &world.places[..3] {
+        let holds = place.machine.as_ref().expect("it runs").0.holdings();
+        let (of_author, on_demand) = (holds.waiting_of_author, holds.waiting_on_demand);
+        // More came in each round than one author has room for. Of the others one or two may be on their way.
+        assert!((50..=100).contains(&of_author) && on_demand == 0, "{holds:?}");
+        assert!(holds.waiting_vertices - of_author < 10, "{holds:?}");
+    }
     let rounds = (0..3).map(|seat| world.places[seat].progress.round).min();
     assert!(rounds > Some(40), "the others go on: {rounds:?}");
     play(vec![lying(Lie::Flood { each: 20 })], TWO_VERTICES);

@@ -4,16 +4,19 @@
 //! bounded for each author, and nothing at or below the floor is taken.
 
 use super::{Hand, Letter, Tells};
-use crate::crypto::plain;
+use crate::crypto::{plain, sign};
 use crate::types::{
-    Ack, BatchId, BatchRef, Parent, Round, Seat, Sequence, Verdict, Vertex, VertexId, VertexRef,
+    Ack, BatchId, BatchRef, BlockHash, CheckpointVote, Height, Parent, Part, Round, Seat, Sequence, Verdict,
+    Vertex, VertexId, VertexRef,
 };
 use crate::wire::{Message, SignedVertex, sign_vertex};
 use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// How many ways there are for a vertex to be bad.
-const FORMS: u64 = 16;
+const FORMS: u64 = 24;
+/// What stands behind the acks of a vertex without parts: the number of these, and the signature.
+const BEHIND_ACKS: usize = 4 + 64;
 /// Vertices of others that are remembered for a flood.
 const OLD_MAX: usize = 512;
 
@@ -51,16 +54,48 @@ fn spoilt(hand: &Hand, good: &SignedVertex) -> Bytes {
         5 => vertex.strong.reverse(),
         6 => vertex.strong.extend(vertex.strong.last().copied()),
         7 => vertex.strong.iter_mut().for_each(|parent| parent.id = nobody),
-        8 => vertex.weak = under_wrong_round(&vertex),
+        8 => vertex.weak = under(&vertex, vertex.round.back(2)),
         9 => vertex.acks.extend([ack(Seat(0), Sequence(1)), ack(Seat(0), Sequence(1))]),
         10 => vertex.acks.push(ack(Seat(0), Sequence(u64::MAX))),
         11 => vertex.author = Seat(hand.genesis.seats.len() as u16),
         12 => vertex.epoch.0 += 1,
         13 => vertex.round = Round(u64::MAX),
         14 => vertex.round = Round(vertex.round.0.saturating_sub(200).max(2)),
-        _ => vertex.acks.push(ack(Seat(u16::MAX), Sequence(0))),
+        15 => vertex.acks.push(ack(Seat(u16::MAX), Sequence(0))),
+        16 => vertex.weak = under(&vertex, vertex.round.back(hand.genesis.rules.depth + 1)),
+        17 => vertex.weak = under(&vertex, vertex.round.back(1)),
+        18 => vertex.weak = under(&vertex, vertex.round.next()),
+        19 => vertex.strong.push(Parent { author: Seat(hand.genesis.seats.len() as u16), id: nobody }),
+        20 => {
+            let (round, author) = (vertex.round.back(2), Seat(hand.genesis.seats.len() as u16));
+            vertex.weak.push(VertexRef { round, author, id: nobody });
+        }
+        21 => vertex.parts = vec![Part::Accusation(vec![1, 2, 3])],
+        22 => vertex.parts = vec![Part::Checkpoints(vec![unsigned_vote(hand)])],
+        _ => {
+            vertex.acks = vec![ack(Seat(0), Sequence(1))];
+            return with_unknown_verdict(hand, Vertex { parts: Vec::new(), ..vertex });
+        }
     }
     sign_vertex(&hand.key, &hand.chain, vertex).bytes
+}
+
+/// A vote for the first checkpoint that nobody signed.
+fn unsigned_vote(hand: &Hand) -> CheckpointVote {
+    let height = Height(hand.genesis.rules.checkpoint_blocks);
+    CheckpointVote { height, hash: BlockHash([7; 32]), signature: [7; 64] }
+}
+
+/// The verdict of the last ack of a vertex without parts is one that there is not, and the vertex well signed.
+fn with_unknown_verdict(hand: &Hand, vertex: Vertex) -> Bytes {
+    let mut signed = sign_vertex(&hand.key, &hand.chain, vertex);
+    let mut bytes = signed.bytes.to_vec();
+    let verdict = bytes.len() - BEHIND_ACKS - 1;
+    bytes[verdict] = 3;
+    signed.bytes = bytes.into();
+    let signature = sign(&hand.key, &signed.digest(&hand.chain));
+    let fields = &signed.bytes[..signed.bytes.len() - signature.len()];
+    [fields, &signature].concat().into()
 }
 
 fn flipped(place: usize, bytes: &[u8]) -> Bytes {
@@ -69,9 +104,8 @@ fn flipped(place: usize, bytes: &[u8]) -> Bytes {
     bytes.into()
 }
 
-/// The strong parents once more as weak ones, a round below theirs.
-fn under_wrong_round(vertex: &Vertex) -> Vec<VertexRef> {
-    let round = vertex.round.back(2);
+/// The strong parents once more as weak ones, under a round that is not theirs or must not be named.
+fn under(vertex: &Vertex, round: Round) -> Vec<VertexRef> {
     let weak = |parent: &Parent| VertexRef { round, author: parent.author, id: parent.id };
     vertex.strong.iter().map(weak).filter(|_| round.0 > 0).collect()
 }
@@ -123,5 +157,101 @@ impl Tells for Flood {
         let old = self.old.iter().take(self.each.div_ceil(2) as usize);
         let all = self.future.1.iter().chain(old).chain([message]);
         Some(all.map(|message| Letter::new(to, message)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::hand;
+    use super::*;
+    use crate::consensus::Dag;
+    use crate::crypto::{PreparedKey, public_key, verify};
+    use crate::types::{Epoch, Time};
+    use crate::wire::WireError;
+
+    fn good(hand: &Hand, round: u64) -> SignedVertex {
+        let parent = |seat| Parent { author: Seat(seat), id: VertexId([seat as u8; 32]) };
+        let vertex = Vertex {
+            epoch: Epoch(0),
+            round: Round(round),
+            author: hand.seat,
+            time: Time(1),
+            strong: (0..4).map(parent).collect(),
+            weak: Vec::new(),
+            acks: Vec::new(),
+            parts: Vec::new(),
+        };
+        sign_vertex(&hand.key, &hand.chain, vertex)
+    }
+
+    /// What a node finds wrong with a vertex by itself.
+    fn fault_of(hand: &Hand, bytes: Bytes) -> String {
+        let read = match SignedVertex::decode(bytes) {
+            Ok(read) => read,
+            Err(WireError::Value(what)) => return what.to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        let dag = Dag::new(hand.genesis.committee(), hand.genesis.rules.depth, None);
+        if let Err(reason) = dag.well_formed(&read) {
+            return reason.to_owned();
+        }
+        let key = PreparedKey::new(&public_key(&hand.key)).expect("a key");
+        let signed = |digest: &[u8; 32], signature: &[u8; 64]| verify(&key, digest, signature);
+        let vote = |vote: &CheckpointVote| {
+            let digest = crate::wire::checkpoint_digest(&hand.chain, Epoch(0), vote.height, &vote.hash);
+            signed(&digest, &vote.signature)
+        };
+        match (
+            signed(&read.digest(&hand.chain), &read.signature),
+            read.vertex.checkpoint_votes().iter().all(vote),
+        ) {
+            (true, true) => "nothing".to_owned(),
+            (true, false) => "the signature of a vote".to_owned(),
+            (false, _) => "the signature".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_form_is_bad_as_it_is_meant_to_be() {
+        let hand = hand();
+        let first = FORMS * 2 * 5;
+        assert_eq!(fault_of(&hand, good(&hand, first).bytes), "nothing");
+        let seat = "a vertex that names a seat outside of the committee";
+        let other = "a vertex of another epoch or without a seat";
+        let mut faults: Vec<String> = Vec::new();
+        for form in 0..FORMS {
+            faults.push(fault_of(&hand, spoilt(&hand, &good(&hand, first + 2 * form))));
+        }
+        let expected = [
+            (0, "the signature"),
+            (4, "a vertex with fewer strong parents than a quorum"),
+            (5, "order of strong parents"),
+            (6, "order of strong parents"),
+            // Parents that nobody has, a round that is far ahead or long over: who waits for them waits in its own space.
+            (7, "nothing"),
+            (8, "nothing"),
+            (9, "two acks for one batch slot"),
+            // Out of every window: ignored.
+            (10, "nothing"),
+            (11, other),
+            (12, other),
+            (13, "nothing"),
+            (14, "nothing"),
+            (15, "seat"),
+            (16, "a vertex with a weak parent below the collection depth"),
+            (17, "round of a weak parent"),
+            (18, "round of a weak parent"),
+            (19, seat),
+            (20, seat),
+            (22, "the signature of a vote"),
+            (23, "verdict"),
+        ];
+        for (form, fault) in expected {
+            assert_eq!(faults[form], fault, "form {form}: {faults:#?}");
+        }
+        // A version, bytes too many, bytes too few, a malformed accusation: the parser has its own words for them.
+        for form in [1, 2, 3, 21] {
+            assert_ne!(faults[form], "nothing", "form {form}");
+        }
     }
 }

@@ -53,6 +53,23 @@ fn recode(vertex: Vertex) -> Result<SignedVertex, WireError> {
 }
 
 #[test]
+fn an_ack_with_an_unknown_verdict_makes_a_vertex_malformed() {
+    let batch = BatchRef { author: Seat(0), sequence: Sequence(1), id: BatchId([7; 32]) };
+    let acks = vec![Ack { batch, verdict: Verdict::Held }];
+    let vertex = Vertex { acks, parts: Vec::new(), strong: Vec::new(), weak: Vec::new(), ..full_vertex() };
+    let good = sign_vertex(&signer(), &CHAIN, vertex).bytes;
+    // Behind it the number of parts and the signature, which is checked later.
+    let verdict = good.len() - 64 - 4 - 1;
+    for byte in 0..=255 {
+        let mut bytes = good.to_vec();
+        bytes[verdict] = byte;
+        let read = SignedVertex::decode(bytes.into()).map(|read| read.vertex.acks[0].verdict as u8);
+        let known = if byte < 3 { Ok(byte) } else { Err(WireError::Value("verdict")) };
+        assert_eq!(read, known);
+    }
+}
+
+#[test]
 fn the_largest_batch_fits_its_frame_and_one_more_row_is_refused() {
     let full = batch(ROWS_MAX as usize);
     assert_eq!(full.bytes().len(), BATCH_BYTES_MAX);
