@@ -201,6 +201,12 @@ pub const TABLE: &[Row] = &[
         ..TROUBLE
     },
     Row {
+        command: "sim --nodes 7 --seeds 0..100 --faults all --duration 30s --crypto cached",
+        shorter: &[("0..100", "0..2"), ("30s", "2s")],
+        says: &[" 0 no progress, 0 diverged"],
+        ..TROUBLE
+    },
+    Row {
         command: "sim --faults silent",
         more: "--duration 1s --crypto cached",
         says: &["agreed"],
