@@ -98,6 +98,10 @@ impl Salvage for Owner<'_> {
         Node::begins_at(self.setup, snapshots, above, self.clock.now()).map(|height| height.0)
     }
 
+    fn takes_back(&self) -> bool {
+        self.setup.config.keep_blocks.is_none()
+    }
+
     fn links(&self, removed: Remaining) -> Judge {
         let blocks = removed.flatten().filter_map(|remain| wire::block_height(&remain.bytes));
         let tip = blocks.last().unwrap_or_default();
