@@ -146,6 +146,9 @@ fn a_page_that_cannot_be_read_is_named_whatever_is_to_become_of_damage_and_nothi
         fn begins(&self, _: Recovered, _: &[u64]) -> Option<u64> {
             None
         }
+        fn takes_back(&self) -> bool {
+            true
+        }
         fn links(&self, _: Remaining) -> Judge {
             unreachable!("what cannot be read is no damage")
         }

@@ -13,6 +13,7 @@ use throng::consensus::{Retention, verify_certificate};
 use throng::crypto::{KeySet, public_key};
 use throng::net::{NetConfig, NodeSetup, RunningNode, StartError};
 use throng::node::NodeConfig;
+use throng::store::{RecordKind, Store};
 use throng::types::{
     AccountNumber, Certificate, Content, Epoch, Genesis, GenesisAccount, Height, Policy, Rules, Seat,
 };
@@ -512,6 +513,63 @@ fn one_of_four_whose_peers_removed_what_it_lacks_begins_anew_at_a_table_and_sign
     assert!(verified.report.missing > 20 && verified.report.began > 20, "{:?}", verified.report);
     assert_eq!(verified.report.root, stopped[3].root.to_string());
     assert_eq!(chain.restart(3).stop().unwrap().root, stopped[3].root);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "it waits for a thread of the node")]
+fn one_of_four_that_keeps_all_gets_back_what_was_lost_below_its_snapshot_and_has_a_whole_log_again() {
+    let config = NodeConfig { snapshot_after_bytes: 1 << 20, batches_kept: 16, ..NodeConfig::default() };
+    let (chain, running) = Chain::start_on(bulky_genesis(4, 100), config, 8 << 20);
+    let mut running: Vec<_> = running.into_iter().map(Some).collect();
+    let mut clients: Vec<_> = running.iter().flatten().map(Client::connect).collect();
+    let (dir, mut sent, begun) = (chain.path(3), 0, Instant::now());
+    while !dir.join("segment-000003.blk").exists() || Store::snapshots(&dir).unwrap().len() < 2 {
+        for client in &mut clients {
+            let blobs = Blobs::pack(8 << 10, vec![7; 120 << 10]).unwrap();
+            client.ask(&Request::SubmitBlobs { id: 9, blobs });
+            let Reply::Taken { id: 9, accepted } = client.answer() else { panic!("another answer") };
+            sent += accepted.unwrap().get();
+        }
+        clients.iter_mut().for_each(|client| client.until_settled(sent));
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    running[3].take().unwrap().stop().unwrap();
+    // Of a batch, which fills most of it, and of a block.
+    let (mut records, mut hit) = (Store::records(&dir, None).unwrap(), Vec::new());
+    for wanted in [RecordKind::Batch, RecordKind::Block] {
+        let mut found = records.by_ref().skip(20);
+        assert!(found.any(|record| record.unwrap().0 == wanted));
+        hit.push(records.place());
+    }
+    let file = hit[0].file(&dir);
+    assert!(hit.iter().all(|place| place.segment == 1), "{hit:?}");
+    let whole = std::fs::read(&file).unwrap();
+    let mut bytes = whole.clone();
+    hit.iter().for_each(|place| bytes[place.offset as usize + 64 + 30] ^= 0x20);
+    std::fs::write(&file, &bytes).unwrap();
+    let node = chain.restart(3);
+    let aside = dir.join("damaged-000001-1.blk");
+    while std::fs::read(&aside).unwrap() != whole {
+        assert!(begun.elapsed() < 2 * PATIENCE, "it is not mended");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(node.failure(), None);
+    node.stop().unwrap();
+    let options = Options { from_height: 1, signatures: true, threads: 1 };
+    let verified = verify(&dir, &options, &|_, _| false).unwrap();
+    assert!(verified.fault.is_none() && verified.report.began > 0, "it is not taken back yet");
+    running[3] = Some(chain.restart(3));
+    let last = clients[0].notices.iter().rfind(|notice| notice.ok > 0).unwrap().height;
+    while running[3].as_ref().unwrap().progress().durable < last.0 {
+        assert!(begun.elapsed() < 3 * PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let stopped: Vec<_> = running.into_iter().flatten().map(|node| node.stop().unwrap()).collect();
+    assert!(stopped.windows(2).all(|pair| pair[0].root == pair[1].root), "{stopped:?}");
+    let verified = verify(&dir, &options, &|_, _| false).unwrap();
+    assert_eq!((verified.fault, verified.report.missing, verified.report.began), (None, 0, 0));
+    assert_eq!(verified.report.root, stopped[3].root.to_string());
+    assert!(std::fs::read(&file).unwrap() == whole && !aside.exists());
 }
 
 #[test]

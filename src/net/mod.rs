@@ -47,6 +47,8 @@
 //!   do not wait behind it; and whoever has too much waiting for it is not read from.
 //! - Upon a peer that wants what only the disk has: another thread reads it, one request at a time, validators' first; guests
 //!   have half of the room for requests that wait. It travels as bulk.
+//! - Upon what was lost below the log, on a node that keeps all blocks: a thread of its own asks peers for it, as a guest, and
+//!   mends what was set aside (`mend.rs`).
 //! - Upon a disk that is behind: nobody is read from until it has caught up.
 //! - Upon a full disk: the machine is told, clients are refused, and everybody is read from, for who asks is still served.
 //! - Upon a failure of the disk, of the machine or of any thread: the node stops and says why; the process lives.
@@ -73,6 +75,7 @@ mod io_threads;
 mod limits;
 mod listener;
 mod meet;
+mod mend;
 mod names;
 mod noise;
 mod opening;

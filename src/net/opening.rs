@@ -2,19 +2,23 @@
 //!
 //! - **Upon damage in the log**: alone, refuse. Among others, go on above it, if a snapshot there and the log after it carry a
 //!   node, else before it; say what was set aside ([`crate::store::Salvage`]).
+//! - **Upon what stands aside below the log**, on a node that keeps all blocks: what is whole of it is taken back before the log
+//!   is read; what was lost in the rest is fetched while the node runs (`mend.rs`), for the next start to take back.
 //! - **Upon a log with nothing to begin with**, since what lies before was removed and no snapshot is good: alone, refuse.
 //!   Among others, set all of it aside, say so, and begin anew, as one that lost its records; what was signed last stands in the
 //!   guard.
 //!
-//! Why that is safe: whatever is missing others have, and give back; a start signs nothing before they have answered.
+//! Why that is safe: whatever is missing at the end of the log others have, and give back as to any node that was away; a start
+//! signs nothing before they have answered. What is missing below a snapshot it goes on without: of it blocks, batches
+//! and settlement records come back; a segment in which a vertex was lost stays aside for good, and that is said.
 
 use super::clock::Clock;
 use super::running::StartError;
 use crate::node::snapshots::links;
 use crate::node::{Node, OpenError, Refused, Setup, Shared, Snapshots, TABLE_BYTES_MAX};
 use crate::store::{
-    Abandoned, Aside, GuardState, Judge, OnDamage, Opened, Part, RecordKind, Recovered, Remaining, Salvage,
-    Store, StoreConfig, SystemDisk,
+    Abandoned, Aside, GuardState, Judge, Mending, OnDamage, Opened, Part, RecordKind, Recovered, Remaining,
+    Salvage, Store, StoreConfig, SystemDisk,
 };
 use crate::types::{Height, Seat};
 use crate::wire;
@@ -30,6 +34,8 @@ pub(super) struct Opening {
     pub shared: Arc<Shared>,
     /// The last block that settled rows.
     pub last_full: Height,
+    /// What gets back, while the node runs, what was lost below the log, if all of it is wanted.
+    pub mending: Option<Mending>,
 }
 
 /// Opens a directory, and makes of it what can be made.
@@ -51,7 +57,7 @@ pub(super) fn open(
     loop {
         let opened = Store::open_on(Arc::new(SystemDisk), dir, &genesis, config, on_damage)?;
         let Opened { mut store, records, cut: _, aside, abandoned, removed, guard, snapshots } = opened;
-        aside.iter().for_each(report);
+        aside.iter().for_each(|aside| report(aside, owner.takes_back()));
         abandoned.iter().for_each(|abandoned| report_abandoned(dir, abandoned));
         asides.extend(aside);
         let last_full = Cell::new(Height(0));
@@ -80,7 +86,8 @@ pub(super) fn open(
         {
             store.raise_guard(&guard, &node.guard())?;
         }
-        return Ok(Opening { store, node, shared, last_full: last_full.get() });
+        let mending = if others && owner.takes_back() { store.mending()? } else { None };
+        return Ok(Opening { store, node, shared, last_full: last_full.get(), mending });
     }
 }
 
@@ -96,6 +103,10 @@ impl Salvage for Owner<'_> {
         let read = reader(self.dir);
         let snapshots = Snapshots { heights: heights(snapshots), removed: true, read: &read };
         Node::begins_at(self.setup, snapshots, above, self.clock.now()).map(|height| height.0)
+    }
+
+    fn takes_back(&self) -> bool {
+        self.setup.config.keep_blocks.is_none()
     }
 
     fn links(&self, removed: Remaining) -> Judge {
@@ -123,11 +134,22 @@ fn note_full(record: &(RecordKind, bytes::Bytes), last_full: &Cell<Height>) {
     }
 }
 
-/// Says what of the log was set aside.
-fn report(aside: &Aside) {
-    let stays = match aside.part {
-        Part::UpTo => "begins behind it, at a snapshot",
-        Part::Behind => "ends before this record",
+/// Says what of the log was set aside, and what becomes of what is lost.
+fn report(aside: &Aside, keeps_all: bool) {
+    let becomes = match aside.part {
+        Part::UpTo if keeps_all => {
+            "the log is damaged: it begins behind it, at a snapshot, and what comes before is set aside; what of it is lost is \
+             asked of other nodes, and a start after that takes back what is whole; check the disk, and keep what was set aside \
+             until then"
+        }
+        Part::UpTo => {
+            "the log is damaged: it begins behind it, at a snapshot, and what comes before is set aside; this node does not keep \
+             all blocks, and does without; check the disk, and remove what was set aside"
+        }
+        Part::Behind => {
+            "the log is damaged: it ends before this record, the rest is set aside, and the other validators give back what is \
+             lost; check the disk, and remove what was set aside once the node is with the others again"
+        }
     };
     tracing::error!(
         file = %aside.file.display(),
@@ -135,8 +157,7 @@ fn report(aside: &Aside) {
         record = aside.record,
         damage = %aside.damage,
         set_aside = names(&aside.kept),
-        "the log is damaged: it {stays}, the rest is set aside, and the other validators give back what is lost; check the \
-         disk, and remove what was set aside once the node is with the others again"
+        "{becomes}"
     );
 }
 

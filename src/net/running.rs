@@ -5,10 +5,12 @@ use super::book::Book;
 use super::book_file::BookFile;
 use super::clock::Clock;
 use super::config::{NetConfig, NetConfigError, check_mempool, check_store};
+use super::dialer::NOWHERE;
 use super::disk::Disk;
 use super::event_loop::{CLIENT_DOOR, EventLoop, PEER_DOOR, WAKER};
 use super::listener::{Door, Listener};
 use super::meet::Acquaintance;
+use super::mend::Mender;
 use super::names::{Name, Named, Resolve, Resolver, SystemResolver};
 use super::noise::Identity;
 use super::opening::{self, Opening};
@@ -24,7 +26,7 @@ use crate::types::{BlockHash, Genesis, GenesisError, Height, Root, Seat};
 use crate::wire::AddressRecord;
 use mio::{Interest, Poll, Registry, Token, Waker};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -170,6 +172,7 @@ pub struct RunningNode {
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<Result<Stopped, String>>>,
     view: NodeView,
+    mender: Option<Mender>,
     #[cfg(test)]
     shared: Arc<Shared>,
 }
@@ -185,7 +188,8 @@ impl RunningNode {
         let NodeSetup { peers, bootstrap, announce, names, resolver, .. } = node;
         let (client_address, peer_address) = (address(&client_listener)?, address(&peer_listener)?);
         let clock = Clock::start();
-        let Opening { store, node, shared, last_full } = opening::open(&setup, &dir, &store, &clock)?;
+        let Opening { store, node, shared, last_full, mending } =
+            opening::open(&setup, &dir, &store, &clock)?;
         let (seat, key) = (setup.seat, setup.key);
 
         let metrics = Arc::new(Metrics::default());
@@ -201,6 +205,10 @@ impl RunningNode {
         let identity = identity(&shared, key);
         #[cfg(test)]
         let kept = shared.clone();
+        let asked = others(&peers, &bootstrap, &names, seat);
+        let signers = (shared.chain, shared.seat_keys.clone());
+        let mender = mending.map(|mending| Mender::start(mending, asked, signers, seat)).transpose();
+        let mender = mender.map_err(StartError::system("start a thread"))?;
         let book_file = BookFile::new(dir);
         let acquaintance = acquaintance(&setup.genesis, &identity, &book_file, &bootstrap, announce, &clock);
         let (sockets, now) = (metrics.clone(), clock.now());
@@ -279,6 +287,7 @@ impl RunningNode {
             mailbox,
             thread,
             view,
+            mender,
             #[cfg(test)]
             shared: kept,
         })
@@ -320,6 +329,7 @@ impl RunningNode {
     }
 
     fn join(&mut self) -> Option<Result<Stopped, String>> {
+        self.mender = None;
         let thread = self.thread.take()?;
         self.mailbox.post(Report::Stop);
         Some(thread.join().unwrap_or_else(|panic| Err(panic_words(&*panic))))
@@ -385,6 +395,15 @@ fn acquaintance(
     let record = |address| AddressRecord::sign(&identity.key, &identity.chain, address, clock.now());
     let seed = own.first_chunk().copied().map_or(0, u64::from_le_bytes);
     Acquaintance::new(book, announce.map(record), seats, seed)
+}
+
+/// Where other nodes of the chain are reached, as the configuration says.
+fn others(peers: &[SocketAddr], bootstrap: &[SocketAddr], names: &[Name], own: Seat) -> Vec<SocketAddr> {
+    let named = names.iter().filter(|name| !matches!(name.of, Named::Own)).filter_map(|name| name.address);
+    let seats =
+        peers.iter().enumerate().filter(|(seat, _)| *seat != own.index()).map(|(_, address)| *address);
+    let all: BTreeSet<SocketAddr> = seats.chain(bootstrap.iter().copied()).chain(named).collect();
+    all.into_iter().filter(|address| *address != NOWHERE).collect()
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {

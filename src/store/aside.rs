@@ -1,5 +1,5 @@
-//! Setting aside what a log cannot go on with: under names that nobody reads. Nothing is lost by it, and who knows better may
-//! still look at the files.
+//! Setting aside what a log cannot go on with: under names that are no part of it. Nothing is lost by it: what stands aside below
+//! the log may be mended (`mend.rs`), and who knows better may still look at the files.
 //!
 //! - Upon damage in a segment, if what lies above it is whole and, as its owner says, enough to go on from ([`Salvage`]): that
 //!   stays the log. The segments up to the last damaged one get names such as `damaged-000007-1.blk`, and in their place stands
@@ -41,6 +41,9 @@ pub trait Salvage {
     /// Whether the records above the damage, with the snapshots of these heights, are enough to go on from: the height of
     /// the snapshot to begin at.
     fn begins(&self, above: Recovered, snapshots: &[u64]) -> Option<u64>;
+
+    /// Whether it wants back what lies below, once that is whole again.
+    fn takes_back(&self) -> bool;
 
     /// What of the records below, of which some are missing, proves the rest, and is kept. They follow those that are left of
     /// segments that were removed before.
@@ -96,6 +99,20 @@ pub(super) fn is_aside(name: &str) -> bool {
 
 fn name_of(stem: &str, turn: u32) -> String {
     format!("{PREFIX}{stem}-{turn}{SUFFIX}")
+}
+
+/// The files that were set aside of a segment.
+pub(super) fn files_of(dir: &Path, number: u32) -> Result<Vec<PathBuf>, StoreError> {
+    let stem = format!("{PREFIX}{number:06}-");
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(StoreError::io("read", dir))? {
+        let name = entry.map_err(StoreError::io("read", dir))?.file_name();
+        files.extend(
+            name.to_str().filter(|name| name.starts_with(&stem) && is_aside(name)).map(|name| dir.join(name)),
+        );
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// The first name for a file that is not taken.
@@ -335,15 +352,10 @@ fn good_records(path: &Path, from: usize) -> Vec<(RecordKind, Bytes)> {
     let read = || {
         let bytes = Bytes::from(fs::read(path).ok()?);
         let key: RecordKey = SegmentHead::read(&bytes).ok()?.record_key();
-        let (mut records, mut offset) = (Vec::new(), from.max(SEGMENT_HEAD_BYTES));
-        while let Some((at, found)) = key.next_good(&bytes, offset) {
-            debug_assert!(at >= offset);
-            if let Some(kind) = format::kind_of(&found) {
-                records.push((kind, bytes.slice(found.start..found.start + found.len)));
-            }
-            offset = found.next();
-        }
-        Some(records)
+        let records = key.all_good(&bytes, from).filter_map(|(_, found)| {
+            Some((format::kind_of(&found)?, bytes.slice(found.start..found.start + found.len)))
+        });
+        Some(records.collect())
     };
     read().unwrap_or_default()
 }

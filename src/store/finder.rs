@@ -53,6 +53,16 @@ impl Finder {
         self.look(place)
     }
 
+    /// Whether a batch is here; nothing is read.
+    pub(super) fn has_batch(&self, id: &BatchId) -> bool {
+        self.index.lock().batch(id).is_some()
+    }
+
+    /// The height of the first block from which on all are here.
+    pub(super) fn first_block(&self) -> Height {
+        self.index.lock().first_block()
+    }
+
     /// The certificate of the lowest checkpoint at or above a height.
     ///
     /// # Errors

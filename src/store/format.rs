@@ -157,6 +157,19 @@ pub(super) struct RecordHead {
     check: [u8; 32],
 }
 
+impl RecordHead {
+    fn check_over(&self, mut payload: blake3::Hasher) -> [u8; 32] {
+        payload.update(&self.as_bytes()[..RECORD_HEAD_BYTES - 32]);
+        *payload.finalize().as_bytes()
+    }
+
+    /// What it says of how much was durable, if that can be so; else all before it, which is so by now.
+    fn durable_below(&self, offset: usize) -> usize {
+        let durable = self.durable.get() as usize;
+        if (SEGMENT_HEAD_BYTES..=offset).contains(&durable) { durable } else { offset }
+    }
+}
+
 /// A record as found in a segment, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
@@ -198,25 +211,39 @@ pub(super) struct RecordKey {
 impl RecordKey {
     /// The header of a record at `offset`. Both offsets and the length fit, as segments end below 4 GiB.
     pub(super) fn head(&self, offset: usize, durable: usize, kind: u8, payload: &[u8]) -> RecordHead {
+        self.head_over(self.over(payload), (offset, durable), kind, payload.len())
+    }
+
+    /// The same, for a payload that was hashed.
+    fn head_over(
+        &self,
+        payload: blake3::Hasher,
+        (offset, durable): (usize, usize),
+        kind: u8,
+        len: usize,
+    ) -> RecordHead {
         let mut head = RecordHead {
             mark: self.mark,
             position: U64::new(u64::from(self.number) << 32 | offset as u64),
-            len: U32::new(payload.len() as u32),
+            len: U32::new(len as u32),
             durable: U32::new(durable as u32),
             kind,
             zero: [0; 7],
             check: [0; 32],
         };
-        head.check = self.check(&head, payload);
+        head.check = head.check_over(payload);
         head
     }
 
-    fn check(&self, head: &RecordHead, payload: &[u8]) -> [u8; 32] {
+    /// The payload comes first: so its chunks are whole and hash at full width.
+    fn over(&self, payload: &[u8]) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        // The payload first: so its chunks are whole and hash at full width.
         hasher.update(payload);
-        hasher.update(&head.as_bytes()[..RECORD_HEAD_BYTES - 32]);
-        *hasher.finalize().as_bytes()
+        hasher
+    }
+
+    fn check(&self, head: &RecordHead, payload: &[u8]) -> [u8; 32] {
+        head.check_over(self.over(payload))
     }
 
     /// The length of the payload behind the header of a record at `offset`, if it can be one of this segment.
@@ -268,6 +295,52 @@ impl RecordKey {
         (ours && fits && plain).then_some((head, Found { kind: head.kind, start, len, durable }))
     }
 
+    /// What the header at `offset` says of its record, which is not good, if all of it but the check can be so.
+    pub(super) fn told(&self, segment: &[u8], offset: usize) -> Option<Found> {
+        self.read(segment, offset).map(|(_, found)| found)
+    }
+
+    /// The header with which a lost record is written again at `offset`, and by it the record whole, if it is the one of which
+    /// `old` is left: the check there is its check; or all of its payload stands there, and only the header was hit; or that
+    /// cannot be read, and at least half of the payload's bytes stand there.
+    pub(super) fn renewed(
+        &self,
+        old: &[u8],
+        offset: usize,
+        (kind, payload): (u8, &[u8]),
+    ) -> Option<RecordHead> {
+        let (told, stands) = RecordHead::read_from_prefix(old).ok()?;
+        if stands.len() != padded(payload.len()) {
+            return None;
+        }
+        let head = self.head(offset, told.durable_below(offset), kind, payload);
+        if head.check == told.check {
+            return Some(head);
+        }
+        let readable = told.mark == self.mark && told.position == head.position;
+        let same = readable && (told.len, told.kind, told.zero) == (head.len, kind, [0; 7]);
+        let equal = stands.iter().zip(payload).filter(|(stands, byte)| stands == byte).count();
+        let proves = match readable {
+            true => equal == payload.len() && (same || equal > 0),
+            false => equal > 0 && 2 * equal >= payload.len(),
+        };
+        proves.then_some(head)
+    }
+
+    /// The header of the record that stands in `old`, and its length, if the check there says what it was: only other bytes of
+    /// the header were hit, or zeros behind the payload.
+    pub(super) fn told_by_check(&self, old: &[u8], offset: usize) -> Option<(RecordHead, usize)> {
+        let (told, stands) = RecordHead::read_from_prefix(old).ok()?;
+        let least = stands.len().saturating_sub(RECORD_ALIGN - 1);
+        (least..=stands.len()).filter(|len| *len > 0).find_map(|len| {
+            let hasher = self.over(&stands[..len]);
+            (0..KIND_SEAL).filter(|kind| RecordKind::from_u8(*kind).is_some()).find_map(|kind| {
+                let head = self.head_over(hasher.clone(), (offset, told.durable_below(offset)), kind, len);
+                (head.check == told.check).then_some((head, len))
+            })
+        })
+    }
+
     /// The first good record at or after `from`, whatever stands before it, and where it begins.
     pub(super) fn next_good(&self, segment: &[u8], from: usize) -> Option<(usize, Found)> {
         let first = from.next_multiple_of(RECORD_ALIGN);
@@ -276,6 +349,16 @@ impl RecordKey {
                 Some(Slot::Good(found)) => Some((offset, found)),
                 _ => None,
             }
+        })
+    }
+
+    /// All good records from an offset on, whatever stands between them, and where each begins.
+    pub(super) fn all_good(&self, segment: &[u8], from: usize) -> impl Iterator<Item = (usize, Found)> {
+        let mut offset = from.max(SEGMENT_HEAD_BYTES);
+        std::iter::from_fn(move || {
+            let (at, found) = self.next_good(segment, offset)?;
+            offset = found.next();
+            Some((at, found))
         })
     }
 

@@ -12,8 +12,8 @@ use super::segment::{self, Segment};
 use super::walk::{self, Place, RecordIter};
 use super::writer::{self, WRITER_THREAD, Writer};
 use super::{
-    Abandoned, Append, AppendError, Aside, Damage, Finder, Index, Remaining, Salvage, StoreConfig,
-    StoreError, Synced, aside, genesis, guard, snapshot,
+    Abandoned, Append, AppendError, Aside, Damage, Finder, Index, Mending, Remaining, Salvage, StoreConfig,
+    StoreError, Synced, aside, genesis, guard, ruin, snapshot,
 };
 use crate::wire::chain_id_of;
 use crossbeam::channel::{Sender, TrySendError, bounded};
@@ -168,7 +168,8 @@ impl Store {
         Store::open_on(Arc::new(SystemDisk), dir, genesis, config, OnDamage::Refuse)
     }
 
-    /// The same on a disk that tests may have made up, and with what is to become of damage in the middle of the log.
+    /// The same on a disk that tests may have made up, and with what is to become of damage in the middle of the log: where it is
+    /// set aside, what was set aside before below the log, and is whole again, is taken back first if its owner wants it.
     pub fn open_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -189,6 +190,12 @@ impl Store {
         let guard = GuardFile::open(disk.clone(), dir, &chain, fresh)?;
         if let Some(files) = &listing.abandoned {
             abandoned = Some(aside::abandon(&*disk, dir, files)?);
+        }
+        if let OnDamage::SetAside(salvage) = on_damage
+            && listing.segments > 0
+            && salvage.takes_back()
+        {
+            ruin::take_back(&ruin::Site { disk: disk.clone(), dir: dir.to_owned(), chain })?;
         }
         let log = if listing.segments > 0 {
             match (recover::recover(&disk, dir, &chain, &lock), on_damage) {
@@ -304,6 +311,25 @@ impl Store {
     pub fn abandon(mut self) -> Result<(), StoreError> {
         let writer = self.idle.take().expect("a log is given up before the store is started");
         aside::mark(&*writer.disk, &self.dir)
+    }
+
+    /// What mends segments that were set aside directly below the log; `None` if there are none.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    ///
+    /// # Panics
+    /// After `start`.
+    pub fn mending(&self) -> Result<Option<Mending>, StoreError> {
+        let writer =
+            self.idle.as_ref().expect("what was set aside is looked for before the store is started");
+        let below = segment::list(&self.dir)?.first - 1;
+        if aside::files_of(&self.dir, below)?.is_empty() {
+            return Ok(None);
+        }
+        let (disk, chain) = (writer.disk.clone(), *writer.current.head.chain());
+        let site = ruin::Site { disk, dir: self.dir.clone(), chain };
+        Ok(Some(Mending::new(site, self.finder(), self._lock.clone())))
     }
 
     /// Starts the writer thread. What was appended before is written first. Panics when called twice.

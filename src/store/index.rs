@@ -96,6 +96,11 @@ impl<P: Copy> Index<P> {
         [self.blocks.len(), self.batches.len(), self.certificates.len(), self.records.len()]
     }
 
+    /// The height of the first block, or where it would be.
+    pub fn first_block(&self) -> Height {
+        Height(self.first)
+    }
+
     /// Where the block of a height stands.
     pub fn block(&self, height: Height) -> Option<P> {
         let place = usize::try_from(height.0.checked_sub(self.first)?).ok()?;

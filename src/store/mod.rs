@@ -4,12 +4,14 @@
 //! **Owns** one directory: a lock file, the `genesis` whose hash is the chain id, `guard`, `segment-000001.blk`,
 //! `segment-000002.blk` and so on, `snapshot-<height>` beside them, `pruned-000001.blk` in place of a segment that was
 //! removed, `damaged-000001-1.blk` for what was set aside, `abandoned` while a whole log is, and `*.new` files that are being prepared. **May not** know what a record means: it
-//! keeps bytes of a kind, in order. Only the index looks into them, for their names.
+//! keeps bytes of a kind, in order. Only the index and the mending look into them, for their names.
 //!
 //! - Upon `open`: refuse what is not ours (another chain, a newer format, foreign files) before anything changes;
 //!   lock; check every record; cut a torn tail and say so; report damage anywhere else with file and offset, or, where others can give back what
 //!   is lost, set aside all from there on, or all up to there (`aside.rs`); sync what
 //!   a killed process may have left only in memory, before it is handed out as durable.
+//! - Upon what was set aside below the log: what is lost in it is looked for by name, and written again once it is brought
+//!   (`mend.rs`); what is whole is taken back when the store is opened (`ruin.rs`).
 //! - Upon `append`: queue, within bounds. The writer thread takes all that waits, writes it as one group, syncs
 //!   once, and only then hands back a view of each record. A group never spans two segments: at a change of segment the
 //!   first part is written and synced before the second is begun. If a record of the group raises the guard, the guard is
@@ -37,8 +39,8 @@
 //! - A sealed segment ends in a seal, written when its successor exists. So neither a tail that was wiped to
 //!   zeros nor a missing segment passes for a shorter log. The loss of the newest records is indistinguishable from a
 //!   tear: what was signed last stands in the guard as well.
-//! - Files are never truncated, and what was synced is never written again: a view stays valid while it is held, even of
-//!   a segment that was removed.
+//! - Files are never truncated, and what was synced and is good is never written again: a view stays valid while it is held,
+//!   even of a segment that was removed.
 
 mod aside;
 mod bus;
@@ -55,12 +57,14 @@ mod image;
 mod index;
 mod keeper;
 mod map;
+mod mend;
 mod pieces;
 mod prepare;
 mod prune;
 mod recover;
 mod remains;
 mod room;
+mod ruin;
 mod sealed;
 mod segment;
 mod snapshot;
@@ -80,10 +84,12 @@ pub use handle::{Held, OnDamage, OnSynced, Opened, Store, StoreMeter};
 pub use image::{damaged, surviving};
 pub use index::Index;
 pub use keeper::{Errand, Kept, OnKept};
+pub use mend::{Brought, Lost, Mending};
 pub use prune::{Fate, Judge, Pruned};
 pub use recover::{Recovered, TornTail};
 pub use remains::{Remain, Remaining};
 pub use room::OnRoom;
+pub use ruin::Beyond;
 pub use segment::{BOOK_NAME, BOOK_NEW_NAME};
 pub use snapshot::Unwritten;
 pub use walk::{Place, RecordIter};

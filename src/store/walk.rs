@@ -215,7 +215,7 @@ pub(super) fn check_first(
     first: u32,
 ) -> Result<(), StoreError> {
     let before = check_before(dir, Some(chain), first)?;
-    open_checked(disk, dir, first, Some(chain), &before, &mut Vec::new()).map(drop)
+    open_checked(disk, &path_of(dir, first), first, Some(chain), &before, &mut Vec::new()).map(drop)
 }
 
 /// The check of the header before the first segment: of what is left of the one removed last, zero where none was.
@@ -228,35 +228,38 @@ pub(super) fn check_before(dir: &Path, chain: Option<&[u8; 32]>, first: u32) -> 
 
 /// The header of a segment that was read before.
 pub(super) fn head(disk: &dyn Disk, dir: &Path, number: u32) -> Result<SegmentHead, StoreError> {
-    let (path, mut page) = (path_of(dir, number), Vec::new());
-    let file = File::open(&path).map_err(StoreError::io("open", &path))?;
-    disk::read_up_to(disk, &file, &path, &mut page, SEGMENT_HEAD_BYTES as u64)?;
-    let damaged = |_| StoreError::Damaged { file: path, offset: 0, damage: Damage::Head };
+    head_at(disk, &path_of(dir, number))
+}
+
+/// The header of a segment that has another name.
+pub(super) fn head_at(disk: &dyn Disk, path: &Path) -> Result<SegmentHead, StoreError> {
+    let (file, mut page) = (File::open(path).map_err(StoreError::io("open", path))?, Vec::new());
+    disk::read_up_to(disk, &file, path, &mut page, SEGMENT_HEAD_BYTES as u64)?;
+    let damaged = |_| StoreError::Damaged { file: path.to_owned(), offset: 0, damage: Damage::Head };
     SegmentHead::read(&page).map_err(damaged)
 }
 
 /// Opens a segment and reads its first page into `page`, which is left holding just that.
 fn open_checked(
     disk: &dyn Disk,
-    dir: &Path,
+    path: &Path,
     number: u32,
     chain: Option<&[u8; 32]>,
     previous: &[u8; 32],
     page: &mut Vec<u8>,
-) -> Result<(File, PathBuf, SegmentHead), StoreError> {
-    let path = path_of(dir, number);
-    let file = File::open(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => StoreError::Missing { file: path.clone() },
-        _ => StoreError::io("open", &path)(error),
+) -> Result<(File, SegmentHead), StoreError> {
+    let file = File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => StoreError::Missing { file: path.to_owned() },
+        _ => StoreError::io("open", path)(error),
     })?;
     page.clear();
-    disk::read_up_to(disk, &file, &path, page, SEGMENT_HEAD_BYTES as u64)?;
+    disk::read_up_to(disk, &file, path, page, SEGMENT_HEAD_BYTES as u64)?;
     if page.len() < SEGMENT_HEAD_BYTES {
         let offset = page.len() as u64;
-        return Err(StoreError::Damaged { file: path, offset, damage: Damage::Length });
+        return Err(StoreError::Damaged { file: path.to_owned(), offset, damage: Damage::Length });
     }
-    let head = segment::check_head(&path, page, number, chain, previous)?;
-    Ok((file, path, head))
+    let head = segment::check_head(path, page, number, chain, previous)?;
+    Ok((file, head))
 }
 
 /// Reads a whole segment. The length is taken from the file and held against the header before it is believed.
@@ -266,9 +269,21 @@ pub(super) fn load(
     number: u32,
     chain: Option<&[u8; 32]>,
     previous: &[u8; 32],
+    bytes: Vec<u8>,
+) -> Result<Loaded, StoreError> {
+    load_at(disk, path_of(dir, number), number, chain, previous, bytes)
+}
+
+/// Reads a whole segment that has another name.
+pub(super) fn load_at(
+    disk: &dyn Disk,
+    path: PathBuf,
+    number: u32,
+    chain: Option<&[u8; 32]>,
+    previous: &[u8; 32],
     mut bytes: Vec<u8>,
 ) -> Result<Loaded, StoreError> {
-    let (file, path, head) = open_checked(disk, dir, number, chain, previous, &mut bytes)?;
+    let (file, head) = open_checked(disk, &path, number, chain, previous, &mut bytes)?;
     let length = file.metadata().map_err(StoreError::io("look at", &path))?.len();
     if length == head.bytes() {
         bytes.reserve_exact(length as usize - SEGMENT_HEAD_BYTES);

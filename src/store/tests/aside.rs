@@ -32,6 +32,9 @@ impl Salvage for Nothing {
     fn begins(&self, _: Recovered, _: &[u64]) -> Option<u64> {
         None
     }
+    fn takes_back(&self) -> bool {
+        false
+    }
     fn links(&self, _: Remaining) -> Judge {
         unreachable!("nothing is kept")
     }
@@ -45,6 +48,9 @@ impl Salvage for Newest {
     fn begins(&self, mut above: Recovered, snapshots: &[u64]) -> Option<u64> {
         above.next()?;
         snapshots.last().copied()
+    }
+    fn takes_back(&self) -> bool {
+        false
     }
     fn links(&self, _: Remaining) -> Judge {
         Box::new(|_, bytes| if is_link(bytes) { Fate::Keep } else { Fate::Go })
@@ -68,7 +74,7 @@ fn remaining(dir: &Path) -> Records {
     remaining.map(|remain| remain.map(|remain| (remain.kind, remain.bytes)).unwrap()).collect()
 }
 
-fn flip(path: &Path, at: usize) -> Vec<u8> {
+pub(super) fn flip(path: &Path, at: usize) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 4;
     fs::write(path, &bytes).unwrap();
@@ -76,7 +82,7 @@ fn flip(path: &Path, at: usize) -> Vec<u8> {
 }
 
 /// Copies all files.
-fn copied(from: &Path) -> tempfile::TempDir {
+pub(super) fn copied(from: &Path) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     files(from).iter().for_each(|(path, bytes)| {
         fs::write(dir.path().join(path.file_name().unwrap()), bytes).unwrap();
@@ -162,8 +168,8 @@ fn damage_of_headers_seals_lengths_and_zeros_is_set_aside_and_other_faults_are_r
 
 /// A disk that fails at one of its changes, and at all after it.
 #[derive(Debug)]
-struct Failing {
-    left: AtomicUsize,
+pub(super) struct Failing {
+    pub(super) left: AtomicUsize,
 }
 
 impl Failing {

@@ -6,6 +6,7 @@ mod finder;
 mod full;
 mod guard;
 mod keeping;
+mod mend;
 mod model;
 
 use super::*;
