@@ -305,7 +305,7 @@ fn one_of_four_whose_directory_is_gone_catches_up_by_blocks_and_signs_again() {
     let (chain, running) = Chain::start_with(4, Policy::Quorum, config);
     let mut running: Vec<_> = running.into_iter().map(Some).collect();
     let mut clients: Vec<_> = running[..3].iter().flatten().map(Client::connect).collect();
-    // More on demand, to measure under load: THRONG_SUBMISSIONS=16 THRONG_ROWS=250.
+    // More on demand, to measure under load: THRONG_SUBMISSIONS=16 THRONG_ROWS=60.
     let (submissions, rows) = (on_demand("THRONG_SUBMISSIONS", 1), on_demand("THRONG_ROWS", 3));
     let (mut sent, mut turn) = (0, 0);
     let mut pay = |clients: &mut [Client]| {
