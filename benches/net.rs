@@ -236,7 +236,7 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
                 let some = first..(first + PIECES).min(count);
                 for piece in some.clone() {
                     let message = prove(piece);
-                    assert!(links[0].send_parts(&message, message.parts()));
+                    assert!(links[0].send(&message, message.payload()));
                 }
                 pair.move_sealed(&mut links, 0, some.len(), &mut take);
             }
@@ -251,7 +251,7 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
         for () in going {
             for piece in 0..count {
                 let message = prove(piece);
-                assert!(sender.send_parts(&message, message.parts()));
+                assert!(sender.send(&message, message.payload()));
                 send_all(&mut sender, &mut there);
             }
         }

@@ -137,7 +137,7 @@ impl Sockets {
             self.mark_dirty(token);
         }
         while let Some((to, message, payload)) = self.shaper.as_mut().and_then(|shaper| shaper.release(now)) {
-            self.queue(to, &message, (Vec::new(), payload));
+            self.queue(to, &message, payload);
         }
         while let Some(seat) = self.shaper.as_mut().and_then(|shaper| shaper.reset(now)) {
             if let Some(token) = self.token_of(seat) {
@@ -148,10 +148,7 @@ impl Sockets {
 
     /// Sends a message to one peer; drops it when there is no room, or no connection.
     pub fn send(&mut self, to: Seat, message: &Message, now: Time) {
-        match self.shaper {
-            None => self.queue(to, message, message.parts()),
-            Some(_) => self.send_payload(to, message, message.payload(), now),
-        }
+        self.send_payload(to, message, message.payload(), now);
     }
 
     /// Sends a message to all validators; its bytes are shared.
@@ -165,19 +162,17 @@ impl Sockets {
     fn send_payload(&mut self, to: Seat, message: &Message, payload: Bytes, now: Time) {
         // Where there is no connection there is no way either.
         let stands = self.token_of(to).is_some();
-        let Some(shaper) = &mut self.shaper else {
-            return self.queue(to, message, (Vec::new(), payload));
-        };
+        let Some(shaper) = &mut self.shaper else { return self.queue(to, message, payload) };
         if stands && !shaper.hold(to, message.clone(), payload, now) {
             Metrics::add(&self.metrics.messages_dropped, 1);
         }
     }
 
     /// Queues a message at the connection to a peer.
-    fn queue(&mut self, to: Seat, message: &Message, parts: (Vec<u8>, Bytes)) {
+    fn queue(&mut self, to: Seat, message: &Message, payload: Bytes) {
         let Some(token) = self.token_of(to) else { return };
         let Some(Conn { link: Link::Peer(link), .. }) = self.conns.get_mut(token) else { return };
-        if !link.send_parts(message, parts) {
+        if !link.send(message, payload) {
             Metrics::add(&self.metrics.messages_dropped, 1);
         }
         self.mark_dirty(token);

@@ -44,7 +44,6 @@ enum Stage {
 /// A frame that is partly sealed.
 struct Outgoing {
     header: [u8; FRAME_HEADER_BYTES],
-    front: Vec<u8>,
     payload: Bytes,
     sent: usize,
 }
@@ -320,18 +319,12 @@ impl PeerLink {
     /// Queues a message; `false` if its class is full and it was dropped.
     #[must_use]
     pub fn send(&mut self, message: &Message, payload: Bytes) -> bool {
-        self.send_parts(message, (Vec::new(), payload))
-    }
-
-    /// The same of a message whose payload is in two parts.
-    #[must_use]
-    pub fn send_parts(&mut self, message: &Message, (front, payload): (Vec<u8>, Bytes)) -> bool {
         let queue = match message {
             Message::Vertex(_) => &mut self.votes,
             message if message.is_bulk() => &mut self.bulk,
             _ => &mut self.requests,
         };
-        queue.push((message.kind(), front, payload))
+        queue.push(message.kind(), payload)
     }
 
     /// Seals as much of what waits as the socket is likely to take soon, in the bytes that go to the socket.
@@ -380,30 +373,27 @@ impl PeerLink {
     }
 
     fn next_frame(&mut self, lane: usize) -> Option<Outgoing> {
-        let (kind, front, payload) = match lane {
+        let (kind, payload) = match lane {
             SMALL => self.votes.pop().or_else(|| self.requests.pop())?,
             _ => self.bulk.pop()?,
         };
-        let header = frame_header(kind, front.len() + payload.len());
-        Some(Outgoing { header, front, payload, sent: 0 })
+        Some(Outgoing { header: frame_header(kind, payload.len()), payload, sent: 0 })
     }
 }
 
 impl Outgoing {
     fn left(&self) -> usize {
-        FRAME_HEADER_BYTES + self.front.len() + self.payload.len() - self.sent
+        FRAME_HEADER_BYTES + self.payload.len() - self.sent
     }
 
     /// Appends as much as fits before `end`.
     fn write(&mut self, out: &mut Vec<u8>, end: usize) {
-        let mut before = 0;
-        for part in [&self.header[..], &self.front, &self.payload] {
-            let rest = part.get(self.sent.saturating_sub(before)..).unwrap_or_default();
-            let taken = rest.len().min(end - out.len());
-            out.extend_from_slice(&rest[..taken]);
-            self.sent += taken;
-            before += part.len();
-        }
+        let start = out.len();
+        let header = self.header.get(self.sent..).unwrap_or_default();
+        out.extend_from_slice(&header[..header.len().min(end - out.len())]);
+        let payload = &self.payload[self.sent.saturating_sub(FRAME_HEADER_BYTES)..];
+        out.extend_from_slice(&payload[..payload.len().min(end - out.len())]);
+        self.sent += out.len() - start;
     }
 }
 

@@ -6,13 +6,10 @@ use std::collections::VecDeque;
 /// Space of an emptied buffer above this is given back.
 const KEPT_BYTES: usize = 512 << 10;
 
-/// A frame that waits: its kind, and its payload in the two parts of [`crate::wire::Message::parts`].
-pub type Queued = (u8, Vec<u8>, Bytes);
-
 /// Frames of one class that wait for one peer: bounded by bytes, the newest is refused when full.
 #[derive(Debug)]
 pub struct ClassQueue {
-    frames: VecDeque<Queued>,
+    frames: VecDeque<(u8, Bytes)>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -25,21 +22,21 @@ impl ClassQueue {
 
     /// Queues a frame; `false` if there is no room for it.
     #[must_use]
-    pub fn push(&mut self, frame: Queued) -> bool {
-        let cost = cost(&frame);
+    pub fn push(&mut self, kind: u8, payload: Bytes) -> bool {
+        let cost = cost(&payload);
         if self.bytes + cost > self.bytes_max {
             return false;
         }
         self.bytes += cost;
-        self.frames.push_back(frame);
+        self.frames.push_back((kind, payload));
         true
     }
 
     /// The oldest frame.
-    pub fn pop(&mut self) -> Option<Queued> {
-        let frame = self.frames.pop_front()?;
-        self.bytes -= cost(&frame);
-        Some(frame)
+    pub fn pop(&mut self) -> Option<(u8, Bytes)> {
+        let (kind, payload) = self.frames.pop_front()?;
+        self.bytes -= cost(&payload);
+        Some((kind, payload))
     }
 
     /// What all that waits counts, in bytes.
@@ -54,8 +51,8 @@ impl ClassQueue {
 }
 
 /// What a frame counts: its payload and the entry itself, so that many empty ones are bounded too.
-fn cost((_, front, payload): &Queued) -> usize {
-    front.len() + payload.len() + size_of::<Queued>()
+fn cost(payload: &Bytes) -> usize {
+    payload.len() + size_of::<(u8, Bytes)>()
 }
 
 /// Bytes on their way to a socket.

@@ -146,9 +146,8 @@ pub(super) fn read_want_piece(reader: &mut Reader<'_>) -> Result<(Height, u32), 
     Ok((height, piece))
 }
 
-/// All of a piece's message but its proof, which comes last.
-pub(super) fn put_piece_front(height: Height, piece: u32, proof: &[u8], out: &mut Vec<u8>) {
-    out.put_u64(height.0).put_u32(piece).put_count(proof.len());
+pub(super) fn put_piece(height: Height, piece: u32, proof: &[u8], out: &mut Vec<u8>) {
+    out.put_u64(height.0).put_u32(piece).put_count(proof.len()).put(proof);
 }
 
 pub(super) fn read_piece(payload: &Bytes) -> Result<(Height, u32, Bytes), WireError> {

@@ -5,8 +5,8 @@ use super::checkpoint::{decode_certificate, encode_certificate};
 use super::client::Submission;
 use super::cursor::{Put, Reader};
 use super::joining::{
-    ANSWER_BYTES_MAX, put_blocks, put_piece_front, put_record, put_snapshots, read_blocks, read_piece,
-    read_record, read_snapshots, read_want_blocks, read_want_piece,
+    ANSWER_BYTES_MAX, put_blocks, put_piece, put_record, put_snapshots, read_blocks, read_piece, read_record,
+    read_snapshots, read_want_blocks, read_want_piece,
 };
 use super::{Batch, Evidence, Frame, HashedBlock, SignedVertex, WireError, vertex_bytes_max};
 use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
@@ -136,15 +136,6 @@ impl Message {
         }
     }
 
-    /// The payload as what is made for this message, and after it what is there already: large pieces are not copied for the
-    /// sake of some bytes before them.
-    pub fn parts(&self) -> (Vec<u8>, Bytes) {
-        let Message::Piece { height, piece, proof } = self else { return (Vec::new(), self.payload()) };
-        let mut front = Vec::new();
-        put_piece_front(*height, *piece, proof, &mut front);
-        (front, proof.clone())
-    }
-
     /// The canonical payload; vertices and batches share their bytes.
     pub fn payload(&self) -> Bytes {
         let mut out = Vec::new();
@@ -182,8 +173,7 @@ impl Message {
             Message::WantPiece { height, piece } => _ = out.put_u64(height.0).put_u32(*piece),
             Message::Piece { height, piece, proof } => {
                 out.reserve_exact(16 + proof.len());
-                put_piece_front(*height, *piece, proof, &mut out);
-                out.put(proof);
+                put_piece(*height, *piece, proof, &mut out);
             }
             Message::WantAddresses => {}
             Message::Addresses(records) => put_addresses(records, &mut out),
