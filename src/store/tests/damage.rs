@@ -68,9 +68,12 @@ fn a_last_record_torn_anywhere_is_cut() {
         for lost in [start + kept..start + len, start..start + len - kept] {
             let mut bytes = whole.clone();
             bytes[lost.clone()].fill(0);
+            // A header begins with random bytes, of which the first may be zero.
+            let torn = bytes[start..].iter().any(|byte| *byte != 0);
+            assert!(torn || kept < 9, "more than that is never zero");
             let (found, cut) = open_with(dir.path(), &file, &bytes).unwrap();
             assert_eq!(found, records[..2], "lost {lost:?}");
-            assert_eq!(cut.is_some(), kept > 0);
+            assert_eq!(cut.is_some(), torn);
             assert_eq!(cut.map_or(start as u64, |cut| cut.offset), start as u64);
             let after = fs::read(&file).unwrap();
             assert!(after[..start] == whole[..start] && after[start..].iter().all(|byte| *byte == 0));
