@@ -21,11 +21,13 @@
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use throng::crypto::{KeySet, public_key, signing_key_from_seed};
 use throng::metrics::{Metrics, Stage, thread_cpu};
@@ -33,8 +35,8 @@ use throng::net::{Identity, NOWHERE, NetConfig, NodeSetup, PeerEvent, PeerLink, 
 use throng::node::{NodeConfig, Setup};
 use throng::types::*;
 use throng::wire::{
-    FRAME_HEADER_BYTES, Frame, FrameReader, Gathered, Message, TABLE_PIECE_BYTES, TablePieces, chain_id,
-    frame_header, seal_blobs, table_piece, verify_table_piece,
+    FRAME_HEADER_BYTES, Frame, FrameReader, Gathered, Message, TABLE_PIECE_BYTES, TablePiece, TablePieces,
+    chain_id, frame_header, seal_blobs,
 };
 use zerocopy::IntoBytes;
 
@@ -190,29 +192,66 @@ fn bench_messages(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, message:
 /// Pieces of a table that are under way at once.
 const PIECES: u32 = 16;
 
+/// A table as it lies in a file at who gives it.
+struct Given {
+    table: Vec<Account>,
+    file: File,
+    pieces: TablePieces,
+    part: Vec<u8>,
+}
+
+impl Given {
+    fn new(accounts: u32) -> Given {
+        let key = |number: u32| *blake3::hash(&number.to_le_bytes()).as_bytes();
+        let table: Vec<Account> =
+            (0..accounts).map(|number| Account::new(key(number), number.into())).collect();
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(table.as_bytes()).expect("it is written");
+        let read = |at: u64, out: &mut [u8]| file.read_exact_at(out, at);
+        let pieces = TablePieces::new(table.as_bytes().len(), read).expect("it is read");
+        Given { table, file, pieces, part: Vec::new() }
+    }
+
+    fn count(&self) -> u32 {
+        (self.table.as_bytes().len() as u64).div_ceil(TABLE_PIECE_BYTES) as u32
+    }
+
+    /// As a node does it that is asked for a piece.
+    fn prove(&mut self, piece: u32) -> Message {
+        let place = self.pieces.place(piece);
+        self.part.resize((place.end - place.start) as usize, 0);
+        self.file.read_exact_at(&mut self.part, place.start).expect("it is read");
+        Message::Piece(self.pieces.prove(Height(64), piece, &self.part).expect("it is as it was"))
+    }
+}
+
+/// The table on its way at who takes it.
+struct Taken {
+    root: Root,
+    table: Vec<u8>,
+}
+
+impl Taken {
+    fn of(given: &Given) -> Taken {
+        Taken { root: given.pieces.root(), table: vec![0; given.table.as_bytes().len()] }
+    }
+
+    fn take(&mut self, event: PeerEvent) {
+        let PeerEvent::Message(Message::Piece(piece)) = event else { return };
+        let proven = piece.verify(&self.root, self.table.len() as u64).expect("proved");
+        proven.put_into(&mut self.table);
+    }
+}
+
 /// An account table in pieces: `link` moves pieces that were proved before, and nobody looks at them; `whole` is all that
-/// both sides do for them, but for the machine's own bookkeeping. `apart` is the same with a thread for each side.
+/// both sides do for them, but for the machine's own bookkeeping.
 fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
-    let key = |number: u32| *blake3::hash(&number.to_le_bytes()).as_bytes();
-    let table: Vec<Account> = (0..accounts).map(|number| Account::new(key(number), number.into())).collect();
-    let mut file = tempfile::tempfile().expect("a file");
-    file.write_all(table.as_bytes()).expect("it is written");
-    let bytes = table.as_bytes().len();
-    let read = |at: u64, out: &mut [u8]| file.read_exact_at(out, at);
-    let pieces = TablePieces::new(bytes, read).expect("it is read");
-    let root = pieces.root();
-    let count = (bytes as u64).div_ceil(TABLE_PIECE_BYTES) as u32;
-    let mut part = Vec::new();
-    let mut prove = move |piece: u32| {
-        let place = pieces.place(piece);
-        part.resize((place.end - place.start) as usize, 0);
-        file.read_exact_at(&mut part, place.start).expect("it is read");
-        let proof = pieces.prove(piece, &part).expect("it is as it was");
-        Message::Piece { height: Height(64), piece, proof }
-    };
-    let ahead: Vec<Message> = (0..count).map(&mut prove).collect();
+    let mut given = Given::new(accounts);
+    let mut taken = Taken::of(&given);
+    let count = given.count();
+    let ahead: Vec<Message> = (0..count).map(|piece| given.prove(piece)).collect();
     let (mut pair, mut links) = connected();
-    group.throughput(Throughput::Bytes(bytes as u64));
+    group.throughput(Throughput::Bytes(taken.table.len() as u64));
     group.bench_function(format!("table/accounts={accounts}/link"), |bench| {
         bench.iter(|| {
             for some in ahead.chunks(PIECES as usize) {
@@ -221,13 +260,6 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
             }
         });
     });
-    let mut copy = vec![0; bytes];
-    let mut take = |event: PeerEvent| {
-        let PeerEvent::Message(Message::Piece { piece, proof, .. }) = event else { return };
-        let place = table_piece(piece, bytes as u64);
-        let part = verify_table_piece(&root, bytes as u64, piece, &proof).expect("proved");
-        copy[place.start as usize..place.end as usize].copy_from_slice(&part);
-    };
     let mut ran = false;
     group.bench_function(format!("table/accounts={accounts}/whole"), |bench| {
         ran = true;
@@ -235,44 +267,51 @@ fn bench_table(group: &mut BenchmarkGroup<'_, WallTime>, accounts: u32) {
             for first in (0..count).step_by(PIECES as usize) {
                 let some = first..(first + PIECES).min(count);
                 for piece in some.clone() {
-                    let message = prove(piece);
+                    let message = given.prove(piece);
                     assert!(links[0].send(&message, message.payload()));
                 }
-                pair.move_sealed(&mut links, 0, some.len(), &mut take);
+                pair.move_sealed(&mut links, 0, some.len(), |event| taken.take(event));
             }
         });
     });
+    assert!(!ran || taken.table == given.table.as_bytes());
+    bench_table_apart(group, given);
+}
 
-    let [mut sender, mut receiver] = links;
+/// The same as `whole` with a thread for each side.
+fn bench_table_apart(group: &mut BenchmarkGroup<'_, WallTime>, mut given: Given) {
+    let (table, count) = (given.table.clone(), given.count());
+    let mut taken = Taken::of(&given);
+    let (pair, [mut sender, mut receiver]) = connected();
     let [mut there, mut here] = pair.ends;
     [&there, &here].iter().for_each(|end| end.set_nonblocking(false).expect("a socket"));
-    let (go, going) = std::sync::mpsc::channel::<()>();
+    let (go, going) = channel::<()>();
     let sending = side(move || {
         for () in going {
             for piece in 0..count {
-                let message = prove(piece);
+                let message = given.prove(piece);
                 assert!(sender.send(&message, message.payload()));
                 send_all(&mut sender, &mut there);
             }
         }
     });
-    let (mut buffer, mut events) = (vec![0; READ_BYTES], Vec::new());
-    group.bench_function(format!("table/accounts={accounts}/apart"), |bench| {
+    let (mut buffer, mut events, mut ran) = (vec![0; READ_BYTES], Vec::new(), false);
+    group.bench_function(format!("table/accounts={}/apart", table.len()), |bench| {
         ran = true;
         bench.iter(|| {
             go.send(()).expect("it waits");
-            let mut came = 0;
-            while came < count as usize {
+            let mut left = count as usize;
+            while left > 0 {
                 let length = here.read(&mut buffer).expect("loopback");
                 receiver.receive(&mut buffer[..length], &mut events).expect("what the other end sealed");
-                came += events.len();
-                events.drain(..).for_each(&mut take);
+                left -= events.len();
+                events.drain(..).for_each(|event| taken.take(event));
             }
         });
     });
     drop(go);
     sending.join().expect("it ends with its orders");
-    assert!(!ran || copy == table.as_bytes());
+    assert!(!ran || taken.table == table.as_bytes());
 }
 
 /// Seals what a link has to say and writes it to a blocking socket.
@@ -318,7 +357,7 @@ fn bench_stream(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: u
     let blocking = |end: &TcpStream| end.set_nonblocking(false).expect("a socket");
     blocking(&there);
     blocking(&here);
-    let (go, going) = std::sync::mpsc::channel::<usize>();
+    let (go, going) = channel::<usize>();
     let sending = side(move || {
         for left in going {
             for _ in 0..left {
@@ -346,7 +385,7 @@ fn bench_stream(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: u
     let [mut there, mut here] = pair.ends;
     blocking(&there);
     blocking(&here);
-    let (go, going) = std::sync::mpsc::channel::<usize>();
+    let (go, going) = channel::<usize>();
     let sending = side(move || {
         for left in going {
             (0..left).for_each(|_| there.write_all(&frame).expect("loopback"));
@@ -588,8 +627,8 @@ fn turn(
 }
 
 fn bench_turns(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: usize) {
-    let proof = vec![5; bytes - FRAME_HEADER_BYTES - 12].into();
-    let message = Message::Piece { height: Height(64), piece: 1, proof };
+    let proof = vec![5; bytes - FRAME_HEADER_BYTES - 12];
+    let message = Message::Piece(TablePiece::of(Height(64), 1, &proof));
     let all = usize::from(SENDERS) * count;
     group.throughput(match bytes {
         ..1024 => Throughput::Elements(all as u64),

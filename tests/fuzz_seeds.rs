@@ -12,8 +12,8 @@ use throng::types::params::VERSION;
 use throng::types::*;
 use throng::wire::client::{Absent, BlockNotice, Refusal, Reply, Request, Status, Submission};
 use throng::wire::{
-    Batch, Blobs, Gathered, HashedBlock, Message, Rows, SignedVertex, encode_block, encode_record,
-    frame_header, seal, seal_blobs, sign_checkpoint, sign_vertex,
+    Batch, Blobs, Gathered, HashedBlock, Message, Rows, SignedVertex, TablePiece, encode_block,
+    encode_record, frame_header, seal, seal_blobs, sign_checkpoint, sign_vertex,
 };
 
 /// What a target does with bytes: whether they decoded.
@@ -248,7 +248,7 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::WantSnapshots,
         Message::Snapshots { first: Height(3), heights: vec![Height(64), Height(128)] },
         Message::WantPiece { height: Height(64), piece: 1 },
-        Message::Piece { height: Height(64), piece: 1, proof: vec![6; 80].into() },
+        Message::Piece(TablePiece::of(Height(64), 1, &[6; 80])),
         Message::Rows(rows(3, 1, Submission::pack).expect("four rows")),
     ];
     let (requests, replies) = talks();

@@ -14,8 +14,8 @@ use throng::node::NodeConfig;
 use throng::store::{Append, Errand, Kept, RecordKind, Store, StoreConfig};
 use throng::types::{BlockHash, Content, Height, Policy, Rules, Seat};
 use throng::wire::{
-    Batch, Blobs, HashedBlock, Message, Rows, block_hash, decode_block, encode_block, encode_genesis,
-    record_root, seal,
+    Batch, Blobs, HashedBlock, Message, Rows, TablePiece, block_hash, decode_block, encode_block,
+    encode_genesis, record_root, seal,
 };
 
 /// Little is kept, so that a short absence is a long one.
@@ -472,11 +472,11 @@ const LIES_ANEW: [(&str, Lie, Option<&str>); 4] = [
     (
         "pieces with a flipped bit",
         |message, told| match message {
-            Message::Piece { height, piece, proof } if !proof.is_empty() => {
+            Message::Piece(piece) if !piece.is_absent() => {
                 *told += 1;
-                let mut bytes = proof.to_vec();
+                let mut bytes = piece.proof().to_vec();
                 bytes[40] ^= 1;
-                Some(Message::Piece { height, piece, proof: bytes.into() })
+                Some(Message::Piece(TablePiece::of(piece.height, piece.number, &bytes)))
             }
             other => Some(other),
         },
@@ -568,13 +568,13 @@ fn the_pieces_of_a_large_table_come_from_several_peers_and_a_liar_among_them_is_
     let given: Arc<Mutex<BTreeMap<usize, u32>>> = Arc::default();
     let count = given.clone();
     pump.change = Some(Box::new(move |from, _, message| match message {
-        Message::Piece { height, piece, proof } => {
+        Message::Piece(piece) => {
             *count.lock().unwrap().entry(from).or_default() += 1;
-            let mut proof = proof.to_vec();
+            let mut proof = piece.proof().to_vec();
             if from == 1 && !proof.is_empty() {
                 *proof.last_mut().unwrap() ^= 1;
             }
-            Some(Message::Piece { height, piece, proof: proof.into() })
+            Some(Message::Piece(TablePiece::of(piece.height, piece.number, &proof)))
         }
         other => Some(other),
     }));

@@ -262,8 +262,8 @@ fn messages(frame: Frame) -> bool {
             }
             Message::Record { bytes, .. } => assert!(bytes.is_empty() || record(&bytes)),
             Message::Snapshots { heights, .. } => assert!(heights.len() <= SNAPSHOTS_MAX),
-            Message::Piece { piece, proof, .. } => {
-                assert!(piece < PIECES_MAX && proof.len() <= TABLE_PROOF_BYTES_MAX);
+            Message::Piece(piece) => {
+                assert!(piece.number < PIECES_MAX && piece.proof().len() <= TABLE_PROOF_BYTES_MAX);
             }
             Message::Rows(rows) => assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len())),
             #[allow(unreachable_patterns, reason = "a kind that is added later")]

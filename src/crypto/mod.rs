@@ -32,6 +32,6 @@ pub use key_table::{KEYS_MAX, KeyTable};
 pub use keys::{SigningKey, public_key, sign, signing_key_from_seed};
 pub use tree::{
     PROOF_BYTES_MAX, PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tally, Threads, Tree, verify_range,
-    verify_range_of,
+    verify_range_in_place, verify_range_of,
 };
 pub use verify::{Claim, Item, KeySet, PreparedKey, TABLES_MAX, verify, verify_batch};

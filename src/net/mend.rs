@@ -426,7 +426,7 @@ fn is_told(message: &Message) -> bool {
         Message::Batch(_)
             | Message::Blocks { .. }
             | Message::Record { .. }
-            | Message::Piece { .. }
+            | Message::Piece(_)
             | Message::Rows(_)
     )
 }

@@ -10,6 +10,7 @@ use crate::node::{Archive, Wanted};
 use crate::store::{Finder, StoreError};
 use crate::types::params::SEATS_MAX;
 use crate::types::{BatchId, Height, Seat};
+use crate::wire::TablePiece;
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
@@ -118,7 +119,7 @@ fn answer_all(finder: Finder, requests: &Receiver<Wanted>, metrics: &Metrics, ma
 /// The store as what peers are answered from. What cannot be read is not here, and is said once in the log.
 struct Files(Finder);
 
-fn told(found: Result<Option<Bytes>, StoreError>) -> Option<Bytes> {
+fn told<T>(found: Result<Option<T>, StoreError>) -> Option<T> {
     found.unwrap_or_else(|error| {
         tracing::warn!(%error, "a record that a peer asked for cannot be read");
         None
@@ -142,7 +143,7 @@ impl Archive for Files {
         told(self.0.certificate(height))
     }
 
-    fn piece(&mut self, height: Height, piece: u32) -> Option<Bytes> {
+    fn piece(&mut self, height: Height, piece: u32) -> Option<TablePiece> {
         told(self.0.piece(height, piece))
     }
 }

@@ -41,7 +41,7 @@ use crate::store::RecordKind;
 use crate::types::params::ACCOUNTS_MAX;
 use crate::types::{Account, Certificate, Height, RootKind, Round, Seat, SeatSet, Sequence, Time};
 use crate::wire::client::BlockNotice;
-use crate::wire::{HashedBlock, Message};
+use crate::wire::{HashedBlock, Message, ProvenPiece, TablePiece};
 use bytes::Bytes;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -328,10 +328,10 @@ impl Node {
         asks.into_iter().for_each(|(seat, piece)| self.send(seat, Message::WantPiece { height, piece }));
     }
 
-    pub(super) fn on_piece(&mut self, from: Seat, height: Height, piece: u32, proof: Bytes) {
+    pub(super) fn on_piece(&mut self, from: Seat, piece: TablePiece) {
         let Some(run) = &mut self.catch_up.run else { return };
         let Some(Anew { stage: Stage::Fetching(fetch), .. }) = &mut run.table.anew else { return };
-        if let Some(job) = fetch.came(from, height, piece, proof) {
+        if let Some(job) = fetch.came(from, piece) {
             self.outputs.push_back(Output::Job(job));
         }
         self.ask_pieces();
@@ -342,7 +342,7 @@ impl Node {
         from: Seat,
         height: Height,
         piece: u32,
-        result: Result<Vec<u8>, ProofError>,
+        result: Result<ProvenPiece, ProofError>,
     ) {
         let now = self.now;
         let Some(run) = &mut self.catch_up.run else { return };

@@ -10,7 +10,7 @@ use crate::mempool::Taken;
 use crate::metrics::Stage;
 use crate::types::{Account, BatchRef, Certificate, ChainId, Content, Height, Kind, Root, Seat, Sequence};
 use crate::wire::client::Submission;
-use crate::wire::{self, Batch, Gathered, Row, Rows, SignedVertex};
+use crate::wire::{self, Batch, Gathered, ProvenPiece, Row, Rows, SignedVertex, TablePiece};
 use bytes::Bytes;
 use std::iter::once;
 use std::sync::Arc;
@@ -46,16 +46,12 @@ pub enum Job {
     CheckPiece {
         /// Who sent it.
         from: Seat,
-        /// The height of the table's checkpoint.
-        height: Height,
-        /// Which piece.
-        piece: u32,
+        /// The piece with its proof.
+        piece: TablePiece,
         /// The root of the table.
         root: Root,
         /// Its length.
         table_bytes: u64,
-        /// The piece with its proof.
-        proof: Bytes,
     },
     /// Let the ledger go on from the account table of a checkpoint further ahead; nothing executes meanwhile.
     TakeTable {
@@ -128,7 +124,7 @@ pub enum Done {
         /// Which piece.
         piece: u32,
         /// Its bytes. `Err`: why they are not of the table.
-        result: Result<Vec<u8>, ProofError>,
+        result: Result<ProvenPiece, ProofError>,
     },
     /// The ledger went on from a table.
     TableTaken {
@@ -260,9 +256,9 @@ impl Job {
                 let verdict = evidence::check(shared.law(), &charge.evidence);
                 Done::Evidence { charge, verdict }
             }
-            Job::CheckPiece { from, height, piece, root, table_bytes, proof } => {
-                let result = wire::verify_table_piece(&root, table_bytes, piece, &proof);
-                Done::Piece { from, height, piece, result }
+            Job::CheckPiece { from, piece, root, table_bytes } => {
+                let result = piece.verify(&root, table_bytes);
+                Done::Piece { from, height: piece.height, piece: piece.number, result }
             }
             Job::TakeTable { height, table } => {
                 let table = Arc::try_unwrap(table).unwrap_or_else(|table| table.to_vec());

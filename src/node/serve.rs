@@ -4,7 +4,7 @@
 use crate::store::{Index, RecordKind};
 use crate::types::{BatchId, BatchRef, Height, RootKind};
 use crate::wire::{
-    Batch, HashedBlock, Message, TablePieces, blocks_that_fit, decode_block, decode_certificate,
+    Batch, HashedBlock, Message, TablePiece, TablePieces, blocks_that_fit, decode_block, decode_certificate,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub trait Archive {
     /// The certificate of the lowest checkpoint at or above a height that has one.
     fn certificate(&mut self, height: Height) -> Option<Bytes>;
     /// A piece of the snapshot of a height, with its proof.
-    fn piece(&mut self, height: Height, piece: u32) -> Option<Bytes>;
+    fn piece(&mut self, height: Height, piece: u32) -> Option<TablePiece>;
 }
 
 impl Wanted {
@@ -71,8 +71,8 @@ impl Wanted {
                 found.into_iter().map(|certificate| Message::Certificate(Arc::new(certificate))).collect()
             }
             Wanted::Piece { height, piece } => {
-                let proof = archive.piece(*height, *piece).unwrap_or_default();
-                vec![Message::Piece { height: *height, piece: *piece, proof }]
+                let found = archive.piece(*height, *piece);
+                vec![Message::Piece(found.unwrap_or_else(|| TablePiece::absent(*height, *piece)))]
             }
         }
     }
@@ -199,11 +199,12 @@ impl Archive for LogArchive<'_> {
         self.read(self.names.index.certificate(height))
     }
 
-    fn piece(&mut self, height: Height, piece: u32) -> Option<Bytes> {
+    fn piece(&mut self, height: Height, piece: u32) -> Option<TablePiece> {
         let (table, pieces) = self.pieces(height)?;
         let place = pieces.place(piece);
-        let proof = pieces.prove(piece, &table[place.start as usize..place.end as usize]).ok()?;
-        self.bytes += proof.len();
-        Some(proof)
+        let bytes = &table[place.start as usize..place.end as usize];
+        let piece = pieces.prove(height, piece, bytes).ok()?;
+        self.bytes += piece.proof().len();
+        Some(piece)
     }
 }

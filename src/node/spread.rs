@@ -63,7 +63,7 @@ impl Node {
             Message::WantSnapshots => self.say_snapshots(from),
             Message::Snapshots { first, heights } => self.on_snapshots(from, first, heights),
             Message::WantPiece { height, piece } => self.serve(from, Wanted::Piece { height, piece }),
-            Message::Piece { height, piece, proof } => self.on_piece(from, height, piece, proof),
+            Message::Piece(piece) => self.on_piece(from, piece),
             Message::Rows(rows) => self.on_rows(from, rows),
             // The driver's own.
             Message::WantAddresses | Message::Addresses(_) => {}

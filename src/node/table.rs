@@ -19,8 +19,7 @@ use super::fetch::Dice;
 use super::jobs::Job;
 use crate::crypto::ProofError;
 use crate::types::{Account, Height, Root, Seat, SeatSet, Time};
-use crate::wire::{TABLE_PIECE_BYTES, table_piece};
-use bytes::Bytes;
+use crate::wire::{ProvenPiece, TABLE_PIECE_BYTES, TablePiece};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use zerocopy::{FromZeros, IntoBytes};
@@ -146,20 +145,20 @@ impl TableFetch {
     }
 
     /// A piece came, with its proof; empty: the peer has not got it. Returns what is to be checked.
-    pub(super) fn came(&mut self, from: Seat, height: Height, piece: u32, proof: Bytes) -> Option<Job> {
-        let at = piece as usize;
+    pub(super) fn came(&mut self, from: Seat, piece: TablePiece) -> Option<Job> {
+        let at = piece.number as usize;
         let asked = matches!(self.pieces.get(at), Some(Piece::Asked { of, .. }) if *of == from);
-        if height != self.height || !asked {
+        if piece.height != self.height || !asked {
             return None;
         }
-        if proof.is_empty() {
+        if piece.is_absent() {
             self.miss(at, from);
             self.sources.entry(from).or_default().lacks = true;
             return None;
         }
         self.pieces[at] = Piece::Checking;
         let bytes = self.table.as_bytes().len() as u64;
-        Some(Job::CheckPiece { from, height, piece, root: self.root, table_bytes: bytes, proof })
+        Some(Job::CheckPiece { from, piece, root: self.root, table_bytes: bytes })
     }
 
     /// A piece was checked. False: its source lied.
@@ -168,7 +167,7 @@ impl TableFetch {
         from: Seat,
         height: Height,
         piece: u32,
-        result: Result<Vec<u8>, ProofError>,
+        result: Result<ProvenPiece, ProofError>,
     ) -> bool {
         let at = piece as usize;
         if height != self.height || self.pieces.get(at) != Some(&Piece::Checking) {
@@ -176,14 +175,12 @@ impl TableFetch {
         }
         self.miss(at, from);
         let source = self.sources.entry(from).or_default();
-        let Ok(bytes) = result else {
+        let Ok(proven) = result else {
             source.lied = true;
             return false;
         };
         source.room = (source.room.max(ROOM_FIRST) + 1).min(ROOM_MAX);
-        let table = self.table.as_mut_bytes();
-        let range = table_piece(piece, table.len() as u64);
-        table[range.start as usize..range.end as usize].copy_from_slice(&bytes);
+        proven.put_into(self.table.as_mut_bytes());
         self.pieces[at] = Piece::Here;
         self.here += 1;
         self.barren = 0;
@@ -201,8 +198,8 @@ impl TableFetch {
 mod tests {
     use super::*;
     use crate::crypto::{Threads, Tree};
-    use crate::node::jobs::Done;
-    use crate::wire::verify_table_piece;
+    use crate::wire::table_piece;
+    use bytes::Bytes;
 
     const WAIT: Duration = Duration::from_millis(200);
     const HEIGHT: Height = Height(64);
@@ -247,13 +244,10 @@ mod tests {
         }
 
         fn answer(&mut self, from: Seat, piece: u32, proof: Bytes) {
-            let Some(Job::CheckPiece { from, height, piece, root, table_bytes, proof }) =
-                self.fetch.came(from, HEIGHT, piece, proof)
-            else {
-                return;
-            };
-            let result = verify_table_piece(&root, table_bytes, piece, &proof);
-            if !self.fetch.checked(from, height, piece, result) {
+            let came = self.fetch.came(from, TablePiece::of(HEIGHT, piece, &proof));
+            let Some(Job::CheckPiece { from, piece, root, table_bytes }) = came else { return };
+            let result = piece.verify(&root, table_bytes);
+            if !self.fetch.checked(from, piece.height, piece.number, result) {
                 self.liars.push(from);
             }
         }
@@ -341,17 +335,19 @@ mod tests {
     fn what_nobody_asked_for_is_not_looked_at() {
         let mut world = World::new(9_000);
         let proof = world.proof(0);
-        assert!(world.fetch.came(Seat(1), HEIGHT, 0, proof.clone()).is_none(), "not asked");
+        let of = |height, number| TablePiece::of(height, number, &proof);
+        assert!(world.fetch.came(Seat(1), of(HEIGHT, 0)).is_none(), "not asked");
         let (seat, piece) = world.ask()[0];
         let other = Seat(seat.0 % 3 + 1);
-        assert!(world.fetch.came(other, HEIGHT, piece, proof.clone()).is_none(), "asked of another");
-        assert!(world.fetch.came(seat, Height(128), piece, proof.clone()).is_none());
-        assert!(world.fetch.came(seat, HEIGHT, 99, proof.clone()).is_none());
-        assert!(world.fetch.came(seat, HEIGHT, piece, proof.clone()).is_some());
-        assert!(world.fetch.came(seat, HEIGHT, piece, proof).is_none(), "it is being checked");
-        let done = Done::Piece { from: seat, height: HEIGHT, piece: 77, result: Ok(Vec::new()) };
-        let Done::Piece { from, height, piece, result } = done else { unreachable!() };
-        assert!(world.fetch.checked(from, height, piece, result));
+        assert!(world.fetch.came(other, of(HEIGHT, piece)).is_none(), "asked of another");
+        assert!(world.fetch.came(seat, of(Height(128), piece)).is_none());
+        assert!(world.fetch.came(seat, of(HEIGHT, 99)).is_none());
+        assert!(world.fetch.came(seat, of(HEIGHT, piece)).is_some());
+        assert!(world.fetch.came(seat, of(HEIGHT, piece)).is_none(), "it is being checked");
+        assert!(
+            world.fetch.checked(seat, HEIGHT, 77, Err(ProofError::TooShort)),
+            "nobody is reproached for it"
+        );
     }
 
     #[test]

@@ -484,7 +484,7 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantPiece { .. } => 12,
         Message::WantAddresses => 0,
         Message::Addresses(records) => 4 + records.len() * ADDRESS_BYTES,
-        Message::Piece { proof, .. } => 16 + proof.len(),
+        Message::Piece(piece) => 16 + piece.proof().len(),
         Message::Rows(rows) => rows.encoded_bytes(),
         Message::Evidence(_) | Message::Blocks { .. } | Message::Record { .. } => message.payload().len(),
     }

@@ -33,7 +33,7 @@ pub fn job_cost(job: &Job, calibration: &Calibration) -> u64 {
         Job::CheckEvidence(_) => rows_cost(2, calibration),
         Job::CheckCertificate { certificate, .. } => rows_cost(certificate.votes.len(), calibration),
         Job::CheckBatch { batch, .. } => calibration.verify_single_ns + calibration.hash(batch.bytes().len()),
-        Job::CheckPiece { proof, .. } => calibration.hash(proof.len()),
+        Job::CheckPiece { piece, .. } => calibration.hash(piece.proof().len()),
         Job::TakeTable { table, .. } => calibration.execute_row_ns * table.len() as u64,
         Job::VerifyRows(batch) => rows_cost(batch.rows().len(), calibration),
         Job::TakeOver { submissions, .. } => {

@@ -5,15 +5,17 @@
 //! as it is read.
 
 use super::format::{RECORD_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
-use super::pieces::{OpenSnapshots, Part, Proofs};
+use super::pieces::{OpenSnapshots, Proofs};
 use super::segment::{list, path_of};
 use super::{Damage, Index, Place, StoreError};
+use crate::crypto::ProveError;
 use crate::types::{AccountNumber, BatchId, Height, RootKind};
-use crate::wire::decode_block;
+use crate::wire::{TablePiece, TablePieces, decode_block};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,8 +87,9 @@ impl Finder {
     ///
     /// # Errors
     /// It cannot be read, or the snapshot is not the table of its checkpoint; that is said once.
-    pub fn piece(&mut self, height: Height, piece: u32) -> Result<Option<Bytes>, StoreError> {
-        self.prove(height, Part::Piece(piece))
+    pub fn piece(&mut self, height: Height, piece: u32) -> Result<Option<TablePiece>, StoreError> {
+        let prove = |pieces: &TablePieces, bytes: &[u8]| pieces.prove(height, piece, bytes);
+        self.prove(height, |pieces| pieces.place(piece), prove)
     }
 
     /// The proof of an account's record as it stands in the snapshot of a height: a Bao slice, as
@@ -95,7 +98,11 @@ impl Finder {
     /// # Errors
     /// As [`Finder::piece`].
     pub fn account(&mut self, height: Height, number: AccountNumber) -> Result<Option<Bytes>, StoreError> {
-        self.prove(height, Part::Account(number))
+        self.prove(
+            height,
+            |pieces| pieces.chunk_of(number),
+            |pieces, chunk| pieces.prove_account(number, chunk),
+        )
     }
 
     /// The heights of the snapshots that are on disk, ascending.
@@ -106,12 +113,18 @@ impl Finder {
         Ok(list(&self.dir)?.snapshots.into_iter().map(Height).collect())
     }
 
-    fn prove(&mut self, height: Height, part: Part) -> Result<Option<Bytes>, StoreError> {
+    fn prove<T>(
+        &mut self,
+        height: Height,
+        place: impl FnOnce(&TablePieces) -> Range<u64>,
+        prove: impl FnOnce(&TablePieces, &[u8]) -> Result<T, ProveError>,
+    ) -> Result<Option<T>, StoreError> {
         let (dir, mut snapshots) = (self.dir.clone(), std::mem::take(&mut self.snapshots));
-        let found = snapshots.prove(&dir, height, part, || {
+        let root = || {
             let block = self.block(height)?.and_then(|bytes| decode_block(&bytes).ok());
             Ok(block.and_then(|block| block.root(RootKind::Accounts)))
-        });
+        };
+        let found = snapshots.prove(&dir, height, root, place, prove);
         self.snapshots = snapshots;
         found
     }

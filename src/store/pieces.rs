@@ -5,7 +5,8 @@
 //! - Upon the first piece of a snapshot: its root is held against the one that its block names. One of an earlier life is
 //!   read through for that. One that is not its checkpoint's is remembered as such, so that nobody makes this node read it
 //!   again and again.
-//! - Upon a piece: plain reads, as of records ([`super::Finder`]), and the bytes are hashed once more before they go out.
+//! - Upon a piece: plain reads, as of records ([`super::Finder`]), and the bytes are held against their checksum before they go
+//!   out.
 //! - A snapshot stays open when a newer one takes its place: who has begun to fetch it gets it whole. So the files of so many
 //!   removed snapshots at most take room on disk as [`OPEN_MAX`] says, until others are asked for.
 
@@ -13,14 +14,14 @@ use super::snapshot::path_of;
 use super::{Damage, StoreError};
 use crate::crypto::ProveError;
 use crate::types::params::ACCOUNTS_MAX;
-use crate::types::{Account, AccountNumber, Height, Root};
+use crate::types::{Account, Height, Root};
 use crate::wire::TablePieces;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,15 +30,6 @@ use std::sync::Arc;
 const OPEN_MAX: usize = 2;
 /// The most bytes of a snapshot.
 const TABLE_BYTES_MAX: u64 = ACCOUNTS_MAX as u64 * size_of::<Account>() as u64;
-
-/// What is wanted of a snapshot.
-#[derive(Clone, Copy)]
-pub(super) enum Part {
-    /// A piece for a peer that begins anew.
-    Piece(u32),
-    /// One account's record.
-    Account(AccountNumber),
-}
 
 /// A snapshot of which pieces are handed out.
 struct OpenSnapshot {
@@ -94,14 +86,16 @@ impl OpenSnapshots {
         OpenSnapshots { proofs, ..OpenSnapshots::default() }
     }
 
-    /// A part of the snapshot of a height with its proof; `None`: it is not here. `root` is what its block names.
-    pub(super) fn prove(
+    /// What `prove` makes of the snapshot of a height, from the bytes at `place`; `None`: it is not here. `root` is what its
+    /// block names.
+    pub(super) fn prove<T>(
         &mut self,
         dir: &Path,
         height: Height,
-        part: Part,
         root: impl FnOnce() -> Result<Option<Root>, StoreError>,
-    ) -> Result<Option<Bytes>, StoreError> {
+        place: impl FnOnce(&TablePieces) -> Range<u64>,
+        prove: impl FnOnce(&TablePieces, &[u8]) -> Result<T, ProveError>,
+    ) -> Result<Option<T>, StoreError> {
         let path = path_of(dir, height.0);
         if self.open.iter().all(|open| open.height != height) {
             let file = match File::open(&path) {
@@ -130,18 +124,11 @@ impl OpenSnapshots {
         }
         let open = self.open.iter().find(|open| open.height == height).and_then(|open| open.good.as_ref());
         let Some((file, pieces)) = open else { return Ok(None) };
-        let place = match part {
-            Part::Piece(piece) => pieces.place(piece),
-            Part::Account(number) => pieces.chunk_of(number),
-        };
+        let place = place(pieces);
         let bytes = &mut self.read;
         bytes.resize((place.end - place.start) as usize, 0);
         file.read_exact_at(bytes, place.start).map_err(StoreError::io("read", &path))?;
-        let proof = match part {
-            Part::Piece(piece) => pieces.prove(piece, bytes),
-            Part::Account(number) => pieces.prove_account(number, bytes),
-        };
-        match proof {
+        match prove(pieces, bytes) {
             Ok(proof) => Ok(Some(proof)),
             // No such account, though its chunk holds others.
             Err(ProveError::PastEnd { .. }) => Ok(None),

@@ -1,4 +1,5 @@
-//! What a node that catches up asks for and is given: blocks by height, settlement records, and account tables in pieces.
+//! What a node that catches up asks for and is given: blocks by height, settlement records, and what tables there are (pieces of
+//! them: `table.rs`).
 //!
 //! ```text
 //! want blocks: first height u64 · count u32
@@ -7,12 +8,10 @@
 //! record: height u64 · length u32 · bytes of a settlement record; none: not here
 //! want snapshots: nothing
 //! snapshots: first u64, from where on all blocks are here with their batches · count u32, then heights u64 ascending
-//! want piece: height u64 · piece u32
-//! piece: height u64 · piece u32 · length u32 · bytes of a proof; none: not here
 //! ```
 
 use super::cursor::{Put, Reader};
-use super::{PIECES_MAX, TABLE_PROOF_BYTES_MAX, WireError, block_hash, decode_block, decode_record};
+use super::{TABLE_PROOF_BYTES_MAX, WireError, block_hash, decode_block, decode_record};
 use crate::types::params::{RECORD_BYTES_MAX, SETTLED_MAX};
 use crate::types::{Block, BlockHash, Height};
 use bytes::Bytes;
@@ -132,29 +131,4 @@ pub(super) fn read_snapshots(reader: &mut Reader<'_>) -> Result<(Height, Vec<Hei
         return Err(WireError::Value("heights of snapshots"));
     }
     Ok((first, heights))
-}
-
-/// The height of a table and the number of a piece of it.
-pub(super) fn read_want_piece(reader: &mut Reader<'_>) -> Result<(Height, u32), WireError> {
-    let (height, piece) = (Height(reader.u64()?), reader.u32()?);
-    if height.0 == 0 {
-        return Err(WireError::Value("height of a table"));
-    }
-    if piece >= PIECES_MAX {
-        return Err(WireError::Limit { what: "piece", found: piece.into(), most: u64::from(PIECES_MAX) - 1 });
-    }
-    Ok((height, piece))
-}
-
-pub(super) fn put_piece(height: Height, piece: u32, proof: &[u8], out: &mut Vec<u8>) {
-    out.put_u64(height.0).put_u32(piece).put_count(proof.len()).put(proof);
-}
-
-pub(super) fn read_piece(payload: &Bytes) -> Result<(Height, u32, Bytes), WireError> {
-    let mut reader = Reader::new("piece", payload);
-    let (height, piece) = read_want_piece(&mut reader)?;
-    let length = reader.count("proof of a piece", TABLE_PROOF_BYTES_MAX, 1)?;
-    let proof = payload.slice_ref(reader.bytes(length)?);
-    reader.end()?;
-    Ok((height, piece, proof))
 }

@@ -5,10 +5,11 @@ use super::checkpoint::{decode_certificate, encode_certificate};
 use super::client::Submission;
 use super::cursor::{Put, Reader};
 use super::joining::{
-    ANSWER_BYTES_MAX, put_blocks, put_piece, put_record, put_snapshots, read_blocks, read_piece, read_record,
-    read_snapshots, read_want_blocks, read_want_piece,
+    ANSWER_BYTES_MAX, put_blocks, put_record, put_snapshots, read_blocks, read_record, read_snapshots,
+    read_want_blocks,
 };
-use super::{Batch, Evidence, Frame, HashedBlock, SignedVertex, WireError, vertex_bytes_max};
+use super::table::read_want_piece;
+use super::{Batch, Evidence, Frame, HashedBlock, SignedVertex, TablePiece, WireError, vertex_bytes_max};
 use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
 use crate::types::{BatchId, BatchRef, Certificate, Height, Round, Sequence, VertexId, VertexRef};
 use bytes::Bytes;
@@ -93,14 +94,7 @@ pub enum Message {
         piece: u32,
     },
     /// A piece that was asked for.
-    Piece {
-        /// The height of the checkpoint.
-        height: Height,
-        /// The number of the piece.
-        piece: u32,
-        /// The piece with its proof ([`super::verify_table_piece`]); none: it is not here.
-        proof: Bytes,
-    },
+    Piece(TablePiece),
     /// Please say where others are reached.
     WantAddresses,
     /// Where peers are reached: the sender itself, or others that it was asked for; at most [`super::ADDRESSES_MAX`].
@@ -129,14 +123,14 @@ impl Message {
             Message::WantSnapshots => 14,
             Message::Snapshots { .. } => 15,
             Message::WantPiece { .. } => 16,
-            Message::Piece { .. } => 17,
+            Message::Piece(_) => 17,
             Message::WantAddresses => 18,
             Message::Addresses(_) => 19,
             Message::Rows(_) => 20,
         }
     }
 
-    /// The canonical payload; vertices and batches share their bytes.
+    /// The canonical payload; vertices, batches and pieces share their bytes.
     pub fn payload(&self) -> Bytes {
         let mut out = Vec::new();
         match self {
@@ -171,10 +165,7 @@ impl Message {
             Message::WantSnapshots => {}
             Message::Snapshots { first, heights } => put_snapshots(*first, heights, &mut out),
             Message::WantPiece { height, piece } => _ = out.put_u64(height.0).put_u32(*piece),
-            Message::Piece { height, piece, proof } => {
-                out.reserve_exact(16 + proof.len());
-                put_piece(*height, *piece, proof, &mut out);
-            }
+            Message::Piece(piece) => return piece.payload().clone(),
             Message::WantAddresses => {}
             Message::Addresses(records) => put_addresses(records, &mut out),
             Message::Rows(rows) => rows.put(&mut out),
@@ -189,7 +180,7 @@ impl Message {
             Message::Batch(_)
                 | Message::Blocks { .. }
                 | Message::Record { .. }
-                | Message::Piece { .. }
+                | Message::Piece(_)
                 | Message::Rows(_)
         )
     }
@@ -260,10 +251,7 @@ impl Message {
                 let (height, piece) = read_want_piece(&mut reader)?;
                 Message::WantPiece { height, piece }
             }
-            17 => {
-                let (height, piece, proof) = read_piece(&frame.payload)?;
-                return Ok(Message::Piece { height, piece, proof });
-            }
+            17 => return TablePiece::read(&frame.payload).map(Message::Piece),
             18 => Message::WantAddresses,
             19 => Message::Addresses(read_addresses(&mut reader)?),
             20 => return Submission::read(&frame.payload).map(Message::Rows),

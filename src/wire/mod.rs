@@ -47,6 +47,6 @@ pub use joining::{BLOCKS_MAX, HashedBlock, SNAPSHOTS_MAX, blocks_that_fit};
 pub use message::{Message, PEER_FRAME_BYTES_MAX, REFS_MAX};
 pub use record::{committee_root, decode_record, encode_record, record_root, record_round};
 pub use table::{
-    PIECES_MAX, TABLE_PIECE_BYTES, TABLE_PROOF_BYTES_MAX, TablePieces, table_piece, verify_table_piece,
+    PIECES_MAX, ProvenPiece, TABLE_PIECE_BYTES, TABLE_PROOF_BYTES_MAX, TablePiece, TablePieces, table_piece,
 };
 pub use vertex::{SignedVertex, sign_vertex, vertex_bytes_max, vertex_slot};

@@ -2,11 +2,22 @@
 //!
 //! A piece is a whole subtree of the table's BLAKE3 tree, but for the last one, so that its proof is little more than its
 //! bytes: one parent for each of its chunks, and those above it.
+//!
+//! A table is large, and copies are what moving it costs beside the sockets. So a proof is made where it goes out from, as the
+//! end of its message's payload, and what it proves is taken out of it, once it is checked, to where it belongs.
+//!
+//! ```text
+//! want piece: height u64 · piece u32
+//! piece: height u64 · piece u32 · length u32 · bytes of a proof; none: not here
+//! ```
 
-use crate::crypto::{PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tree, verify_range_of};
+use super::WireError;
+use super::cursor::{Put, Reader};
+use crate::crypto::{PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tree, verify_range_in_place};
 use crate::types::params::ACCOUNTS_MAX;
-use crate::types::{Account, AccountNumber, Root};
+use crate::types::{Account, AccountNumber, Height, Root};
 use bytes::Bytes;
+use std::convert::Infallible;
 use std::ops::Range;
 
 /// Bytes of a piece of the account table: 4,096 accounts.
@@ -37,24 +48,129 @@ fn record(number: AccountNumber) -> Range<u64> {
     start..start + size
 }
 
-/// The bytes of a piece of the table with this root and length, if `proof` proves them.
-///
-/// # Errors
-/// [`ProofError`]: why it does not.
-pub fn verify_table_piece(
-    root: &Root,
-    table_bytes: u64,
-    piece: u32,
-    proof: &[u8],
-) -> Result<Vec<u8>, ProofError> {
-    verify_range_of(&root.0, table_bytes, table_piece(piece, table_bytes), proof)
+/// A piece of the account table of a checkpoint with its proof, or the answer that it is not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePiece {
+    /// The height of the checkpoint.
+    pub height: Height,
+    /// The number of the piece, below [`PIECES_MAX`].
+    pub number: u32,
+    /// As it travels: height, number, length of the proof, proof.
+    payload: Bytes,
 }
 
-/// What proves the pieces of a table that lies elsewhere, as in a file: the kept values of its tree, a sixteenth of it.
+impl TablePiece {
+    /// Bytes of a payload before the proof.
+    pub(super) const HEAD_BYTES: usize = 8 + 4 + 4;
+
+    /// A piece with the proof that `put` appends.
+    fn put_in<E>(
+        height: Height,
+        number: u32,
+        put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<TablePiece, E> {
+        let mut payload = Vec::new();
+        // The length is known when the proof is there.
+        payload.put_u64(height.0).put_u32(number).put_count(0);
+        put(&mut payload)?;
+        let length = (payload.len() - TablePiece::HEAD_BYTES) as u32;
+        payload[TablePiece::HEAD_BYTES - 4..TablePiece::HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
+        Ok(TablePiece { height, number, payload: payload.into() })
+    }
+
+    /// A piece with this proof, whatever that is worth.
+    pub fn of(height: Height, number: u32, proof: &[u8]) -> TablePiece {
+        let Ok(piece) = TablePiece::put_in(height, number, |out| {
+            out.reserve_exact(proof.len());
+            out.extend_from_slice(proof);
+            Ok::<(), Infallible>(())
+        });
+        piece
+    }
+
+    /// The answer that it is not here: a piece without a proof.
+    pub fn absent(height: Height, number: u32) -> TablePiece {
+        TablePiece::of(height, number, &[])
+    }
+
+    /// The proof; empty: the piece is not here.
+    pub fn proof(&self) -> &[u8] {
+        &self.payload[TablePiece::HEAD_BYTES..]
+    }
+
+    /// Whether it is not here.
+    pub fn is_absent(&self) -> bool {
+        self.proof().is_empty()
+    }
+
+    /// The payload of its message; shared, not copied.
+    pub(super) fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    pub(super) fn read(payload: &Bytes) -> Result<TablePiece, WireError> {
+        let mut reader = Reader::new("piece", payload);
+        let (height, number) = read_want_piece(&mut reader)?;
+        let length = reader.count("proof of a piece", TABLE_PROOF_BYTES_MAX, 1)?;
+        reader.bytes(length)?;
+        reader.end()?;
+        Ok(TablePiece { height, number, payload: payload.clone() })
+    }
+
+    /// Its bytes, if the proof proves that they are this piece of the table with this root and length.
+    ///
+    /// # Errors
+    /// [`ProofError`]: why it does not.
+    pub fn verify(&self, root: &Root, table_bytes: u64) -> Result<ProvenPiece, ProofError> {
+        let place = table_piece(self.number, table_bytes);
+        let parts = verify_range_in_place(&root.0, table_bytes, place.clone(), self.proof())?;
+        let parts = parts.into_iter().map(|part| self.payload.slice_ref(part)).collect();
+        Ok(ProvenPiece { start: place.start as usize, parts })
+    }
+}
+
+/// The bytes of a piece that was verified: still in its proof, in parts.
+#[derive(Clone, Debug)]
+pub struct ProvenPiece {
+    /// Where they belong in the table.
+    start: usize,
+    parts: Vec<Bytes>,
+}
+
+impl ProvenPiece {
+    /// Puts them where they belong in a table of the length that they were verified for.
+    pub fn put_into(&self, table: &mut [u8]) {
+        let mut rest = &mut table[self.start..];
+        for part in &self.parts {
+            let (here, after) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = after;
+        }
+    }
+}
+
+/// The height of a table and the number of a piece of it.
+pub(super) fn read_want_piece(reader: &mut Reader<'_>) -> Result<(Height, u32), WireError> {
+    let (height, piece) = (Height(reader.u64()?), reader.u32()?);
+    if height.0 == 0 {
+        return Err(WireError::Value("height of a table"));
+    }
+    if piece >= PIECES_MAX {
+        return Err(WireError::Limit { what: "piece", found: piece.into(), most: u64::from(PIECES_MAX) - 1 });
+    }
+    Ok((height, piece))
+}
+
+/// What proves the pieces of a table that lies elsewhere, as in a file: the kept values of its tree, a sixteenth of it, and a
+/// checksum of each piece.
 #[derive(Debug)]
 pub struct TablePieces {
     root: Root,
     tree: Tree,
+    /// CRC-32 of each piece, so that a fault of the disk is not sent out as if it were a lie. It need not be more: who changes
+    /// the file on purpose, and so that the sum stays, makes a proof that the first peer refuses; and hashing anew would cost
+    /// as much as all else that a sender does for a piece before its socket.
+    sums: Vec<u32>,
 }
 
 impl TablePieces {
@@ -64,11 +180,20 @@ impl TablePieces {
     /// The first one of `read`.
     pub fn new<E>(
         table_bytes: usize,
-        read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
     ) -> Result<TablePieces, E> {
-        let mut tree = Tree::new();
-        let root = Root(tree.read_root(table_bytes, read)?);
-        Ok(TablePieces { root, tree })
+        let (mut tree, mut sums) = (Tree::new(), Vec::new());
+        let root = tree.read_root(table_bytes, |at, out| {
+            read(at, out)?;
+            assert_eq!(
+                at,
+                sums.len() as u64 * TABLE_PIECE_BYTES,
+                "it comes in whole pieces, one after the other"
+            );
+            sums.extend(out.chunks(TABLE_PIECE_BYTES as usize).map(crc32fast::hash));
+            Ok(())
+        });
+        Ok(TablePieces { root: Root(root?), tree, sums })
     }
 
     /// The root of the table.
@@ -81,13 +206,16 @@ impl TablePieces {
         table_piece(piece, self.tree.len() as u64)
     }
 
-    /// A piece with its proof, from its bytes.
+    /// A piece with its proof, from its bytes; `height` is that of the table's checkpoint.
     ///
     /// # Errors
     /// There is no such piece, or these are not its bytes any more.
-    pub fn prove(&self, piece: u32, bytes: &[u8]) -> Result<Bytes, ProveError> {
+    pub fn prove(&self, height: Height, piece: u32, bytes: &[u8]) -> Result<TablePiece, ProveError> {
         let place = self.place(piece);
-        self.tree.prove_part(place.start, bytes, place).map(Bytes::from)
+        if self.sums.get(piece as usize).is_some_and(|sum| *sum != crc32fast::hash(bytes)) {
+            return Err(ProveError::Stale);
+        }
+        TablePiece::put_in(height, piece, |out| self.tree.prove_checked_part(place.start, bytes, place, out))
     }
 
     /// Where the chunk stands that holds an account's record; empty beyond the end.
@@ -101,6 +229,50 @@ impl TablePieces {
     /// # Errors
     /// As [`TablePieces::prove`].
     pub fn prove_account(&self, number: AccountNumber, chunk: &[u8]) -> Result<Bytes, ProveError> {
-        self.tree.prove_part(self.chunk_of(number).start, chunk, record(number)).map(Bytes::from)
+        let mut proof = Vec::new();
+        self.tree.prove_part(self.chunk_of(number).start, chunk, record(number), &mut proof)?;
+        Ok(proof.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::plain;
+
+    #[test]
+    fn a_piece_is_proved_as_long_as_its_bytes_are_those_that_were_read() {
+        for bytes in [64, 1024, TABLE_PIECE_BYTES as usize, (4 << 20) + 64, (9 << 20) - 64] {
+            let table: Vec<u8> =
+                (0..bytes as u32 / 4).flat_map(|word| word.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect();
+            let pieces = TablePieces::new(bytes, |at, out| {
+                out.copy_from_slice(&table[at as usize..][..out.len()]);
+                Ok::<(), Infallible>(())
+            });
+            let Ok(pieces) = pieces;
+            assert_eq!(pieces.root().0, plain(&table));
+            let (mut came, mut count) = (vec![0; bytes], 0);
+            for number in (0..).take_while(|number| !pieces.place(*number).is_empty()) {
+                let place = pieces.place(number);
+                let mut part = table[place.start as usize..place.end as usize].to_vec();
+                let piece = pieces.prove(Height(64), number, &part).unwrap();
+                assert_eq!(TablePiece::read(piece.payload()).unwrap(), piece);
+                piece.verify(&pieces.root(), bytes as u64).unwrap().put_into(&mut came);
+                assert!(piece.verify(&pieces.root(), bytes as u64 + 64).is_err(), "of another length");
+                assert!(
+                    TablePiece::of(Height(64), number + 1, piece.proof())
+                        .verify(&pieces.root(), bytes as u64)
+                        .is_err()
+                );
+                let stale = Err(ProveError::Stale);
+                assert_eq!(pieces.prove(Height(64), number, &part[1..]), stale);
+                let at = number as usize * 7919 % part.len();
+                part[at] ^= 1 << (number % 8);
+                assert_eq!(pieces.prove(Height(64), number, &part), stale);
+                count += 1;
+            }
+            assert!(came == table);
+            assert_eq!(pieces.prove(Height(64), count, &[]), Err(ProveError::EmptyRange), "beyond the end");
+        }
     }
 }

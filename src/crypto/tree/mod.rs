@@ -35,7 +35,7 @@ mod tests;
 mod wide;
 
 pub use proof::{PROOF_BYTES_MAX, PROOF_RANGE_BYTES_MAX, ProofError, ProveError};
-pub use proof::{verify_range, verify_range_of};
+pub use proof::{verify_range, verify_range_in_place, verify_range_of};
 pub use section::Tally;
 
 use blake3::hazmat::{Mode, merge_subtrees_root};

@@ -118,21 +118,45 @@ impl Tree {
     /// record of a table of 64 MB; at most [`PROOF_BYTES_MAX`].
     pub fn prove(&self, bytes: &[u8], range: Range<u64>) -> Result<Vec<u8>, ProveError> {
         self.check_provable(bytes.len(), &range)?;
-        Ok(self.proof(0, bytes, range))
+        let mut proof = Vec::new();
+        self.put_proof(0, bytes, range, &mut proof);
+        Ok(proof)
     }
 
     /// The same for an array that the caller has elsewhere: of it `part`, which begins at `start` and at a chunk, and holds
     /// all chunks that the range touches, and no other. They are hashed once more: what is not as it was at the last root is
-    /// [`ProveError::Stale`].
-    pub fn prove_part(&self, start: u64, part: &[u8], range: Range<u64>) -> Result<Vec<u8>, ProveError> {
+    /// [`ProveError::Stale`]. The proof is appended to `out`, which stays as it is upon an error.
+    pub fn prove_part(
+        &self,
+        start: u64,
+        part: &[u8],
+        range: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProveError> {
+        self.check_provable(self.len(), &range)?;
+        if !self.has_chunks(range.start / CHUNK as u64, part) {
+            return Err(ProveError::Stale);
+        }
+        self.prove_checked_part(start, part, range, out)
+    }
+
+    /// The same without the hashing: for who has made sure in another way that the bytes are as they were. If they are not, the
+    /// proof proves nothing.
+    pub fn prove_checked_part(
+        &self,
+        start: u64,
+        part: &[u8],
+        range: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProveError> {
         self.check_provable(self.len(), &range)?;
         let chunks = range.start / CHUNK as u64..range.end.div_ceil(CHUNK as u64);
         let end = (chunks.end * CHUNK as u64).min(self.len() as u64);
-        let whole = start == chunks.start * CHUNK as u64 && start + part.len() as u64 == end;
-        if !whole || !self.has_chunks(chunks.start, part) {
+        if start != chunks.start * CHUNK as u64 || start + part.len() as u64 != end {
             return Err(ProveError::Stale);
         }
-        Ok(self.proof(start, part, range))
+        self.put_proof(start, part, range, out);
+        Ok(())
     }
 
     fn check_provable(&self, bytes: usize, range: &Range<u64>) -> Result<(), ProveError> {
@@ -149,18 +173,17 @@ impl Tree {
     /// Whether the kept values of the chunks from `first` on are those of `bytes`.
     fn has_chunks(&self, first: u64, bytes: &[u8]) -> bool {
         let (mut chunk, mut same) = (first, true);
-        each_chunk(first, bytes, |value| {
+        each_chunk(first, bytes.chunks(CHUNK), |value| {
             same &= self.chunk(chunk) == Some(value);
             chunk += 1;
         });
         same
     }
 
-    /// The proof of a range; `bytes` are those from `start` on.
-    fn proof(&self, start: u64, bytes: &[u8], range: Range<u64>) -> Vec<u8> {
+    /// Appends the proof of a range; `bytes` are those from `start` on.
+    fn put_proof(&self, start: u64, bytes: &[u8], range: Range<u64>, proof: &mut Vec<u8>) {
         let len = self.len() as u64;
-        let mut proof =
-            Vec::with_capacity(HEAD + bytes.len().min(CHUNKS_MAX * CHUNK) * 17 / 16 + DEPTH_MAX * PARENT);
+        proof.reserve(HEAD + bytes.len().min(CHUNKS_MAX * CHUNK) * 17 / 16 + DEPTH_MAX * PARENT);
         proof.extend(len.to_le_bytes());
         let mut ahead = vec![(0, len)];
         while let Some(span) = ahead.pop() {
@@ -175,14 +198,13 @@ impl Tree {
             }
             ahead.extend([right, left].into_iter().filter(|child| overlaps(*child, &range)));
         }
-        proof
     }
 }
 
 /// The bytes of `range` of the array with this root, if `proof` proves them. What the proof claims about the length
 /// of the array is believed only as far as the range reaches: see [`verify_range_of`].
 pub fn verify_range(root: &[u8; 32], range: Range<u64>, proof: &[u8]) -> Result<Vec<u8>, ProofError> {
-    verify(root, None, range, proof)
+    verify(root, None, range, proof).map(|parts| parts.concat())
 }
 
 /// The same for an array whose length is known from elsewhere. Exactly one proof of a range passes.
@@ -192,15 +214,25 @@ pub fn verify_range_of(
     range: Range<u64>,
     proof: &[u8],
 ) -> Result<Vec<u8>, ProofError> {
+    verify(root, Some(len), range, proof).map(|parts| parts.concat())
+}
+
+/// As [`verify_range_of`], without a copy: the parts of the proof that the bytes of the range are, in their order.
+pub fn verify_range_in_place<'a>(
+    root: &[u8; 32],
+    len: u64,
+    range: Range<u64>,
+    proof: &'a [u8],
+) -> Result<Vec<&'a [u8]>, ProofError> {
     verify(root, Some(len), range, proof)
 }
 
-fn verify(
+fn verify<'a>(
     root: &[u8; 32],
     expected: Option<u64>,
     range: Range<u64>,
-    proof: &[u8],
-) -> Result<Vec<u8>, ProofError> {
+    proof: &'a [u8],
+) -> Result<Vec<&'a [u8]>, ProofError> {
     checked(&range)?;
     let (head, mut rest) = proof.split_first_chunk::<HEAD>().ok_or(ProofError::TooShort)?;
     let len = u64::from_le_bytes(*head);
@@ -218,39 +250,45 @@ fn verify(
     if !rest.is_empty() {
         return Err(ProofError::Trailing(rest.len()));
     }
-    let start = range.start % CHUNK as u64;
-    let mut bytes = nodes.bytes;
-    bytes.truncate((start + range.end - range.start) as usize);
-    bytes.drain(..start as usize);
-    Ok(bytes)
+    let mut parts = nodes.bytes;
+    if let Some(last) = parts.last_mut() {
+        *last = &last[..((range.end - 1) % CHUNK as u64) as usize + 1];
+    }
+    if let Some(first) = parts.first_mut() {
+        *first = &first[(range.start % CHUNK as u64) as usize..];
+    }
+    Ok(parts)
 }
 
 /// The nodes of a proof, in its order, each with the value that the node above it says it has. They are hashed side by
 /// side, several times faster than one after the other, and nothing of them is used before all were compared.
 #[derive(Default)]
-struct Nodes<'a> {
+struct Nodes<'a, 'p: 'a> {
     /// Place in the proof's order, offset, children, value.
-    parents: Vec<(usize, u64, &'a [u8; PARENT], &'a Cv)>,
-    /// Place, offset, value; their bytes stand one after the other in `bytes`.
+    parents: Vec<(usize, u64, &'p [u8; PARENT], &'a Cv)>,
+    /// Place, offset, value; their bytes are those of `bytes`.
     chunks: Vec<(usize, u64, &'a Cv)>,
-    bytes: Vec<u8>,
+    bytes: Vec<&'p [u8]>,
 }
 
-impl<'a> Nodes<'a> {
+impl<'a, 'p: 'a> Nodes<'a, 'p> {
     /// Reads the nodes below a span that the range touches: a bounded number, whatever the proof says.
     fn read(
         &mut self,
         span: Span,
         root: &'a Cv,
         range: &Range<u64>,
-        rest: &mut &'a [u8],
+        rest: &mut &'p [u8],
     ) -> Result<(), ProofError> {
-        self.bytes.reserve((range.end - range.start) as usize + 2 * CHUNK);
+        let chunks = (range.end - range.start) as usize / CHUNK + 2;
+        self.bytes.reserve(chunks);
+        self.chunks.reserve(chunks);
+        self.parents.reserve(chunks + 2 * DEPTH_MAX);
         let mut ahead: Vec<(Span, &Cv)> = vec![(span, root)];
         while let Some((span, value)) = ahead.pop() {
             let place = self.parents.len() + self.chunks.len();
             if span.1 <= CHUNK as u64 {
-                self.bytes.extend(take(rest, span.1 as usize)?);
+                self.bytes.push(take(rest, span.1 as usize)?);
                 self.chunks.push((place, span.0, value));
                 continue;
             }
@@ -289,24 +327,33 @@ impl<'a> Nodes<'a> {
     fn bad_chunks(&self, len: u64) -> impl Iterator<Item = (usize, u64)> {
         let mut values = Vec::with_capacity(self.chunks.len());
         match self.chunks.first() {
-            Some(_) if len <= CHUNK as u64 => values.push(*blake3::hash(&self.bytes).as_bytes()),
-            Some((_, start, _)) => each_chunk(start / CHUNK as u64, &self.bytes, |value| values.push(*value)),
+            Some(_) if len <= CHUNK as u64 => values.push(*blake3::hash(self.bytes[0]).as_bytes()),
+            Some((_, start, _)) => {
+                let chunks = self.bytes.iter().copied();
+                each_chunk(start / CHUNK as u64, chunks, |value| values.push(*value));
+            }
             None => {}
         }
         self.chunks.iter().zip(values).filter(|(chunk, value)| chunk.2 != value).map(|(c, _)| (c.0, c.1))
     }
 }
 
-/// The values of the chunks of `bytes`, of which the first has the number `first`.
-fn each_chunk(first: u64, bytes: &[u8], mut see: impl FnMut(&Cv)) {
-    let wide = Wide::new();
-    for (some, first) in bytes.chunks(CHUNK * LANES).zip((first..).step_by(LANES)) {
-        let (mut values, whole) = ([[0; 32]; LANES], some.len() / CHUNK);
-        wide.chunks(first, &some[..whole * CHUNK], &mut values[..whole]);
-        if whole * CHUNK < some.len() {
-            values[whole] = chunk_cv(first + whole as u64, &some[whole * CHUNK..]);
+/// The values of chunks in a row, of which the first has the number `first`, and only the last may be a part of one.
+fn each_chunk<'a>(mut first: u64, chunks: impl Iterator<Item = &'a [u8]>, mut see: impl FnMut(&Cv)) {
+    let (wide, mut chunks) = (Wide::new(), chunks.peekable());
+    while chunks.peek().is_some() {
+        let (mut inputs, mut values, mut whole) = ([&[0; CHUNK]; LANES], [[0; 32]; LANES], 0);
+        let wholes = std::iter::from_fn(|| chunks.next_if(|chunk| chunk.len() == CHUNK));
+        for (input, chunk) in inputs.iter_mut().zip(wholes) {
+            *input = chunk.try_into().expect("a whole chunk");
+            whole += 1;
         }
-        values[..some.len().div_ceil(CHUNK)].iter().for_each(&mut see);
+        wide.chunks_at(first, &inputs[..whole], &mut values[..whole]);
+        values[..whole].iter().for_each(&mut see);
+        first += whole as u64;
+        if let Some(part) = chunks.next_if(|chunk| chunk.len() < CHUNK) {
+            see(&chunk_cv(first, part));
+        }
     }
 }
 

@@ -255,10 +255,15 @@ fn an_array_that_lies_elsewhere_has_the_same_root_and_proofs_as_long_as_it_is_th
             let range = start..(start + 20_000).min(len as u64);
             let end = (range.end as usize).next_multiple_of(1024).min(len);
             let mut part = bytes[start as usize..end].to_vec();
-            assert_eq!(read.prove_part(start, &part, range.clone()), whole.prove(&bytes, range.clone()));
-            assert_eq!(read.prove_part(start, &part[1..], range.clone()), Err(ProveError::Stale));
+            let mut out = b"before".to_vec();
+            read.prove_part(start, &part, range.clone(), &mut out).unwrap();
+            assert_eq!(out[6..], whole.prove(&bytes, range.clone()).unwrap());
+            out.truncate(6);
+            let stale = Err(ProveError::Stale);
+            assert_eq!(read.prove_part(start, &part[1..], range.clone(), &mut out), stale);
             *part.last_mut().unwrap() ^= 1;
-            assert_eq!(read.prove_part(start, &part, range), Err(ProveError::Stale));
+            assert_eq!(read.prove_part(start, &part, range, &mut out), stale);
+            assert_eq!(out, b"before");
         }
         assert_eq!(read.read_root(len.max(1), |_, _| Err("unreadable")), Err("unreadable"));
         assert!(read.is_empty());

@@ -39,13 +39,18 @@ impl Wide {
     /// The chaining values of up to [`LANES`] whole chunks in a row, of which the first has the number `first`.
     pub(super) fn chunks(self, first: u64, bytes: &[u8], out: &mut [Cv]) {
         let (chunks, rest) = bytes.as_chunks::<CHUNK>();
-        assert!(rest.is_empty() && chunks.len() == out.len(), "whole chunks, one value each");
+        assert!(rest.is_empty(), "whole chunks");
         let mut inputs = [&[0; CHUNK]; LANES];
         for (input, chunk) in inputs.iter_mut().zip(chunks) {
             *input = chunk;
         }
+        self.chunks_at(first, &inputs[..chunks.len()], out);
+    }
+
+    /// The same of chunks that stand apart from one another.
+    pub(super) fn chunks_at(self, first: u64, inputs: &[&[u8; CHUNK]], out: &mut [Cv]) {
+        assert_eq!(inputs.len(), out.len(), "one value each");
         let (count, flags) = (IncrementCounter::Yes, (0, CHUNK_START_FLAG, CHUNK_END_FLAG));
-        let inputs = &inputs[..chunks.len()];
         self.0.hash_many(inputs, &IV, first, count, flags.0, flags.1, flags.2, out.as_flattened_mut());
     }
 

@@ -9,8 +9,8 @@ use crate::types::{
     Standing, VertexId,
 };
 use crate::wire::{
-    Blobs, HashedBlock, TablePieces, block_height, committee_root, encode_block, encode_record, record_root,
-    sign_checkpoint,
+    Blobs, HashedBlock, TablePiece, TablePieces, block_height, committee_root, encode_block, encode_record,
+    record_root, sign_checkpoint,
 };
 use zerocopy::IntoBytes;
 
@@ -91,8 +91,8 @@ impl Ahead {
                     out.copy_from_slice(&table[at as usize..][..out.len()]);
                     Ok::<(), ()>(())
                 };
-                let proof = TablePieces::new(table.len(), read).unwrap().prove(*piece, table).unwrap();
-                Message::Piece { height: *height, piece: *piece, proof }
+                let pieces = TablePieces::new(table.len(), read).unwrap();
+                Message::Piece(pieces.prove(*height, *piece, table).unwrap())
             }
             _ => return None,
         })
@@ -204,10 +204,10 @@ fn who_gives_a_wrong_piece_a_wrong_record_or_another_block_is_named_and_asked_no
     type Change = fn(Message) -> Message;
     let wrong: [(&str, Change); 3] = [
         ("a piece that is not of the account table", |message| match message {
-            Message::Piece { height, piece, proof } => {
-                let mut proof = proof.to_vec();
+            Message::Piece(piece) => {
+                let mut proof = piece.proof().to_vec();
                 proof[20] ^= 1;
-                Message::Piece { height, piece, proof: proof.into() }
+                Message::Piece(TablePiece::of(piece.height, piece.number, &proof))
             }
             other => other,
         }),
@@ -284,7 +284,7 @@ fn who_has_no_reason_to_begin_anew_takes_nothing_and_tells_that_it_has_all() {
     assert_eq!(world.misbehaved, [(Seat(2), "snapshots of heights that are no checkpoints")]);
     // A piece that is not here is said not to be.
     world.receive(3, Message::WantPiece { height: HEIGHT, piece: 7 });
-    let nothing = Message::Piece { height: HEIGHT, piece: 7, proof: Bytes::new() };
+    let nothing = Message::Piece(TablePiece::absent(HEIGHT, 7));
     assert_eq!(world.sent.pop(), Some((Seat(3), nothing)));
 }
 

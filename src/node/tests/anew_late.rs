@@ -51,7 +51,7 @@ fn a_table_that_execution_has_passed_is_left_and_nothing_goes_back() {
     let mut world = World::new(Policy::Quorum);
     let ahead = ahead(&world);
     let asked = ahead.play(&mut world, 20, |_, answer| match answer {
-        Message::Piece { .. } => None,
+        Message::Piece(_) => None,
         answer => Some(answer),
     });
     assert!(!pieces_asked(&asked).is_empty());
@@ -142,7 +142,7 @@ fn a_table_that_is_all_here_is_not_fetched_again_while_the_disk_is_busy_or_full(
     let mut world = World::new(Policy::Quorum);
     let ahead = ahead(&world);
     let asked = ahead.play(&mut world, 20, |_, answer| match answer {
-        Message::Piece { .. } => None,
+        Message::Piece(_) => None,
         answer => Some(answer),
     });
     assert!(!pieces_asked(&asked).is_empty());

@@ -7,7 +7,9 @@
 use super::{Hand, Letter, Tells};
 use crate::sim::random::{below, draw};
 use crate::types::{Height, Seat};
-use crate::wire::{Batch, HashedBlock, Message, SNAPSHOTS_MAX, decode_record, encode_block, encode_record};
+use crate::wire::{
+    Batch, HashedBlock, Message, SNAPSHOTS_MAX, TablePiece, decode_record, encode_block, encode_record,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -109,11 +111,12 @@ impl Tells for FalseSource {
                 record.time.0 += 1;
                 Message::Record { height: *height, bytes: encode_record(&record).into() }
             }
-            Message::Piece { height, piece, .. } if self.about == Ware::Nothing => {
-                Message::Piece { height: *height, piece: *piece, proof: bytes::Bytes::new() }
+            Message::Piece(piece) if self.about == Ware::Nothing => {
+                Message::Piece(TablePiece::absent(piece.height, piece.number))
             }
-            Message::Piece { height, piece, proof } if self.lies(Ware::Pieces) && !proof.is_empty() => {
-                Message::Piece { height: *height, piece: *piece, proof: flipped(proof, drawn) }
+            Message::Piece(piece) if self.lies(Ware::Pieces) && !piece.is_absent() => {
+                let proof = flipped(piece.proof(), drawn);
+                Message::Piece(TablePiece::of(piece.height, piece.number, &proof))
             }
             Message::Batch(batch) if batch.header.author != hand.seat && self.about == Ware::Nothing => {
                 return Some(Vec::new());

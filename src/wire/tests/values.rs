@@ -8,7 +8,7 @@ use crate::wire::client::{
 };
 use crate::wire::{
     AddressRecord, BLOCKS_MAX, Batch, Blobs, Gathered, HashedBlock, Message, PIECES_MAX, Rows, SNAPSHOTS_MAX,
-    encode_block, encode_record, seal, seal_blobs, sign_vertex,
+    TablePiece, encode_block, encode_record, seal, seal_blobs, sign_vertex,
 };
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
@@ -309,7 +309,7 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         (1..u64::MAX, 0..PIECES_MAX)
             .prop_map(|(height, piece)| Message::WantPiece { height: Height(height), piece }),
         (1..u64::MAX, 0..PIECES_MAX, vec(any::<u8>(), 0..99)).prop_map(|(height, piece, proof)| {
-            Message::Piece { height: Height(height), piece, proof: proof.into() }
+            Message::Piece(TablePiece::of(Height(height), piece, &proof))
         }),
         Just(Message::WantAddresses),
         vec(address_record(), 0..4).prop_map(Message::Addresses),
