@@ -137,6 +137,12 @@ impl ByTable {
         !self.holds_execution() && self.anew.as_ref().is_some_and(|anew| anew.height <= executed)
     }
 
+    /// Since when its gap has not shrunk by half.
+    #[cfg(test)]
+    pub(super) fn gap_since(&self) -> Option<Time> {
+        self.gap.map(|gap| gap.since)
+    }
+
     /// The record that is being fetched.
     pub(super) fn record(&mut self) -> Option<&mut Record> {
         self.anew.as_mut()?.record.as_mut()

@@ -248,4 +248,32 @@ mod tests {
         assert!(nobody.is_empty() && leg.take_proved().is_none() && leg.len() == 0);
         assert_eq!(play(&mut leg, &[], |_, _, _| None), []);
     }
+
+    #[test]
+    fn who_was_late_may_still_answer_and_when_all_were_late_all_have_more_time() {
+        let (chain, peers, mut dice) = (chain(5, 1), [1, 2].map(Seat), Dice(7));
+        let mut leg = leg(&chain, 0);
+        let (mut now, mut first, mut waits) = (Time(0), None, Vec::new());
+        // Nobody answers, until the third question after a pause.
+        while waits.len() < 4 {
+            for (seat, height, _) in leg.ask(now, &peers, |late| WAIT * (late + 1), &mut dice) {
+                first = first.or(Some((seat, height)));
+                waits.push((seat, leg.ranges[&height].late.0));
+            }
+            now = now + WAIT;
+        }
+        let (seats, late): (Vec<Seat>, Vec<u32>) = waits.into_iter().unzip();
+        assert!(seats[0] != seats[1] && seats[2] != seats[3], "each in its turn: {seats:?}");
+        assert_eq!(late, [0, 0, 1, 1]);
+        // The first one's answer comes, while it is another's turn.
+        let (seat, height) = first.unwrap();
+        leg.ranges.get_mut(&height).unwrap().asked = Some((peers[usize::from(seat == peers[0])], now));
+        assert_eq!(leg.given(seat, height, &chain), []);
+        assert_eq!(leg.take_proved().map(|proved| proved.len()), Some(5));
+        // Never asked for it.
+        let mut other = self::leg(&chain, 0);
+        let asked = other.ask(Time(0), &peers[..1], |_| WAIT, &mut dice);
+        assert_eq!(other.given(peers[1], asked[0].1, &chain), []);
+        assert!(other.take_proved().is_none());
+    }
 }

@@ -30,9 +30,14 @@ pub(super) fn ahead(world: &World) -> Ahead {
 
 /// The same where so many batches of the node itself have settled, on top of this block.
 pub(super) fn ahead_with(world: &World, settled: Sequence, previous: BlockHash) -> Ahead {
-    let (committee, chain) = (&world.shared.committee, &world.shared.chain);
     let mut table = world.genesis.table();
     (table[1].balance, table[2].balance) = (995.into(), 1_005.into());
+    ahead_to(world, settled, previous, table)
+}
+
+/// The same where the account table has become this one.
+pub(super) fn ahead_to(world: &World, settled: Sequence, previous: BlockHash, table: Vec<Account>) -> Ahead {
+    let (committee, chain) = (&world.shared.committee, &world.shared.chain);
     let leader = LeaderRef { round: Round(900), author: Seat(2), id: VertexId([9; 32]) };
     let mut all = SeatSet::default();
     committee.iter().for_each(|seat| _ = all.insert(seat));
@@ -92,7 +97,9 @@ impl Ahead {
                     Ok::<(), ()>(())
                 };
                 let pieces = TablePieces::new(table.len(), read).unwrap();
-                Message::Piece(pieces.prove(*height, *piece, table).unwrap())
+                let place = pieces.place(*piece);
+                let part = &table[place.start as usize..place.end as usize];
+                Message::Piece(pieces.prove(*height, *piece, part).unwrap())
             }
             _ => return None,
         })

@@ -1,8 +1,9 @@
 //! Beginning anew where things come late, seldom, or when they are not needed any more, played by hand.
 
-use super::anew::{Ahead, HEIGHT, ahead, ahead_with, pieces_asked};
+use super::anew::{Ahead, HEIGHT, ahead, ahead_to, ahead_with, pieces_asked};
 use super::*;
-use crate::types::{Block, Certificate, Epoch, LeaderRef, VertexId};
+use crate::node::catch_up::answer_wait;
+use crate::types::{Account, Block, Certificate, Epoch, LeaderRef, VertexId};
 use crate::wire::{HashedBlock, encode_block, sign_checkpoint};
 use std::collections::VecDeque;
 
@@ -46,8 +47,8 @@ fn play_late(ahead: &Ahead, world: &mut World, seconds: u64, late: u64) {
     }
 }
 
-#[test]
-fn a_table_that_execution_has_passed_is_left_and_nothing_goes_back() {
+/// A node that has asked for the pieces of a table, of which none came.
+fn without_pieces() -> (World, Ahead) {
     let mut world = World::new(Policy::Quorum);
     let ahead = ahead(&world);
     let asked = ahead.play(&mut world, 20, |_, answer| match answer {
@@ -55,6 +56,20 @@ fn a_table_that_execution_has_passed_is_left_and_nothing_goes_back() {
         answer => Some(answer),
     });
     assert!(!pieces_asked(&asked).is_empty());
+    (world, ahead)
+}
+
+/// A checkpoint far ahead whose account table has so many pieces.
+fn ahead_in_pieces(world: &World, pieces: u32) -> Ahead {
+    let mut table = world.genesis.table();
+    let key = |number: u32| *blake3::hash(&number.to_le_bytes()).as_bytes();
+    table.extend((table.len() as u32..pieces * 4_096).map(|number| Account::new(key(number), 0)));
+    ahead_to(world, Sequence(0), BlockHash([4; 32]), table)
+}
+
+#[test]
+fn a_table_that_execution_has_passed_is_left_and_nothing_goes_back() {
+    let (mut world, ahead) = without_pieces();
     // What it lacked came after all, and all up to here was executed.
     let later = block(HEIGHT.0 + 3, BlockHash([5; 32]));
     world.node.chain.go_on_at(&world.shared.committee, &later.block, later.hash);
@@ -127,6 +142,12 @@ fn who_lets_true_blocks_trickle_keeps_nobody_from_the_table_for_long() {
 }
 
 #[test]
+fn who_was_late_has_twice_as_long_each_time_up_to_a_limit() {
+    let waits = [0, 1, 2, 5, 6, u32::MAX].map(|late| answer_wait(DELAY, late).div_duration_f64(DELAY));
+    assert_eq!(waits, [4.0, 8.0, 16.0, 128.0, 128.0, 128.0]);
+}
+
+#[test]
 fn answers_that_all_come_late_are_taken() {
     for late in [10, 30] {
         let mut world = World::new(Policy::Quorum);
@@ -139,13 +160,7 @@ fn answers_that_all_come_late_are_taken() {
 
 #[test]
 fn a_table_that_is_all_here_is_not_fetched_again_while_the_disk_is_busy_or_full() {
-    let mut world = World::new(Policy::Quorum);
-    let ahead = ahead(&world);
-    let asked = ahead.play(&mut world, 20, |_, answer| match answer {
-        Message::Piece(_) => None,
-        answer => Some(answer),
-    });
-    assert!(!pieces_asked(&asked).is_empty());
+    let (mut world, ahead) = without_pieces();
     // Another snapshot is on its way to a slow disk.
     world.node.keeping.takes(Height(64));
     let asked = ahead.play(&mut world, 5, |_, answer| Some(answer));
@@ -158,6 +173,81 @@ fn a_table_that_is_all_here_is_not_fetched_again_while_the_disk_is_busy_or_full(
     world.handle(Input::Snapshotted { height: Height(64), written: true });
     let asked = ahead.play(&mut world, 10, |_, answer| Some(answer));
     assert_eq!(pieces_asked(&asked), []);
+    ahead.assert_reached(&world);
+}
+
+#[test]
+fn what_could_not_come_while_the_disk_was_full_ends_no_attempt() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead_in_pieces(&world, 3);
+    // All but the last piece.
+    let asked = ahead.play(&mut world, 12, |_, answer| match answer {
+        Message::Piece(piece) if piece.number == 2 => None,
+        answer => Some(answer),
+    });
+    assert!(!pieces_asked(&asked).is_empty());
+    assert_eq!(world.node.holdings().table_pieces, 2);
+    world.handle(Input::DiskFull(true));
+    ahead.play(&mut world, 60, |_, answer| Some(answer));
+    world.handle(Input::DiskFull(false));
+    let asked = ahead.play(&mut world, 10, |_, answer| Some(answer));
+    let again = |message: &Message| {
+        *message == Message::WantSnapshots || matches!(message, Message::WantPiece { piece: 0 | 1, .. })
+    };
+    assert!(!asked.iter().any(|(_, message)| again(message)));
+    ahead.assert_reached(&world);
+}
+
+#[test]
+fn who_lets_pieces_trickle_does_not_keep_an_attempt_alive_and_giving_it_up_makes_the_gap_no_younger() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead_in_pieces(&world, 12);
+    let (mut step, mut last, mut asked) = (0, 0, Vec::new());
+    let mut begun = Vec::new();
+    while step < 40 * 20 {
+        step += 1;
+        world.pass(Duration::from_millis(50));
+        let gap = world.node.catch_up.run.as_ref().and_then(|run| run.table.gap_since());
+        begun.extend(gap.filter(|since| begun.last() != Some(since)));
+        for (to, message) in std::mem::take(&mut world.sent) {
+            let answer = ahead.answer(&message);
+            asked.push((to, message));
+            match answer {
+                // One piece in three seconds.
+                Some(Message::Piece(_)) if step < last + 60 => {}
+                Some(answer) => {
+                    last = if matches!(answer, Message::Piece(_)) { step } else { last };
+                    world.receive(to.0, answer);
+                }
+                None => {}
+            }
+        }
+    }
+    let first = asked.iter().position(|(_, message)| matches!(message, Message::WantPiece { .. })).unwrap();
+    assert!(asked[first..].iter().any(|(_, message)| *message == Message::WantSnapshots), "it was given up");
+    assert_eq!(begun.len(), 1, "{begun:?}");
+    assert_eq!(world.misbehaved, []);
+    ahead.play(&mut world, 20, |_, answer| Some(answer));
+    ahead.assert_reached(&world);
+}
+
+#[test]
+fn a_record_of_who_was_passed_over_for_being_late_is_taken() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead(&world);
+    let asked = ahead.play(&mut world, 20, |_, answer| match answer {
+        Message::Record { .. } => None,
+        answer => Some(answer),
+    });
+    let mut asked = asked.iter().rev().filter_map(|(to, message)| match message {
+        Message::WantRecord(_) => Some(*to),
+        _ => None,
+    });
+    let last = asked.next().unwrap();
+    let earlier = asked.find(|seat| *seat != last).unwrap();
+    world.receive(earlier.0, ahead.answer(&Message::WantRecord(HEIGHT)).unwrap());
+    let asked = ahead.play(&mut world, 10, |_, answer| Some(answer));
+    assert!(!asked.iter().any(|(_, message)| matches!(message, Message::WantRecord(_))));
     ahead.assert_reached(&world);
 }
 
