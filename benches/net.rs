@@ -627,7 +627,7 @@ fn turn(
 }
 
 fn bench_turns(group: &mut BenchmarkGroup<'_, WallTime>, bytes: usize, count: usize) {
-    let proof = vec![5; bytes - FRAME_HEADER_BYTES - 12];
+    let proof = vec![5; bytes - FRAME_HEADER_BYTES - 16];
     let message = Message::Piece(TablePiece::of(Height(64), 1, &proof));
     let all = usize::from(SENDERS) * count;
     group.throughput(match bytes {

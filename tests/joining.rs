@@ -476,7 +476,7 @@ const LIES_ANEW: [(&str, Lie, Option<&str>); 4] = [
                 *told += 1;
                 let mut bytes = piece.proof().to_vec();
                 bytes[40] ^= 1;
-                Some(Message::Piece(TablePiece::of(piece.height, piece.number, &bytes)))
+                Some(Message::Piece(TablePiece::of(piece.height(), piece.number(), &bytes)))
             }
             other => Some(other),
         },
@@ -574,7 +574,7 @@ fn the_pieces_of_a_large_table_come_from_several_peers_and_a_liar_among_them_is_
             if from == 1 && !proof.is_empty() {
                 *proof.last_mut().unwrap() ^= 1;
             }
-            Some(Message::Piece(TablePiece::of(piece.height, piece.number, &proof)))
+            Some(Message::Piece(TablePiece::of(piece.height(), piece.number(), &proof)))
         }
         other => Some(other),
     }));

@@ -258,7 +258,7 @@ impl Job {
             }
             Job::CheckPiece { from, piece, root, table_bytes } => {
                 let result = piece.verify(&root, table_bytes);
-                Done::Piece { from, height: piece.height, piece: piece.number, result }
+                Done::Piece { from, height: piece.height(), piece: piece.number(), result }
             }
             Job::TakeTable { height, table } => {
                 let table = Arc::try_unwrap(table).unwrap_or_else(|table| table.to_vec());

@@ -254,17 +254,17 @@ mod tests {
         let (chain, peers, mut dice) = (chain(5, 1), [1, 2].map(Seat), Dice(7));
         let mut leg = leg(&chain, 0);
         let (mut now, mut first, mut waits) = (Time(0), None, Vec::new());
-        // Nobody answers, until the third question after a pause.
+        // Nobody answers; after two questions there is a pause.
         while waits.len() < 4 {
             for (seat, height, _) in leg.ask(now, &peers, |late| WAIT * (late + 1), &mut dice) {
                 first = first.or(Some((seat, height)));
-                waits.push((seat, leg.ranges[&height].late.0));
+                waits.push((seat, leg.ranges[&height].asked.unwrap().1.since(now)));
             }
             now = now + WAIT;
         }
-        let (seats, late): (Vec<Seat>, Vec<u32>) = waits.into_iter().unzip();
+        let (seats, waits): (Vec<Seat>, Vec<Duration>) = waits.into_iter().unzip();
         assert!(seats[0] != seats[1] && seats[2] != seats[3], "each in its turn: {seats:?}");
-        assert_eq!(late, [0, 0, 1, 1]);
+        assert_eq!(waits, [WAIT, WAIT, WAIT * 2, WAIT * 2]);
         // The first one's answer comes, while it is another's turn.
         let (seat, height) = first.unwrap();
         leg.ranges.get_mut(&height).unwrap().asked = Some((peers[usize::from(seat == peers[0])], now));

@@ -144,11 +144,11 @@ impl TableFetch {
         source.asked = source.asked.saturating_sub(1);
     }
 
-    /// A piece came, with its proof; empty: the peer has not got it. Returns what is to be checked.
+    /// A piece came, or the answer that the peer has not got it. Returns what is to be checked.
     pub(super) fn came(&mut self, from: Seat, piece: TablePiece) -> Option<Job> {
-        let at = piece.number as usize;
+        let at = piece.number() as usize;
         let asked = matches!(self.pieces.get(at), Some(Piece::Asked { of, .. }) if *of == from);
-        if piece.height != self.height || !asked {
+        if piece.height() != self.height || !asked {
             return None;
         }
         if piece.is_absent() {
@@ -247,7 +247,7 @@ mod tests {
             let came = self.fetch.came(from, TablePiece::of(HEIGHT, piece, &proof));
             let Some(Job::CheckPiece { from, piece, root, table_bytes }) = came else { return };
             let result = piece.verify(&root, table_bytes);
-            if !self.fetch.checked(from, piece.height, piece.number, result) {
+            if !self.fetch.checked(from, piece.height(), piece.number(), result) {
                 self.liars.push(from);
             }
         }

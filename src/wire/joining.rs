@@ -11,7 +11,7 @@
 //! ```
 
 use super::cursor::{Put, Reader};
-use super::{TABLE_PROOF_BYTES_MAX, WireError, block_hash, decode_block, decode_record};
+use super::{WireError, block_hash, decode_block, decode_record};
 use crate::types::params::{RECORD_BYTES_MAX, SETTLED_MAX};
 use crate::types::{Block, BlockHash, Height};
 use bytes::Bytes;
@@ -25,7 +25,6 @@ const BLOCK_BYTES_MAX: usize = 143 + SETTLED_MAX * 42 + 8 * 33;
 /// The most bytes of an answer: a few blocks of any size, or a settlement record.
 pub(super) const ANSWER_BYTES_MAX: usize =
     16 + if BLOCK_BYTES_MAX > RECORD_BYTES_MAX { BLOCK_BYTES_MAX } else { RECORD_BYTES_MAX };
-const _: () = assert!(16 + TABLE_PROOF_BYTES_MAX <= ANSWER_BYTES_MAX);
 
 /// A block with the bytes that it came in, and their hash.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -13,6 +13,7 @@
 
 use super::WireError;
 use super::cursor::{Put, Reader};
+use super::joining::ANSWER_BYTES_MAX;
 use crate::crypto::{PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tree, verify_range_in_place};
 use crate::types::params::ACCOUNTS_MAX;
 use crate::types::{Account, AccountNumber, Height, Root};
@@ -51,17 +52,15 @@ fn record(number: AccountNumber) -> Range<u64> {
 /// A piece of the account table of a checkpoint with its proof, or the answer that it is not here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TablePiece {
-    /// The height of the checkpoint.
-    pub height: Height,
-    /// The number of the piece, below [`PIECES_MAX`].
-    pub number: u32,
+    height: Height,
+    number: u32,
     /// As it travels: height, number, length of the proof, proof.
     payload: Bytes,
 }
 
 impl TablePiece {
     /// Bytes of a payload before the proof.
-    pub(super) const HEAD_BYTES: usize = 8 + 4 + 4;
+    const HEAD_BYTES: usize = 8 + 4 + 4;
 
     /// A piece with the proof that `put` appends.
     fn put_in<E>(
@@ -91,6 +90,16 @@ impl TablePiece {
     /// The answer that it is not here: a piece without a proof.
     pub fn absent(height: Height, number: u32) -> TablePiece {
         TablePiece::of(height, number, &[])
+    }
+
+    /// The height of the checkpoint.
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
+    /// The number of the piece, below [`PIECES_MAX`].
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The proof; empty: the piece is not here.
@@ -139,6 +148,9 @@ pub struct ProvenPiece {
 
 impl ProvenPiece {
     /// Puts them where they belong in a table of the length that they were verified for.
+    ///
+    /// # Panics
+    /// The table is too short to hold them.
     pub fn put_into(&self, table: &mut [u8]) {
         let mut rest = &mut table[self.start..];
         for part in &self.parts {
@@ -148,6 +160,8 @@ impl ProvenPiece {
         }
     }
 }
+
+const _: () = assert!(TablePiece::HEAD_BYTES + TABLE_PROOF_BYTES_MAX <= ANSWER_BYTES_MAX);
 
 /// The height of a table and the number of a piece of it.
 pub(super) fn read_want_piece(reader: &mut Reader<'_>) -> Result<(Height, u32), WireError> {
@@ -232,47 +246,5 @@ impl TablePieces {
         let mut proof = Vec::new();
         self.tree.prove_part(self.chunk_of(number).start, chunk, record(number), &mut proof)?;
         Ok(proof.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crypto::plain;
-
-    #[test]
-    fn a_piece_is_proved_as_long_as_its_bytes_are_those_that_were_read() {
-        for bytes in [64, 1024, TABLE_PIECE_BYTES as usize, (4 << 20) + 64, (9 << 20) - 64] {
-            let table: Vec<u8> =
-                (0..bytes as u32 / 4).flat_map(|word| word.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect();
-            let pieces = TablePieces::new(bytes, |at, out| {
-                out.copy_from_slice(&table[at as usize..][..out.len()]);
-                Ok::<(), Infallible>(())
-            });
-            let Ok(pieces) = pieces;
-            assert_eq!(pieces.root().0, plain(&table));
-            let (mut came, mut count) = (vec![0; bytes], 0);
-            for number in (0..).take_while(|number| !pieces.place(*number).is_empty()) {
-                let place = pieces.place(number);
-                let mut part = table[place.start as usize..place.end as usize].to_vec();
-                let piece = pieces.prove(Height(64), number, &part).unwrap();
-                assert_eq!(TablePiece::read(piece.payload()).unwrap(), piece);
-                piece.verify(&pieces.root(), bytes as u64).unwrap().put_into(&mut came);
-                assert!(piece.verify(&pieces.root(), bytes as u64 + 64).is_err(), "of another length");
-                assert!(
-                    TablePiece::of(Height(64), number + 1, piece.proof())
-                        .verify(&pieces.root(), bytes as u64)
-                        .is_err()
-                );
-                let stale = Err(ProveError::Stale);
-                assert_eq!(pieces.prove(Height(64), number, &part[1..]), stale);
-                let at = number as usize * 7919 % part.len();
-                part[at] ^= 1 << (number % 8);
-                assert_eq!(pieces.prove(Height(64), number, &part), stale);
-                count += 1;
-            }
-            assert!(came == table);
-            assert_eq!(pieces.prove(Height(64), count, &[]), Err(ProveError::EmptyRange), "beyond the end");
-        }
     }
 }

@@ -3,6 +3,7 @@
 mod canonical;
 mod evidence;
 mod limits;
+mod table;
 mod values;
 
 use super::client::{CLIENT_FRAME_BYTES_MAX, Reply, Request};

@@ -11,7 +11,8 @@
 //! - Upon an array that lies elsewhere, as in a file: [`Tree::read_root`] takes it in by sections of 4 MiB.
 //! - Upon [`Tree::prove`]: a Bao slice of the range, from kept values, without rehashing. Only while nothing is
 //!   marked: a proof belongs to the last root. Of an array that lies elsewhere: [`Tree::prove_part`], which holds the bytes
-//!   against the kept values first. Upon a slice from outside: [`verify_range`].
+//!   against the kept values first, or [`Tree::prove_checked_part`] for who has a checksum of them. Upon a slice from outside:
+//!   [`verify_range`], or without a copy [`verify_range_in_place`].
 //!
 //! Why the root is right: the shape of the tree depends on the length alone (BLAKE3 paper, §2.1: left subtrees are
 //! full), so a node changes only if bytes under it change or arrive, and then a chunk under it is marked or new.

@@ -12,6 +12,7 @@ use crate::wire::{
     Blobs, HashedBlock, TablePiece, TablePieces, block_height, committee_root, encode_block, encode_record,
     record_root, sign_checkpoint,
 };
+use std::convert::Infallible;
 use zerocopy::IntoBytes;
 
 pub(super) const HEIGHT: Height = Height(640);
@@ -22,6 +23,7 @@ pub(super) struct Ahead {
     pub record: Bytes,
     pub block: HashedBlock,
     pub certificate: Arc<Certificate>,
+    pieces: TablePieces,
 }
 
 pub(super) fn ahead(world: &World) -> Ahead {
@@ -76,7 +78,13 @@ pub(super) fn ahead_to(world: &World, settled: Sequence, previous: BlockHash, ta
     };
     let votes = (1..4).map(vote).collect();
     let certificate = Certificate { epoch: committee.epoch, height: HEIGHT, hash: block.hash, votes };
-    Ahead { table, record, block, certificate: Arc::new(certificate) }
+    let bytes = table.as_bytes();
+    let pieces = TablePieces::new(bytes.len(), |at, out| {
+        out.copy_from_slice(&bytes[at as usize..][..out.len()]);
+        Ok::<(), Infallible>(())
+    });
+    let Ok(pieces) = pieces;
+    Ahead { table, record, block, certificate: Arc::new(certificate), pieces }
 }
 
 impl Ahead {
@@ -92,14 +100,9 @@ impl Ahead {
             Message::WantSnapshots => Message::Snapshots { first: HEIGHT.next(), heights: vec![HEIGHT] },
             Message::WantRecord(height) => Message::Record { height: *height, bytes: self.record.clone() },
             Message::WantPiece { height, piece } => {
-                let read = |at: u64, out: &mut [u8]| {
-                    out.copy_from_slice(&table[at as usize..][..out.len()]);
-                    Ok::<(), ()>(())
-                };
-                let pieces = TablePieces::new(table.len(), read).unwrap();
-                let place = pieces.place(*piece);
+                let place = self.pieces.place(*piece);
                 let part = &table[place.start as usize..place.end as usize];
-                Message::Piece(pieces.prove(*height, *piece, part).unwrap())
+                Message::Piece(self.pieces.prove(*height, *piece, part).unwrap())
             }
             _ => return None,
         })
@@ -112,14 +115,20 @@ impl Ahead {
         seconds: u64,
         change: impl Fn(Seat, Message) -> Option<Message>,
     ) -> Vec<(Seat, Message)> {
-        let mut asked = Vec::new();
-        for _ in 0..seconds * 20 {
-            world.pass(Duration::from_millis(50));
-            for (to, message) in std::mem::take(&mut world.sent) {
-                if let Some(answer) = self.answer(&message).and_then(|answer| change(to, answer)) {
-                    world.receive(to.0, answer);
-                }
-                asked.push((to, message));
+        (0..seconds * 20).flat_map(|_| self.play_step(world, &change)).collect()
+    }
+
+    /// The same for 50 ms.
+    pub(super) fn play_step(
+        &self,
+        world: &mut World,
+        change: impl Fn(Seat, Message) -> Option<Message>,
+    ) -> Vec<(Seat, Message)> {
+        world.pass(Duration::from_millis(50));
+        let asked = std::mem::take(&mut world.sent);
+        for (to, message) in &asked {
+            if let Some(answer) = self.answer(message).and_then(|answer| change(*to, answer)) {
+                world.receive(to.0, answer);
             }
         }
         asked
@@ -214,7 +223,7 @@ fn who_gives_a_wrong_piece_a_wrong_record_or_another_block_is_named_and_asked_no
             Message::Piece(piece) => {
                 let mut proof = piece.proof().to_vec();
                 proof[20] ^= 1;
-                Message::Piece(TablePiece::of(piece.height, piece.number, &proof))
+                Message::Piece(TablePiece::of(piece.height(), piece.number(), &proof))
             }
             other => other,
         }),

@@ -47,6 +47,11 @@ fn play_late(ahead: &Ahead, world: &mut World, seconds: u64, late: u64) {
     }
 }
 
+fn records_asked(asked: &[(Seat, Message)]) -> Vec<Seat> {
+    let asked = asked.iter().filter(|(_, message)| matches!(message, Message::WantRecord(_)));
+    asked.map(|(to, _)| *to).collect()
+}
+
 /// A node that has asked for the pieces of a table, of which none came.
 fn without_pieces() -> (World, Ahead) {
     let mut world = World::new(Policy::Quorum);
@@ -182,7 +187,7 @@ fn what_could_not_come_while_the_disk_was_full_ends_no_attempt() {
     let ahead = ahead_in_pieces(&world, 3);
     // All but the last piece.
     let asked = ahead.play(&mut world, 12, |_, answer| match answer {
-        Message::Piece(piece) if piece.number == 2 => None,
+        Message::Piece(piece) if piece.number() == 2 => None,
         answer => Some(answer),
     });
     assert!(!pieces_asked(&asked).is_empty());
@@ -239,16 +244,34 @@ fn a_record_of_who_was_passed_over_for_being_late_is_taken() {
         Message::Record { .. } => None,
         answer => Some(answer),
     });
-    let mut asked = asked.iter().rev().filter_map(|(to, message)| match message {
-        Message::WantRecord(_) => Some(*to),
-        _ => None,
-    });
-    let last = asked.next().unwrap();
-    let earlier = asked.find(|seat| *seat != last).unwrap();
+    let asked: Vec<Seat> = records_asked(&asked);
+    let [.., earlier, last] = asked[..] else { panic!("{asked:?}") };
+    assert_ne!(earlier, last);
     world.receive(earlier.0, ahead.answer(&Message::WantRecord(HEIGHT)).unwrap());
     let asked = ahead.play(&mut world, 10, |_, answer| Some(answer));
-    assert!(!asked.iter().any(|(_, message)| matches!(message, Message::WantRecord(_))));
+    assert_eq!(records_asked(&asked), []);
     ahead.assert_reached(&world);
+}
+
+#[test]
+fn who_does_not_answer_with_a_record_has_twice_as_long_each_time_all_were_asked() {
+    let mut world = World::new(Policy::Quorum);
+    let ahead = ahead(&world);
+    // What lies between two questions, by steps of 50 ms, once the first was asked.
+    let (mut gaps, mut since) = (Vec::new(), None);
+    for _ in 0..400 {
+        let asked = ahead.play_step(&mut world, |_, answer| match answer {
+            Message::Record { .. } => None,
+            answer => Some(answer),
+        });
+        since = since.map(|steps| steps + 1);
+        for _ in records_asked(&asked) {
+            gaps.extend(since.replace(0));
+        }
+    }
+    // Three were asked in turn, for four message delays each; then, after a moment, for eight.
+    assert!(gaps.len() > 5 && gaps[..3].iter().all(|gap| (7..=9).contains(gap)), "{gaps:?}");
+    assert!(gaps[3..6].iter().all(|gap| (16..=17).contains(gap)), "{gaps:?}");
 }
 
 #[test]

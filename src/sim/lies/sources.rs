@@ -112,11 +112,11 @@ impl Tells for FalseSource {
                 Message::Record { height: *height, bytes: encode_record(&record).into() }
             }
             Message::Piece(piece) if self.about == Ware::Nothing => {
-                Message::Piece(TablePiece::absent(piece.height, piece.number))
+                Message::Piece(TablePiece::absent(piece.height(), piece.number()))
             }
             Message::Piece(piece) if self.lies(Ware::Pieces) && !piece.is_absent() => {
                 let proof = flipped(piece.proof(), drawn);
-                Message::Piece(TablePiece::of(piece.height, piece.number, &proof))
+                Message::Piece(TablePiece::of(piece.height(), piece.number(), &proof))
             }
             Message::Batch(batch) if batch.header.author != hand.seat && self.about == Ware::Nothing => {
                 return Some(Vec::new());
