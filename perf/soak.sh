@@ -5,7 +5,9 @@
 #   perf/soak.sh [--span SECONDS] [--nodes N] [--port P] [--slack MB] [--throng PROGRAM] [--keep DIR]
 #
 # The rule. The first fifth of the span is warm-up. Of the rest, each node's median in the last third stands against its median
-# in the first third, leaving out what a process held in its first moments (a thirtieth of the span). It grows if anonymous
+# in the first third, leaving out what a process held in its first moments (a thirtieth of the span). Where a node was started
+# again, each life has a median of its own, and the lowest of the last third stands against the highest of the first: what a
+# start reads, and when the first large buffer is filled, differs from life to life by more than a leak makes. It grows if anonymous
 # memory is more than a tenth and SLACK MB (4) above, resident memory more than a quarter and 32 MB (it includes mapped block
 # files, which the system takes back when it likes), or descriptors more than 8. Nodes keep little on purpose, so that what is
 # bounded has reached its bound by then.
@@ -153,12 +155,22 @@ sort -t, -k2,2 -k1,1n "$dir/samples.csv" | awk -F, -v begin="$begin" -v span="$s
     }
     return list[int((count + 1) / 2)]
   }
+  # The lowest (-1) or highest (1) of the medians that the lives of a node had in a third.
+  function extreme(third, field, sign,    life, i, list, found, none) {
+    none = 1
+    for (life = 1; life <= lives; life++) {
+      if (counts[third, life] == 0) continue
+      for (i = 1; i <= counts[third, life]; i++) list[i] = values[third, life, field, i]
+      i = median(list, counts[third, life])
+      if (none || sign * i > sign * found) found = i
+      none = 0
+    }
+    return none ? -1 : found
+  }
   function judge() {
-    if (counts[1] == 0 || counts[3] == 0) return
     for (field = 4; field <= 6; field++) {
-      for (i = 1; i <= counts[1]; i++) early[i] = values[1, field, i]
-      for (i = 1; i <= counts[3]; i++) late[i] = values[3, field, i]
-      first[field] = median(early, counts[1]); last[field] = median(late, counts[3])
+      first[field] = extreme(1, field, 1); last[field] = extreme(3, field, -1)
+      if (first[field] < 0 || last[field] < 0) return
     }
     grown = ""
     if (last[4] > first[4] * 1.1 + slack * 1024) grown = grown " anonymous"
@@ -169,12 +181,14 @@ sort -t, -k2,2 -k1,1n "$dir/samples.csv" | awk -F, -v begin="$begin" -v span="$s
     printf "%-8s anonymous %6.1f to %6.1f MB, resident %6.1f to %6.1f MB, descriptors %3d to %3d%s\n", name,
       first[4] / 1024, last[4] / 1024, first[5] / 1024, last[5] / 1024, first[6], last[6], grown ? ": grows in" grown : ""
   }
-  $2 != name { if (name) judge(); name = $2; delete counts }
+  $2 != name { if (name) judge(); name = $2; delete counts; lives = 1; age = 0 }
+  $3 < age { lives++ }
+  { age = $3 }
   $3 * 30 >= span {
     third = int(3 * ($1 - begin - span / 5) / (span * 4 / 5)) + 1
     if ($1 - begin < span / 5 || third > 3) next
-    counts[third]++
-    for (field = 4; field <= 6; field++) values[third, field, counts[third]] = $field
+    at = ++counts[third, lives]
+    for (field = 4; field <= 6; field++) values[third, lives, field, at] = $field
   }
   END {
     if (name) judge()
