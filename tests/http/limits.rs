@@ -76,6 +76,11 @@ fn every_refusal_has_a_body_that_says_what_is_wrong() {
     let (count, all) = answers(one.address(), format!("{good}{good}GET\r\n\r\n").as_bytes());
     let all = String::from_utf8(all).unwrap();
     assert!(count == 3 && all.ends_with("headers `name: value`\"}"), "{all}");
+    // Also to who closes its side while the answer is looked up.
+    for _ in 0..20 {
+        let (count, all) = answers(one.address(), good.as_bytes());
+        assert_eq!((count, wire::parse(&all).map(|answer| answer.status)), (1, Some(200)));
+    }
     assert_eq!(answers(one.address(), b"").0, 0);
 }
 

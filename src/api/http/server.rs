@@ -141,6 +141,8 @@ async fn talk(stream: TcpStream, address: IpAddr, pass: Pass, site: Arc<Site>, r
         .header_read_timeout(limits.head_deadline)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
+        // Who has said all may close its side and wait for the answer, which has its deadline.
+        .half_close(true)
         .serve_connection(TokioIo::new(Unsaid::new(Box::pin(stream))), answers);
     let mut stopping = site.stopping.subscribe();
     let mut stopping = pin!(async move { _ = stopping.wait_for(|stopping| *stopping).await });
