@@ -165,7 +165,8 @@ fn bytes_that_are_no_request_end_in_a_refusal_or_in_nothing() {
             use std::io::Write;
             let _ = stream.write_all(&bytes);
             let _ = stream.shutdown(std::net::Shutdown::Write);
-            if let Some(answer) = wire::parse(&wire::read_all(&mut stream)) {
+            // Of two, if a byte made an end of the request in its midst.
+            for answer in wire::parse_all(&wire::read_all(&mut stream)) {
                 prop_assert!((200..500).contains(&answer.status), "{bytes:?}: {answer:?}");
                 let document = answer.json();
                 let refused = answer.status >= 400;
@@ -175,4 +176,22 @@ fn bytes_that_are_no_request_end_in_a_refusal_or_in_nothing() {
         })
         .unwrap();
     assert_eq!(wire::get(one.address(), "/v1/account/1").status, 200);
+}
+
+#[test]
+fn what_follows_the_end_of_a_request_is_another_one_with_an_answer_of_its_own() {
+    let one = One::start(wide());
+    let said = |bytes: &[u8]| {
+        let mut stream = wire::connect(one.address());
+        use std::io::Write;
+        stream.write_all(bytes).expect("it is read");
+        stream.shutdown(std::net::Shutdown::Write).expect("open");
+        let all = wire::parse_all(&wire::read_all(&mut stream));
+        all.into_iter().map(|answer| answer.status).collect::<Vec<u16>>()
+    };
+    let request = "GET /v1/account/1 HTTP/1.1\r\nhost: node\r\n\r\n";
+    assert_eq!(said(request.repeat(3).as_bytes()), [200, 200, 200]);
+    // A line that would be a header, and the beginning of a request, are none.
+    assert_eq!(said(format!("{request}connection: close\r\n\r\n").as_bytes()), [200, 400]);
+    assert_eq!(said(format!("{request}GET").as_bytes()), [200, 400]);
 }

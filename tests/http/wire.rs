@@ -52,7 +52,7 @@ pub fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// Takes the bytes of one answer apart; `None` if there is none.
+/// Takes the bytes of one answer apart, whose body is all that follows its head; `None` if there is none.
 pub fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).expect("a head is text");
@@ -65,6 +65,20 @@ pub fn parse(bytes: &[u8]) -> Option<Answer> {
     };
     let body = bytes[end + 4..].to_vec();
     Some(Answer { status, headers: lines.map(header).collect(), body })
+}
+
+/// Takes the bytes of the answers apart that came one after the other over one connection, each as long as it says.
+pub fn parse_all(mut bytes: &[u8]) -> Vec<Answer> {
+    let mut all = Vec::new();
+    while let Some(mut answer) = parse(bytes) {
+        let length = answer.header("content-length").expect("it says its length");
+        let length: usize = length.parse().expect("a number");
+        let rest = answer.body.split_off(length);
+        bytes = &bytes[bytes.len() - rest.len()..];
+        all.push(answer);
+    }
+    assert!(bytes.is_empty(), "not a whole answer: {bytes:?}");
+    all
 }
 
 /// Says these bytes, and nothing more; the answer, if there is one.
