@@ -17,7 +17,7 @@ pub mod tree_proof;
 
 use bytes::Bytes;
 use throng::consensus::{Consensus, verify_certificate};
-use throng::crypto::{KeySet, public_key, signing_key_from_seed};
+use throng::crypto::{KeySet, PATH_STEP_BYTES, public_key, signing_key_from_seed};
 use throng::ledger::Ledger;
 use throng::types::params::{
     ACCUSATION_BYTES_MAX, ACKS_MAX, BATCH_BYTES_MAX, BLOB_BYTES_MAX, CHECKPOINT_VOTES_MAX, OPAQUE_BYTES_MAX,
@@ -30,9 +30,9 @@ use throng::types::{
 use throng::wire::client::{REFUSALS_MAX, Reply, Request, SUBMIT_BLOB_BYTES_MAX, SUBMIT_ROWS_MAX};
 use throng::wire::{
     Accusation, BLOCKS_MAX, Batch, CERTIFICATE_BYTES_MAX, Frame, FrameReader, Message, PEER_FRAME_BYTES_MAX,
-    PIECES_MAX, REFS_MAX, SNAPSHOTS_MAX, SignedVertex, TABLE_PROOF_BYTES_MAX, WireError, decode_block,
-    decode_certificate, decode_record, encode_block, encode_certificate, encode_record, frame_header,
-    sign_vertex, vertex_bytes_max,
+    PIECES_MAX, REFS_MAX, SNAPSHOTS_MAX, SignedVertex, TABLE_PIECE_BYTES, TABLE_PROOF_BYTES_MAX, WireError,
+    decode_block, decode_certificate, decode_record, encode_block, encode_certificate, encode_record,
+    frame_header, sign_vertex, vertex_bytes_max,
 };
 
 /// The bytes of a block.
@@ -264,10 +264,14 @@ fn messages(frame: Frame) -> bool {
             Message::Snapshots { heights, .. } => assert!(heights.len() <= SNAPSHOTS_MAX),
             Message::Piece(piece) => {
                 assert!(piece.number() < PIECES_MAX && piece.proof().len() <= TABLE_PROOF_BYTES_MAX);
-                // Of a table whose length the proof itself claims, so that what follows it is reached.
-                let claimed = piece.proof().first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
-                if let Ok(proven) = piece.verify(&throng::types::Root([0; 32]), claimed) {
-                    panic!("nobody knows what hashes to zeros: {proven:?}");
+                // As the last one of a table, with a path of each length, so that one of them reaches the hashes.
+                let before = u64::from(piece.number()) * TABLE_PIECE_BYTES;
+                let steps = PIECES_MAX.next_power_of_two().ilog2() as usize;
+                for path in (0..=piece.proof().len()).step_by(PATH_STEP_BYTES).take(steps + 1) {
+                    let table = before + (piece.proof().len() - path) as u64;
+                    if let Ok(proven) = piece.verify(&throng::types::Root([0; 32]), table) {
+                        panic!("nobody knows what hashes to zeros: {proven:?}");
+                    }
                 }
             }
             Message::Rows(rows) => assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len())),

@@ -5,7 +5,7 @@
 //!
 //! - Upon bytes to sign or to name as an id: [`hash()`] them under their own [`Domain`]. Upon a large array whose
 //!   root others recompute with `b3sum`: [`plain`]. Upon such an array that changes in places: [`Tree`], which also
-//!   proves ranges of it; upon a proof from outside: [`verify_range`].
+//!   proves ranges of it; upon a proof from outside: [`verify_range`], [`verify_subtree`].
 //! - Upon one signature: [`verify()`]. Upon many: [`verify_batch`]. Both answer with a verdict, never with a
 //!   panic; a key that is not a point, an `R` that is not a point and an `s` out of range are bad signatures.
 //! - Upon signatures by few keys that stay, such as a committee's: [`KeySet`], which keeps tables for them.
@@ -31,7 +31,7 @@ pub use hash::{Domain, DomainHasher, hash, plain};
 pub use key_table::{KEYS_MAX, KeyTable};
 pub use keys::{SigningKey, public_key, sign, signing_key_from_seed};
 pub use tree::{
-    PROOF_BYTES_MAX, PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tally, Threads, Tree, verify_range,
-    verify_range_in_place, verify_range_of,
+    PATH_STEP_BYTES, PROOF_BYTES_MAX, PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tally, Threads, Tree,
+    verify_range, verify_range_of, verify_subtree,
 };
 pub use verify::{Claim, Item, KeySet, PreparedKey, TABLES_MAX, verify, verify_batch};

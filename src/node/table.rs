@@ -235,8 +235,12 @@ mod tests {
         }
 
         fn proof(&self, piece: u32) -> Bytes {
-            let range = table_piece(piece, self.table.as_bytes().len() as u64);
-            self.tree.prove(self.table.as_bytes(), range).unwrap().into()
+            let table = self.table.as_bytes();
+            let range = table_piece(piece, table.len() as u64);
+            let mut proof = Vec::new();
+            self.tree.put_path(range.clone(), &mut proof).unwrap();
+            proof.extend_from_slice(&table[range.start as usize..range.end as usize]);
+            proof.into()
         }
 
         fn ask(&mut self) -> Vec<(Seat, u32)> {

@@ -1,20 +1,21 @@
 //! The account table in pieces.
 //!
-//! A piece is a whole subtree of the table's BLAKE3 tree, but for the last one, so that its proof is little more than its
-//! bytes: one parent for each of its chunks, and those above it.
+//! A piece is a whole subtree of the table's BLAKE3 tree: left subtrees are full, so the tree has a node over each piece, the
+//! last one too. Its proof is the path to it and its bytes, without a word about the nodes within.
 //!
 //! A table is large, and copies are what moving it costs beside the sockets. So a proof is made where it goes out from, as the
 //! end of its message's payload, and what it proves is taken out of it, once it is checked, to where it belongs.
 //!
 //! ```text
 //! want piece: height u64 · piece u32
-//! piece: height u64 · piece u32 · length u32 · bytes of a proof; none: not here
+//! piece: height u64 · piece u32 · length u32 · proof; none: not here
+//! proof: value 32 of each subtree beside the path, the topmost first · bytes of the piece
 //! ```
 
 use super::WireError;
 use super::cursor::{Put, Reader};
 use super::joining::ANSWER_BYTES_MAX;
-use crate::crypto::{PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tree, verify_range_in_place};
+use crate::crypto::{PATH_STEP_BYTES, PROOF_RANGE_BYTES_MAX, ProofError, ProveError, Tree, verify_subtree};
 use crate::types::params::ACCOUNTS_MAX;
 use crate::types::{Account, AccountNumber, Height, Root};
 use bytes::Bytes;
@@ -32,9 +33,11 @@ const CHUNK_BYTES: u64 = 1 << 10;
 pub const PIECES_MAX: u32 =
     (ACCOUNTS_MAX as u64 * size_of::<Account>() as u64).div_ceil(TABLE_PIECE_BYTES) as u32;
 
-/// The most bytes of a piece with its proof: the length of the table, 64 bytes for each chunk and level, the piece.
-pub const TABLE_PROOF_BYTES_MAX: usize =
-    8 + (TABLE_PIECE_BYTES as usize / 1024 + 38) * 64 + TABLE_PIECE_BYTES as usize;
+/// The most bytes of a path: a value for each level above the pieces of the longest table.
+const PATH_BYTES_MAX: usize = PIECES_MAX.next_power_of_two().ilog2() as usize * PATH_STEP_BYTES;
+
+/// The most bytes of a proof: a path and a piece.
+pub const TABLE_PROOF_BYTES_MAX: usize = PATH_BYTES_MAX + TABLE_PIECE_BYTES as usize;
 
 /// Where a piece stands in a table of so many bytes; empty beyond its end.
 pub fn table_piece(piece: u32, table_bytes: u64) -> Range<u64> {
@@ -62,13 +65,14 @@ impl TablePiece {
     /// Bytes of a payload before the proof.
     const HEAD_BYTES: usize = 8 + 4 + 4;
 
-    /// A piece with the proof that `put` appends.
+    /// A piece with the proof that `put` appends, of so many bytes at most.
     fn put_in<E>(
         height: Height,
         number: u32,
+        most: usize,
         put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<TablePiece, E> {
-        let mut payload = Vec::new();
+        let mut payload = Vec::with_capacity(TablePiece::HEAD_BYTES + most);
         // The length is known when the proof is there.
         payload.put_u64(height.0).put_u32(number).put_count(0);
         put(&mut payload)?;
@@ -79,8 +83,7 @@ impl TablePiece {
 
     /// A piece with this proof, whatever that is worth.
     pub fn of(height: Height, number: u32, proof: &[u8]) -> TablePiece {
-        let Ok(piece) = TablePiece::put_in(height, number, |out| {
-            out.reserve_exact(proof.len());
+        let Ok(piece) = TablePiece::put_in(height, number, proof.len(), |out| {
             out.extend_from_slice(proof);
             Ok::<(), Infallible>(())
         });
@@ -132,18 +135,17 @@ impl TablePiece {
     /// [`ProofError`]: why it does not.
     pub fn verify(&self, root: &Root, table_bytes: u64) -> Result<ProvenPiece, ProofError> {
         let place = table_piece(self.number, table_bytes);
-        let parts = verify_range_in_place(&root.0, table_bytes, place.clone(), self.proof())?;
-        let parts = parts.into_iter().map(|part| self.payload.slice_ref(part)).collect();
-        Ok(ProvenPiece { start: place.start as usize, parts })
+        let bytes = verify_subtree(&root.0, table_bytes, place.clone(), self.proof())?;
+        Ok(ProvenPiece { start: place.start as usize, bytes: self.payload.slice_ref(bytes) })
     }
 }
 
-/// The bytes of a piece that was verified: still in its proof, in parts.
+/// The bytes of a piece that was verified: still where they came.
 #[derive(Clone, Debug)]
 pub struct ProvenPiece {
     /// Where they belong in the table.
     start: usize,
-    parts: Vec<Bytes>,
+    bytes: Bytes,
 }
 
 impl ProvenPiece {
@@ -152,12 +154,7 @@ impl ProvenPiece {
     /// # Panics
     /// The table is too short to hold them.
     pub fn put_into(&self, table: &mut [u8]) {
-        let mut rest = &mut table[self.start..];
-        for part in &self.parts {
-            let (here, after) = rest.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            rest = after;
-        }
+        table[self.start..][..self.bytes.len()].copy_from_slice(&self.bytes);
     }
 }
 
@@ -226,10 +223,16 @@ impl TablePieces {
     /// There is no such piece, or these are not its bytes any more.
     pub fn prove(&self, height: Height, piece: u32, bytes: &[u8]) -> Result<TablePiece, ProveError> {
         let place = self.place(piece);
-        if self.sums.get(piece as usize).is_some_and(|sum| *sum != crc32fast::hash(bytes)) {
+        let whole = bytes.len() as u64 == place.end - place.start;
+        let same = |sum: &u32| whole && *sum == crc32fast::hash(bytes);
+        if self.sums.get(piece as usize).is_some_and(|sum| !same(sum)) {
             return Err(ProveError::Stale);
         }
-        TablePiece::put_in(height, piece, |out| self.tree.prove_checked_part(place.start, bytes, place, out))
+        TablePiece::put_in(height, piece, PATH_BYTES_MAX + bytes.len(), |out| {
+            self.tree.put_path(place, out)?;
+            out.extend_from_slice(bytes);
+            Ok(())
+        })
     }
 
     /// Where the chunk stands that holds an account's record; empty beyond the end.

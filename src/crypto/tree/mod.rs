@@ -11,8 +11,9 @@
 //! - Upon an array that lies elsewhere, as in a file: [`Tree::read_root`] takes it in by sections of 4 MiB.
 //! - Upon [`Tree::prove`]: a Bao slice of the range, from kept values, without rehashing. Only while nothing is
 //!   marked: a proof belongs to the last root. Of an array that lies elsewhere: [`Tree::prove_part`], which holds the bytes
-//!   against the kept values first, or [`Tree::prove_checked_part`] for who has a checksum of them. Upon a slice from outside:
-//!   [`verify_range`], or without a copy [`verify_range_in_place`].
+//!   against the kept values first. Upon a slice from outside: [`verify_range`].
+//! - Upon a whole subtree, such as a piece of a table: [`Tree::put_path`] and [`verify_subtree`], with fewer bytes and less
+//!   to hash.
 //!
 //! Why the root is right: the shape of the tree depends on the length alone (BLAKE3 paper, §2.1: left subtrees are
 //! full), so a node changes only if bytes under it change or arrive, and then a chunk under it is marked or new.
@@ -31,13 +32,15 @@
 mod levels;
 mod proof;
 mod section;
+mod subtree;
 #[cfg(test)]
 mod tests;
 mod wide;
 
 pub use proof::{PROOF_BYTES_MAX, PROOF_RANGE_BYTES_MAX, ProofError, ProveError};
-pub use proof::{verify_range, verify_range_in_place, verify_range_of};
+pub use proof::{verify_range, verify_range_of};
 pub use section::Tally;
+pub use subtree::{PATH_STEP_BYTES, verify_subtree};
 
 use blake3::hazmat::{Mode, merge_subtrees_root};
 use levels::Levels;

@@ -23,7 +23,7 @@ use std::ops::Range;
 pub const PROOF_RANGE_BYTES_MAX: u64 = 1 << 20;
 
 /// The longest array: 2^48 bytes. Longer claims are refused, so that no sum of lengths overflows.
-const ARRAY_BYTES_MAX: u64 = 1 << 48;
+pub(super) const ARRAY_BYTES_MAX: u64 = 1 << 48;
 
 /// Levels of parents above the chunks of the longest array.
 const DEPTH_MAX: usize = 38;
@@ -54,6 +54,9 @@ pub enum ProveError {
     /// The range is longer than [`PROOF_RANGE_BYTES_MAX`].
     #[error("a range of {0} bytes is too long for one proof")]
     TooLong(u64),
+    /// The range is no subtree of the array.
+    #[error("the range is no subtree of the array")]
+    NoSubtree,
     /// Bytes were written, or the array has grown, since the last root.
     #[error("the array has changed since its last root")]
     Stale,
@@ -79,6 +82,9 @@ pub enum ProofError {
         /// Claimed bytes of the array.
         len: u64,
     },
+    /// The range is no subtree of an array of the expected length.
+    #[error("the range is no subtree of the array")]
+    NoSubtree,
     /// The proof ends before the range is proven.
     #[error("the proof is too short")]
     TooShort,
@@ -92,20 +98,20 @@ pub enum ProofError {
 }
 
 /// A node on the way: the offset and length of the bytes below it.
-type Span = (u64, u64);
+pub(super) type Span = (u64, u64);
 
 fn overlaps((start, len): Span, range: &Range<u64>) -> bool {
     start < range.end && range.start < start + len
 }
 
 /// The spans of a parent's children.
-fn children((start, len): Span) -> [Span; 2] {
+pub(super) fn children((start, len): Span) -> [Span; 2] {
     let left = left_subtree_len(len);
     [(start, left), (start + left, len - left)]
 }
 
 /// The bounds that a range has in any array.
-fn checked(range: &Range<u64>) -> Result<(), ProofError> {
+pub(super) fn checked(range: &Range<u64>) -> Result<(), ProofError> {
     match range.end.checked_sub(range.start) {
         None | Some(0) => Err(ProofError::EmptyRange),
         Some(len) if len > PROOF_RANGE_BYTES_MAX => Err(ProofError::TooLong(len)),
@@ -137,19 +143,6 @@ impl Tree {
         if !self.has_chunks(range.start / CHUNK as u64, part) {
             return Err(ProveError::Stale);
         }
-        self.prove_checked_part(start, part, range, out)
-    }
-
-    /// The same without the hashing: for who has made sure in another way that the bytes are as they were. If they are not, the
-    /// proof proves nothing.
-    pub fn prove_checked_part(
-        &self,
-        start: u64,
-        part: &[u8],
-        range: Range<u64>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ProveError> {
-        self.check_provable(self.len(), &range)?;
         let chunks = range.start / CHUNK as u64..range.end.div_ceil(CHUNK as u64);
         let end = (chunks.end * CHUNK as u64).min(self.len() as u64);
         if start != chunks.start * CHUNK as u64 || start + part.len() as u64 != end {
@@ -159,7 +152,7 @@ impl Tree {
         Ok(())
     }
 
-    fn check_provable(&self, bytes: usize, range: &Range<u64>) -> Result<(), ProveError> {
+    pub(super) fn check_provable(&self, bytes: usize, range: &Range<u64>) -> Result<(), ProveError> {
         let len = bytes as u64;
         match checked(range) {
             Err(ProofError::TooLong(bytes)) => Err(ProveError::TooLong(bytes)),
@@ -215,16 +208,6 @@ pub fn verify_range_of(
     proof: &[u8],
 ) -> Result<Vec<u8>, ProofError> {
     verify(root, Some(len), range, proof).map(|parts| parts.concat())
-}
-
-/// As [`verify_range_of`], without a copy: the parts of the proof that the bytes of the range are, in their order.
-pub fn verify_range_in_place<'a>(
-    root: &[u8; 32],
-    len: u64,
-    range: Range<u64>,
-    proof: &'a [u8],
-) -> Result<Vec<&'a [u8]>, ProofError> {
-    verify(root, Some(len), range, proof)
 }
 
 fn verify<'a>(

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use std::io::{Cursor, Read};
 use wide::{LANES, PARENT};
 
+mod subtree;
+
 /// Bytes that differ from place to place, the same on every run.
 fn painted(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
