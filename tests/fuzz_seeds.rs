@@ -312,7 +312,7 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Recipes for the target `tree_proof`: the first length, then steps (0 write, 1 grow, 2 root, 3 prove, 4 a changed
-/// proof, 5 a proof for another range, 254 shrink), all numbers of three bytes.
+/// proof, 5 a proof for another range, 253 a subtree, 254 shrink), all numbers of three bytes.
 fn tree_recipes() -> Vec<(&'static str, Vec<u8>)> {
     let number = |n: u32| [n as u8, (n >> 8) as u8, (n >> 16) as u8];
     let recipe = |len: u32, steps: &[(u8, &[u32], &[u8])]| {
@@ -329,6 +329,10 @@ fn tree_recipes() -> Vec<(&'static str, Vec<u8>)> {
         ("proves", recipe(65_537, &[root, (3, &[1_024, 1_024], &[]), (3, &[65_000, 537], &[]), root])),
         ("changed_proof", recipe(33_000, &[(4, &[5_000, 64], &[1]), (3, &[100, 7], &[]), root])),
         ("claims_another_length", recipe(4_096, &[(4, &[100, 64, 9], &[0, 4, 0, 16, 0, 0, 0, 0, 0, 0])])),
+        (
+            "subtrees",
+            recipe(90_000, &[(253, &[0, 87, 400], &[1]), (253, &[5, 1, 40], &[0]), (253, &[6, 1, 9], &[8])]),
+        ),
         ("for_another_range", recipe(16_384, &[(5, &[1_000, 10, 3_000, 10], &[]), root])),
         (
             "shrinks",

@@ -1,11 +1,13 @@
 //! The BLAKE3 tree: a recipe writes to an array, lets it grow and shrink, and asks for roots and proofs. The root must
 //! be the plain hash, an honest proof must prove, and no other proof may prove different bytes.
 //!
-//! The recipe: the first length, then one step after the other: what it is (modulo 6, but 254 shrinks), followed by what
-//! that needs. Bytes that are missing at the end read as zero.
+//! The recipe: the first length, then one step after the other: what it is (modulo 6, but 254 shrinks and 253 proves a
+//! subtree), followed by what that needs. Bytes that are missing at the end read as zero.
 
 use std::ops::Range;
-use throng::crypto::{PROOF_BYTES_MAX, ProveError, Threads, Tree, plain, verify_range, verify_range_of};
+use throng::crypto::{
+    PROOF_BYTES_MAX, ProveError, Threads, Tree, plain, verify_range, verify_range_of, verify_subtree,
+};
 
 /// Most steps of a recipe, and the longest array: many chunks, and quick.
 const STEPS_MAX: usize = 64;
@@ -98,6 +100,28 @@ impl World {
         Some(proof)
     }
 
+    /// A subtree has a proof, and none that is changed proves anything.
+    fn subtree(&mut self, recipe: &mut Recipe<'_>) {
+        let (root, len) = (self.root(), self.bytes.len() as u64);
+        let size = 1_024 << recipe.below(8);
+        let start = len.min(recipe.below((len / size) as usize + 1) as u64 * size);
+        let range = start..len.min(start + size);
+        let mut proof = Vec::new();
+        let path = self.tree.put_path(range.clone(), &mut proof);
+        if range.is_empty() {
+            assert_eq!(path, Err(ProveError::EmptyRange));
+            return;
+        }
+        path.expect(
+            "left subtrees are full, so each place that begins at a multiple of its size is a subtree",
+        );
+        proof.extend_from_slice(self.part(&range));
+        assert_eq!(verify_subtree(&root, len, range.clone(), &proof), Ok(self.part(&range)));
+        let (at, value) = (recipe.below(proof.len()), recipe.byte());
+        proof[at] ^= value;
+        assert_eq!(verify_subtree(&root, len, range, &proof).is_ok(), value == 0);
+    }
+
     fn part(&self, range: &Range<u64>) -> &[u8] {
         &self.bytes[range.start as usize..range.end as usize]
     }
@@ -127,6 +151,7 @@ pub fn tree_proof(bytes: &[u8]) -> bool {
         }
         let kind = match recipe.byte() {
             254 => 6,
+            253 => 7,
             byte => byte % 6,
         };
         match kind {
@@ -146,6 +171,10 @@ pub fn tree_proof(bytes: &[u8]) -> bool {
             6 => {
                 let len = recipe.below(world.bytes.len() + 1);
                 world.shrink(len);
+            }
+            7 => {
+                world.subtree(&mut recipe);
+                rooted = true;
             }
             kind => rooted |= mutate(&mut world, &mut recipe, kind),
         }

@@ -8,7 +8,8 @@ use super::Content;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The version of the rules in this file and of every encoding.
+/// The version of the rules in this file and of every encoding. The first release fixes what 1 means; until then nodes of
+/// different builds may not understand each other.
 pub const VERSION: u8 = 1;
 
 /// The most seats a committee can have.

@@ -25,8 +25,10 @@ use std::ops::Range;
 /// Bytes of a piece of the account table: 4,096 accounts.
 pub const TABLE_PIECE_BYTES: u64 = 256 << 10;
 const _: () = assert!(TABLE_PIECE_BYTES <= PROOF_RANGE_BYTES_MAX);
+// Or there is no node over each piece.
+const _: () = assert!(TABLE_PIECE_BYTES.is_power_of_two() && TABLE_PIECE_BYTES >= CHUNK_BYTES);
 
-/// Bytes of a chunk of BLAKE3, the least that a proof carries: 16 accounts.
+/// Bytes of a chunk of BLAKE3, the least that the proof of an account carries: 16 accounts.
 const CHUNK_BYTES: u64 = 1 << 10;
 
 /// The most pieces of a table.

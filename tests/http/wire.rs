@@ -57,7 +57,8 @@ pub fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).expect("a head is text");
     let mut lines = head.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.1 ").expect("HTTP/1.1");
+    let (version, status) = lines.next()?.split_once(' ').expect("a version and a status");
+    assert!(["HTTP/1.1", "HTTP/1.0"].contains(&version), "{version}");
     let status = status.split(' ').next()?.parse().expect("a status");
     let header = |line: &str| {
         let (name, value) = line.split_once(": ").expect("a header");
@@ -73,6 +74,7 @@ pub fn parse_all(mut bytes: &[u8]) -> Vec<Answer> {
     while let Some(mut answer) = parse(bytes) {
         let length = answer.header("content-length").expect("it says its length");
         let length: usize = length.parse().expect("a number");
+        assert!(length <= answer.body.len(), "cut short: {answer:?}");
         let rest = answer.body.split_off(length);
         bytes = &bytes[bytes.len() - rest.len()..];
         all.push(answer);

@@ -81,13 +81,45 @@ fn every_flipped_bit_and_every_other_place_length_and_root_is_refused() {
             assert_eq!(refused(&root, len, range.clone(), &moved), here);
         }
     }
-    // Of the last one, whose place says where the array ends: no other length passes.
-    let (last, _) = all.iter().find(|(range, _)| range.end == len).expect("it has an end");
-    let proof = proof_of(&tree, &bytes, last);
-    for claimed in (len + 1..len + 100).chain([len + 1_024, 2 * len, 32 * CHUNK as u64]) {
-        verify_subtree(&root, claimed, last.start..claimed, &proof).expect_err("of another length");
-        verify_subtree(&root, claimed, last.clone(), &proof).expect_err("of another length");
+}
+
+#[test]
+fn the_subtree_at_the_end_says_how_long_the_array_is() {
+    let bytes = painted(21 * CHUNK + 100);
+    let (tree, root) = tree(&bytes);
+    let len = bytes.len() as u64;
+    let ends = subtrees(0..len, 0).into_iter().filter(|(range, _)| range.end == len);
+    for (range, depth) in ends {
+        let proof = proof_of(&tree, &bytes, &range);
+        let mut compared = 0;
+        for claimed in range.start + 1..range.start + 2 * (len - range.start) {
+            // As many bytes as there would be: cut, or more of them.
+            let place = range.start..claimed;
+            let mut forged = proof.clone();
+            forged.resize(depth * PATH_STEP_BYTES + (claimed - range.start) as usize, 0);
+            let found = verify_subtree(&root, claimed, place, &forged);
+            assert_eq!(found.is_ok(), claimed == len, "{claimed} for {len}: {found:?}");
+            compared += usize::from(matches!(found, Err(ProofError::Mismatch(_))));
+        }
+        assert!(compared > 50, "paths of the same length are compared: {range:?}, {compared}");
     }
+}
+
+#[test]
+fn a_path_is_the_values_of_the_subtrees_beside_it_from_the_top() {
+    let bytes = painted(5 * CHUNK);
+    let (tree, _) = tree(&bytes);
+    let chunk = |at: u64| section::chunk_cv(at, &bytes[at as usize * CHUNK..][..CHUNK]);
+    let pair = |left: u64| merge_subtrees_non_root(&chunk(left), &chunk(left + 1), Mode::Hash);
+    let path = |chunk: u64| {
+        let mut out = Vec::new();
+        tree.put_path(chunk * 1024..(chunk + 1) * 1024, &mut out).unwrap();
+        out
+    };
+    // ((0 1) (2 3)) 4
+    assert_eq!(path(2), [chunk(4), pair(0), chunk(3)].concat());
+    assert_eq!(path(1), [chunk(4), pair(2), chunk(0)].concat());
+    assert_eq!(path(4), merge_subtrees_non_root(&pair(0), &pair(2), Mode::Hash));
 }
 
 #[test]
