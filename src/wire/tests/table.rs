@@ -1,9 +1,10 @@
 //! Pieces of an account table, as they are proved, sent and taken.
 
 use super::frame;
-use crate::crypto::{ProveError, plain};
-use crate::types::Height;
-use crate::wire::{Message, TABLE_PIECE_BYTES, TablePiece, TablePieces};
+use crate::crypto::{ProofError, ProveError, plain};
+use crate::types::params::ACCOUNTS_MAX;
+use crate::types::{Account, Height, Root};
+use crate::wire::{Message, PIECES_MAX, TABLE_PIECE_BYTES, TABLE_PROOF_BYTES_MAX, TablePiece, TablePieces};
 use std::convert::Infallible;
 
 #[test]
@@ -50,5 +51,16 @@ fn a_piece_is_proved_as_long_as_its_bytes_are_those_that_were_read() {
         }
         assert!(came == table);
         assert_eq!(pieces.prove(Height(64), count, &[]), Err(ProveError::EmptyRange), "beyond the end");
+    }
+}
+
+#[test]
+fn the_longest_proof_is_that_of_a_piece_of_the_longest_table() {
+    let table_bytes = u64::from(ACCOUNTS_MAX) * size_of::<Account>() as u64;
+    for number in [0, PIECES_MAX - 1] {
+        // As long as it has to be: it comes to the hashes.
+        let piece = TablePiece::of(Height(64), number, &[0; TABLE_PROOF_BYTES_MAX]);
+        let found = piece.verify(&Root([0; 32]), table_bytes);
+        assert!(matches!(found, Err(ProofError::Mismatch(_))), "{found:?}");
     }
 }
