@@ -240,6 +240,8 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::WantBatches(vec![self::reference(1)]),
         Message::Frontier { began: Round(2), rounds: vec![Round(4), Round(3)] },
         Message::WantCertificate(Height(64)),
+        Message::WantFrontier,
+        Message::WantAddresses,
         Message::Certificate(certificate()),
         Message::WantBlocks { first: Height(9), count: 3 },
         Message::Blocks { first: Height(9), blocks: Arc::new(vec![given]) },
@@ -250,6 +252,7 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         Message::WantPiece { height: Height(64), piece: 1 },
         Message::Piece(TablePiece::of(Height(64), 1, &[6; 80])),
         Message::Rows(rows(3, 1, Submission::pack).expect("four rows")),
+        Message::WantEvidence(vec![Seat(1), Seat(3)]),
     ];
     let (requests, replies) = talks();
     vec![

@@ -274,6 +274,7 @@ fn messages(frame: Frame) -> bool {
                     }
                 }
             }
+            Message::WantEvidence(known) => assert!(known.len() <= SEATS_MAX),
             Message::Rows(rows) => assert!((1..=SUBMIT_ROWS_MAX).contains(&rows.rows().len())),
             #[allow(unreachable_patterns, reason = "a kind that is added later")]
             _ => {}

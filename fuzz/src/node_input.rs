@@ -287,6 +287,7 @@ impl World {
     /// What a peer asks for: of what there is and of what nobody made.
     fn ask(&mut self, from: u8, how: u8) {
         let message = match how % 3 {
+            _ if how >= 0xf0 => Message::WantEvidence((0..u16::from(how % 5)).map(Seat).collect()),
             0 => {
                 let known = self.made.values().flatten().copied().take(1 + usize::from(how));
                 let nobody = VertexRef { round: Round(how.into()), author: Seat(3), id: VertexId([how; 32]) };

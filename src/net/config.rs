@@ -4,7 +4,7 @@ use crate::store;
 use crate::types::params::{GUESTS_MAX, RECORD_BYTES_MAX};
 use crate::types::regions::{self, UnknownRegion};
 use crate::wire::client::{CLIENT_FRAME_BYTES_MAX, SUBMIT_ROWS_MAX};
-use crate::wire::{CERTIFICATE_BYTES_MAX, PEER_FRAME_BYTES_MAX, REFS_MAX, vertex_bytes_max};
+use crate::wire::{PEER_FRAME_BYTES_MAX, SMALL_FRAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
@@ -182,10 +182,6 @@ pub const WANTED_TOTAL: usize = 256;
 /// How long a stopping node waits for its executor and its disk.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The largest frame among votes and requests.
-pub const SMALL_FRAME_BYTES_MAX: usize =
-    if vertex_bytes_max() > 16 + REFS_MAX * 42 { vertex_bytes_max() } else { 16 + REFS_MAX * 42 };
-
 /// Threads of a verification pool at most.
 const VERIFY_THREADS_MAX: usize = 256;
 /// Threads that read and write at most.
@@ -350,7 +346,7 @@ fn in_range(name: &'static str, value: usize, least: usize, most: usize) -> Resu
 // The limits must fit one another.
 const _: () = {
     assert!(BULK_BYTES_MAX > PEER_FRAME_BYTES_MAX && VOTES_BYTES_MAX > SMALL_FRAME_BYTES_MAX);
-    assert!(SMALL_FRAME_BYTES_MAX >= CERTIFICATE_BYTES_MAX && REQUESTS_BYTES_MAX > CERTIFICATE_BYTES_MAX);
+    assert!(REQUESTS_BYTES_MAX > SMALL_FRAME_BYTES_MAX);
     assert!(CLIENT_OUT_MAX > CLIENT_OUT_PAUSE && CLIENT_ROWS_MAX >= SUBMIT_ROWS_MAX);
     assert!(CLIENT_FRAME_BYTES_MAX < 1 << 20 && INGRESS_ROWS_MAX >= SUBMIT_ROWS_MAX);
     // Else nobody would ever be read from, or become proven.

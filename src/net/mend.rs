@@ -379,7 +379,8 @@ impl<'a> Talk<'a> {
     fn answer(&mut self) -> Result<Message, Fault> {
         loop {
             match self.next()? {
-                PeerEvent::Message(message) if is_told(&message) => {}
+                // What peers say without being asked.
+                PeerEvent::Message(message) if !message.is_bulk() => {}
                 PeerEvent::Message(message) => return Ok(message),
                 PeerEvent::Opened(_) | PeerEvent::Guest(_) => return Err(Fault::Unasked),
             }
@@ -417,16 +418,4 @@ impl<'a> Talk<'a> {
             }
         }
     }
-}
-
-/// Whether peers say it without being asked.
-fn is_told(message: &Message) -> bool {
-    !matches!(
-        message,
-        Message::Batch(_)
-            | Message::Blocks { .. }
-            | Message::Record { .. }
-            | Message::Piece(_)
-            | Message::Rows(_)
-    )
 }

@@ -9,7 +9,9 @@ use super::noise::*;
 use super::queue::{ClassQueue, OutBuffer};
 use super::records::*;
 use crate::types::Seat;
-use crate::wire::{FRAME_HEADER_BYTES, FrameReader, Message, PEER_FRAME_BYTES_MAX, frame_header};
+use crate::wire::{
+    FRAME_HEADER_BYTES, FrameReader, Message, PEER_FRAME_BYTES_MAX, SMALL_FRAME_BYTES_MAX, frame_header,
+};
 use bytes::Bytes;
 use std::sync::Arc;
 

@@ -16,16 +16,19 @@
 //!   and the seat's batches get no further acks in this epoch. Own vertices name none of its vertices any more, unless there
 //!   is no quorum without ([`crate::consensus::Dag::shun`]): so that a liar costs the others what a silent seat costs. Those
 //!   that others name count as before: the rules of agreement bear liars, and nothing that is settled is undone.
+//! - Every few message delays: one peer, another each time, is asked for proofs against whomever this node does not know of
+//!   as a liar. What is told once can be lost: on the way, or because there was no room for it here; and what a liar did
+//!   while somebody was away, it need not do again.
 //!
 //! Bounds: one piece of evidence for each seat is kept ([`EVIDENCE_BYTES_MAX`]); of each peer one piece against each seat is
 //! checked at a time, and of at most `f` seats one waits for accounts that are not executed here yet: an honest peer has no
-//! more.
+//! more. Who asks for proofs gets one at a time, and not more often than an honest peer may ask.
 
 use super::jobs::Job;
 use super::{Node, Output, Shared};
 use crate::crypto::{self, Claim, KeySet, KeyTable, PreparedKey};
 use crate::store::RecordKind;
-use crate::types::{ChainId, Committee, Rules, Seat};
+use crate::types::{ChainId, Committee, Rules, Seat, Time};
 use crate::wire::{
     Accusation, AccusedRow, EVIDENCE_BYTES_MAX, Evidence, Message, Row, SignedHeader, SignedVertex,
     checkpoint_digest, transaction_digest,
@@ -37,8 +40,13 @@ use thiserror::Error;
 /// Own accusations that wait for a vertex; the oldest goes first, more are let go, for the evidence itself was told.
 const ACCUSATIONS_MAX: usize = 16;
 
+/// After how many message delays the next peer is asked for proofs: all of them within `n` times that.
+const ASK_EVERY: u32 = 4;
+/// For how many message delays a peer gets no other proof: a little less, since messages take longer at one time than at another.
+const ANSWER_EVERY: u32 = 3;
+
 /// Bytes of charges of one sender that wait for accounts: most take some hundred, and a vertex with an accusation up to
-/// [`EVIDENCE_BYTES_MAX`]. Who sends more is heard again when it connects.
+/// [`EVIDENCE_BYTES_MAX`]. Who sends more is asked again later.
 pub(super) const EARLY_BYTES_MAX: usize = 1 << 20;
 const _: () = assert!(EARLY_BYTES_MAX >= 2 * EVIDENCE_BYTES_MAX);
 
@@ -201,6 +209,11 @@ pub(super) struct Court {
     right: BTreeSet<(Seat, Seat)>,
     /// Own accusations for the next own vertices.
     accusations: VecDeque<Accusation>,
+    /// Who was asked for proofs last, and when the next one is.
+    asked: Option<Seat>,
+    next_ask: Time,
+    /// When a peer that asks for proofs was answered last.
+    answered: BTreeMap<Seat, Time>,
 }
 
 impl Court {
@@ -233,6 +246,14 @@ impl Court {
     /// What somebody without a seat brought and that is not decided: who comes again has another number.
     pub(super) fn forget_from(&mut self, gone: Seat) {
         self.early.retain(|(from, _), _| *from != gone);
+        self.answered.remove(&gone);
+    }
+
+    /// Against whom a peer need not send proof: it is here, or what that peer sent is still to be judged.
+    fn known_from(&self, peer: Seat) -> Vec<Seat> {
+        let of_peer = |&(from, accused): &(Seat, Seat)| (from == peer).then_some(accused);
+        let sent = self.checking.iter().chain(self.early.keys()).filter_map(of_peer);
+        self.convicted.keys().copied().chain(sent).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// What the next own vertex accuses another of.
@@ -257,7 +278,8 @@ impl Node {
 
     /// A peer says that it has evidence.
     pub(super) fn on_evidence(&mut self, from: Seat, evidence: Arc<Evidence>) {
-        if !self.court.checking.contains(&(from, evidence.accused())) {
+        let pair = (from, evidence.accused());
+        if !self.court.checking.contains(&pair) && !self.court.early.contains_key(&pair) {
             self.charge(Charge { from, evidence, vertex: None });
         }
     }
@@ -299,8 +321,8 @@ impl Node {
         }
     }
 
-    /// Keeps a charge until so many accounts are executed, however many that are: who comes late is told of each proof once, and
-    /// has executed none.
+    /// Keeps a charge until so many accounts are executed, however many that are: who comes late is told of each proof when it
+    /// connects, and has executed none.
     fn postpone(&mut self, charge: Charge, needed: u32) {
         let (from, accused) = (charge.from, charge.evidence.accused());
         let most = self.shared.committee.faulty_max().max(1);
@@ -334,6 +356,45 @@ impl Node {
         let guests: Vec<Seat> = self.guests.iter().collect();
         guests.into_iter().for_each(|guest| self.send(guest, Message::Evidence(evidence.clone())));
         self.outputs.push_back(Output::Convicted(evidence));
+    }
+
+    /// Asks the next of its peers, in the order of seats, for a proof that is not here; one that lied, and may be mum, only
+    /// if there are no others.
+    pub(super) fn ask_for_evidence(&mut self) {
+        if self.now < self.court.next_ask {
+            return;
+        }
+        let (mut peers, liars): (Vec<Seat>, Vec<Seat>) =
+            self.connected.iter().partition(|seat| !self.court.is_convicted(*seat));
+        if peers.is_empty() {
+            peers = liars;
+        }
+        let last = self.court.asked.unwrap_or(self.shared.seat);
+        let next = peers.iter().find(|seat| **seat > last).or(peers.first());
+        let Some(&peer) = next else { return };
+        self.court.asked = Some(peer);
+        self.court.next_ask = self.now + self.shared.rules.delay() * ASK_EVERY;
+        self.send(peer, Message::WantEvidence(self.court.known_from(peer)));
+    }
+
+    /// A peer wants proofs against others than these.
+    pub(super) fn on_want_evidence(&mut self, from: Seat, known: &[Seat]) {
+        let pause = self.shared.rules.delay() * ANSWER_EVERY;
+        if self.court.answered.get(&from).is_some_and(|&at| self.now < at + pause) {
+            return;
+        }
+        let lacks = |evidence: &&Arc<Evidence>| known.binary_search(&evidence.accused()).is_err();
+        let lacking = self.court.proofs().find(lacks).cloned();
+        if let Some(evidence) = lacking {
+            self.court.answered.insert(from, self.now);
+            self.send(from, Message::Evidence(evidence));
+        }
+    }
+
+    /// Sends all proofs to a peer that has come.
+    pub(super) fn show_evidence(&mut self, to: Seat) {
+        let proofs: Vec<_> = self.court.proofs().cloned().collect();
+        proofs.into_iter().for_each(|evidence| self.send(to, Message::Evidence(evidence)));
     }
 
     /// A row of a batch is bad: its author is charged, and accused in the next own vertex.

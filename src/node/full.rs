@@ -22,8 +22,7 @@ impl Node {
         }
     }
 
-    /// Only questions are heard, whose answers need no room, and proofs of lies: of each author there is one at most, and it is
-    /// told only once.
+    /// Only questions are heard, whose answers need no room, and proofs of lies: of each author one at most is kept.
     pub(super) fn on_message_when_full(&mut self, from: Seat, message: Message) {
         let heard = matches!(
             message,
@@ -36,6 +35,7 @@ impl Node {
                 | Message::WantRecord(_)
                 | Message::WantSnapshots
                 | Message::WantPiece { .. }
+                | Message::WantEvidence(_)
                 | Message::Evidence(_)
         );
         if heard {

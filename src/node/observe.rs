@@ -5,7 +5,7 @@
 //! - **Before a block is executed by an observer**: every signature of the batches that it settles is checked here, also while
 //!   it catches up. If one is bad, more than `f` validators are against the others: it says so and stops.
 //! - **Upon a guest**: whatever vertex is accepted here it is told of; and it gets what it asks for. What it sends of its own is
-//!   not looked at, so that a stranger makes this node check nothing.
+//!   not looked at, so that a stranger makes this node check nothing. A lie that was shown to observers alone stays with them.
 //! - **Upon an observer among the peers that this node chose itself**: it is a source like a validator, for an observer. What
 //!   it gives is proved by others' signatures.
 //!
@@ -44,13 +44,13 @@ impl Node {
     /// Somebody without a seat wants to be served.
     pub(super) fn on_guest(&mut self, guest: Seat) {
         self.guests.insert(guest);
-        let proofs: Vec<_> = self.court.proofs().cloned().collect();
-        proofs.into_iter().for_each(|evidence| self.send(guest, Message::Evidence(evidence)));
+        self.show_evidence(guest);
     }
 
     pub(super) fn on_guest_left(&mut self, guest: Seat) {
         self.guests.remove(guest);
         self.pushed.remove(&guest);
+        self.court.forget_from(guest);
     }
 
     /// Tells guests of a vertex that is accepted.
@@ -72,6 +72,7 @@ impl Node {
                 | Message::WantRecord(_)
                 | Message::WantSnapshots
                 | Message::WantPiece { .. }
+                | Message::WantEvidence(_)
         )
     }
 

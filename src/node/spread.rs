@@ -22,8 +22,7 @@ impl Node {
         }
         self.connected.insert(seat);
         self.send_frontier(seat);
-        let proofs: Vec<_> = self.court.proofs().cloned().collect();
-        proofs.into_iter().for_each(|evidence| self.send(seat, Message::Evidence(evidence)));
+        self.show_evidence(seat);
         let me = self.shared.seat;
         let mine: Vec<_> = self
             .batches
@@ -65,6 +64,7 @@ impl Node {
             Message::WantPiece { height, piece } => self.serve(from, Wanted::Piece { height, piece }),
             Message::Piece(piece) => self.on_piece(from, piece),
             Message::Rows(rows) => self.on_rows(from, rows),
+            Message::WantEvidence(known) => self.on_want_evidence(from, &known),
             // The driver's own.
             Message::WantAddresses | Message::Addresses(_) => {}
         }
@@ -139,6 +139,7 @@ impl Node {
         self.ask_what_is_known();
         self.push_again();
         self.ask_certificate();
+        self.ask_for_evidence();
         self.widen();
         let (dag, last_asked) = (self.consensus.dag(), self.asked_frontier);
         let behind = dag.waiting() > 0 && self.now >= last_asked + delay / 2;

@@ -8,7 +8,7 @@ use super::config::{LOCAL_DELAY_US, LOCAL_JITTER_US, SimConfig, SimError};
 use super::queue::{Nanos, US};
 use super::random::{below, draw};
 use crate::types::regions;
-use crate::wire::{FRAME_HEADER_BYTES, Message};
+use crate::wire::{FRAME_HEADER_BYTES, Message, is_bulk};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl Parcel {
     }
 
     fn lane(&self) -> usize {
-        usize::from([2, 11, 13, 20].contains(&self.kind))
+        usize::from(is_bulk(self.kind))
     }
 }
 

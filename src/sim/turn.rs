@@ -480,6 +480,7 @@ fn message_bytes(message: &Message) -> usize {
         Message::WantBlocks { .. } => 12,
         Message::WantRecord(_) => 8,
         Message::WantSnapshots => 0,
+        Message::WantEvidence(known) => 4 + known.len() * 2,
         Message::Snapshots { heights, .. } => 12 + heights.len() * 8,
         Message::WantPiece { .. } => 12,
         Message::WantAddresses => 0,

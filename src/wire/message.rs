@@ -9,9 +9,12 @@ use super::joining::{
     read_want_blocks,
 };
 use super::table::read_want_piece;
-use super::{Batch, Evidence, Frame, HashedBlock, SignedVertex, TablePiece, WireError, vertex_bytes_max};
+use super::{
+    ADDRESS_BYTES, ADDRESSES_MAX, Batch, CERTIFICATE_BYTES_MAX, EVIDENCE_BYTES_MAX, Evidence, Frame,
+    HashedBlock, SignedVertex, TablePiece, WireError, vertex_bytes_max,
+};
 use crate::types::params::{BATCH_BYTES_MAX, SEATS_MAX};
-use crate::types::{BatchId, BatchRef, Certificate, Height, Round, Sequence, VertexId, VertexRef};
+use crate::types::{BatchId, BatchRef, Certificate, Height, Round, Seat, Sequence, VertexId, VertexRef};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -19,10 +22,26 @@ use std::sync::Arc;
 pub const REFS_MAX: usize = 1024;
 /// The most bytes of a payload between peers: the largest block; a batch and a vertex are smaller.
 pub const PEER_FRAME_BYTES_MAX: usize = ANSWER_BYTES_MAX;
-const _: () = assert!(BATCH_BYTES_MAX <= PEER_FRAME_BYTES_MAX && vertex_bytes_max() <= PEER_FRAME_BYTES_MAX);
+const _: () =
+    assert!(BATCH_BYTES_MAX <= PEER_FRAME_BYTES_MAX && SMALL_FRAME_BYTES_MAX <= PEER_FRAME_BYTES_MAX);
+/// The most bytes of a payload that is not of the class of large things: evidence of two vertices.
+pub const SMALL_FRAME_BYTES_MAX: usize = EVIDENCE_BYTES_MAX;
+// Whoever gets a longer one ends the connection, so whatever a peer may have to send must fit.
+const _: () = assert!(
+    SMALL_FRAME_BYTES_MAX >= vertex_bytes_max()
+        && SMALL_FRAME_BYTES_MAX >= CERTIFICATE_BYTES_MAX
+        && SMALL_FRAME_BYTES_MAX >= 4 + REFS_MAX * VERTEX_REF_BYTES
+        && SMALL_FRAME_BYTES_MAX >= 12 + SEATS_MAX * 8
+        && SMALL_FRAME_BYTES_MAX >= 4 + ADDRESSES_MAX * ADDRESS_BYTES
+);
 
 const VERTEX_REF_BYTES: usize = 42;
 const BATCH_REF_BYTES: usize = 42;
+
+/// The kinds from 1 on are so many.
+pub const KINDS: u8 = 21;
+/// The kinds of the class of large things.
+const BULK_KINDS: [u8; 5] = [2, 11, 13, 17, 20];
 
 /// A message between peers. Shared parts are behind [`Arc`] or [`Bytes`], so that a broadcast copies nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,6 +120,8 @@ pub enum Message {
     Addresses(Vec<AddressRecord>),
     /// Rows of clients, verified, for the seat that is to seal them.
     Rows(Submission),
+    /// Please send what proves that validators lied, but for these, which I know of; ascending.
+    WantEvidence(Vec<Seat>),
 }
 
 impl Message {
@@ -127,6 +148,7 @@ impl Message {
             Message::WantAddresses => 18,
             Message::Addresses(_) => 19,
             Message::Rows(_) => 20,
+            Message::WantEvidence(_) => 21,
         }
     }
 
@@ -169,20 +191,14 @@ impl Message {
             Message::WantAddresses => {}
             Message::Addresses(records) => put_addresses(records, &mut out),
             Message::Rows(rows) => rows.put(&mut out),
+            Message::WantEvidence(known) => put_seats(known, &mut out),
         }
         Bytes::from(out)
     }
 
     /// Whether it is of the class of large things, which waits behind votes and requests.
     pub fn is_bulk(&self) -> bool {
-        matches!(
-            self,
-            Message::Batch(_)
-                | Message::Blocks { .. }
-                | Message::Record { .. }
-                | Message::Piece(_)
-                | Message::Rows(_)
-        )
+        is_bulk(self.kind())
     }
 
     /// Decodes a frame between peers.
@@ -255,9 +271,29 @@ impl Message {
             18 => Message::WantAddresses,
             19 => Message::Addresses(read_addresses(&mut reader)?),
             20 => return Submission::read(&frame.payload).map(Message::Rows),
+            21 => Message::WantEvidence(read_seats(&mut reader)?),
             other => return Err(WireError::Kind(other)),
         };
         reader.end()?;
         Ok(message)
     }
+}
+
+/// Whether messages of this kind are of the class of large things.
+pub fn is_bulk(kind: u8) -> bool {
+    BULK_KINDS.contains(&kind)
+}
+
+fn put_seats(seats: &[Seat], out: &mut Vec<u8>) {
+    out.put_count(seats.len());
+    for seat in seats {
+        out.put_u16(seat.0);
+    }
+}
+
+fn read_seats(reader: &mut Reader<'_>) -> Result<Vec<Seat>, WireError> {
+    let count = reader.count("seats", SEATS_MAX, 2)?;
+    let seats = (0..count).map(|_| reader.seat()).collect::<Result<Vec<_>, _>>()?;
+    let ascend = seats.is_sorted_by(|one, next| one < next);
+    if ascend { Ok(seats) } else { Err(WireError::Value("order of seats")) }
 }

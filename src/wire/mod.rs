@@ -44,7 +44,7 @@ pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, frame_header};
 pub use genesis::{chain_id, chain_id_of, decode_genesis, encode_genesis};
 pub use header::SignedHeader;
 pub use joining::{BLOCKS_MAX, HashedBlock, SNAPSHOTS_MAX, blocks_that_fit};
-pub use message::{Message, PEER_FRAME_BYTES_MAX, REFS_MAX};
+pub use message::{KINDS, Message, PEER_FRAME_BYTES_MAX, REFS_MAX, SMALL_FRAME_BYTES_MAX, is_bulk};
 pub use record::{committee_root, decode_record, encode_record, record_root, record_round};
 pub use table::{
     PIECES_MAX, ProvenPiece, TABLE_PIECE_BYTES, TABLE_PROOF_BYTES_MAX, TablePiece, TablePieces, table_piece,

@@ -21,7 +21,10 @@ use throng::types::{
     Time, Witness,
 };
 use throng::wire::client::{BlockNotice, Submission};
-use throng::wire::{Blobs, Frame, Message, Rows, chain_id, transaction_digest};
+use throng::wire::{
+    Blobs, Frame, KINDS, Message, PEER_FRAME_BYTES_MAX, Rows, SMALL_FRAME_BYTES_MAX, chain_id,
+    transaction_digest,
+};
 
 /// A repeatable source of numbers.
 pub struct Dice(pub u64);
@@ -132,7 +135,7 @@ pub struct Pump {
     /// What becomes of a message from one to another node; nothing: it is lost.
     pub change: Option<Change>,
     /// Every message that was sent, by kind.
-    pub sent: [u64; 21],
+    pub sent: [u64; KINDS as usize + 1],
     /// Batches whose rows some node was told to verify.
     pub verified: u64,
     /// No snapshot can be written.
@@ -179,7 +182,7 @@ impl Pump {
             misbehaved: Vec::new(),
             convicted: Vec::new(),
             diverged: Vec::new(),
-            sent: [0; 21],
+            sent: [0; KINDS as usize + 1],
             verified: 0,
             no_room: false,
             no_pruning: false,
@@ -452,6 +455,8 @@ impl Pump {
             return;
         }
         let frame = Frame { kind: message.kind(), payload: message.payload() };
+        let most = if message.is_bulk() { PEER_FRAME_BYTES_MAX } else { SMALL_FRAME_BYTES_MAX };
+        assert!(frame.payload.len() <= most, "who gets so long a message ends the connection");
         let message = Message::decode(frame).expect("what a node sends decodes");
         let changed = match &mut self.change {
             Some(change) => change(from, to, message),

@@ -1,13 +1,15 @@
 //! Two links that exchange bytes in memory: every way in which a connection between validators comes about or fails.
 
 use super::*;
-use crate::net::config::SMALL_FRAME_BYTES_MAX;
 use crate::net::noise::Who;
 use crate::net::noise::{Exchange, PREFACE_BYTES, PeerError, Role};
 use crate::net::peer::{PeerEvent, PeerLink};
 use crate::net::records::Channel;
-use crate::types::{Round, Vertex};
-use crate::wire::{PEER_FRAME_BYTES_MAX, WireError, sign_vertex};
+use crate::types::params::{ACKS_MAX, PARTS_BYTES_MAX, SEATS_MAX};
+use crate::types::{Ack, BatchId, BatchRef, Parent, Part, Round, Verdict, Vertex, VertexId, VertexRef};
+use crate::wire::{
+    EVIDENCE_BYTES_MAX, Evidence, PEER_FRAME_BYTES_MAX, SMALL_FRAME_BYTES_MAX, WireError, sign_vertex,
+};
 
 /// What one side sends goes to the other, in pieces of `piece` bytes, until neither has more or one fails.
 fn converse(a: &mut PeerLink, b: &mut PeerLink, piece: usize) -> Result<[Vec<PeerEvent>; 2], PeerError> {
@@ -224,6 +226,35 @@ fn a_vote_overtakes_requests_and_batches_that_wait_and_requests_overtake_batches
     });
     let wanted = [vote.kind(), request.kind(), request.kind(), request.kind(), batch(1, 10).kind()];
     assert_eq!(kinds.collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn the_largest_proof_that_a_liar_can_leave_behind_passes_from_peer_to_peer() {
+    let (mut a, mut b) = links(identity(1, 0, 2), identity(1, 1, 2), 1);
+    converse(&mut a, &mut b, 4096).unwrap();
+    let batch =
+        |number: usize| BatchRef { author: Seat(0), sequence: Sequence(number as u64), id: BatchId([0; 32]) };
+    let seats = || (0..SEATS_MAX as u16).map(Seat);
+    let [one, other] = [1, 2].map(|time| {
+        let vertex = Vertex {
+            epoch: Epoch(0),
+            round: Round(3),
+            author: Seat(1),
+            time: Time(time),
+            strong: seats().map(|author| Parent { author, id: VertexId([0; 32]) }).collect(),
+            weak: seats()
+                .map(|author| VertexRef { round: Round(1), author, id: VertexId([0; 32]) })
+                .collect(),
+            acks: (1..=ACKS_MAX).map(|n| Ack { batch: batch(n), verdict: Verdict::Held }).collect(),
+            parts: vec![Part::Other(0, vec![0; PARTS_BYTES_MAX - 5])],
+        };
+        Arc::new(sign_vertex(&key(1), &ChainId([1; 32]), vertex))
+    });
+    let proof = Message::Evidence(Arc::new(Evidence::of_vertices(&one, &other).unwrap()));
+    assert_eq!(proof.payload().len(), EVIDENCE_BYTES_MAX);
+    assert!(a.send(&proof, proof.payload()));
+    let [_, events] = converse(&mut a, &mut b, 1 << 16).unwrap();
+    assert!(matches!(&events[..], [PeerEvent::Message(came)] if *came == proof));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod full;
 mod guard;
 mod home;
 mod observe;
+mod proofs;
 mod spread;
 mod start;
 mod twins;

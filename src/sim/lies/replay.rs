@@ -5,7 +5,7 @@
 use super::{Hand, Letter, Tells};
 use crate::sim::random::{below, draw};
 use crate::types::Seat;
-use crate::wire::Message;
+use crate::wire::{KINDS, Message};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -75,7 +75,7 @@ impl Replay {
         let how = draw(drawn, &[1]);
         match below(how, 8) {
             0..=3 => {}
-            4 => letter.kind = 1 + below(draw(how, &[2]), 9) as u8,
+            4 => letter.kind = 1 + below(draw(how, &[2]), KINDS.into()) as u8,
             5 => letter.payload = letter.payload.slice(..letter.payload.len() / 2),
             _ if letter.payload.is_empty() => {}
             _ => {

@@ -195,7 +195,7 @@ fn two_batches_of_one_sequence_are_named_and_one_of_them_settles_at_most() {
 
 #[test]
 fn who_was_cut_off_without_a_sign_when_a_liar_was_convicted_finds_out_by_itself() {
-    // What is told once can be lost; but the acks that it catches up on name both batches.
+    // What it was told is lost; but the acks that it catches up on name both batches, and it asks for proofs.
     let cut = What::Partition { side: vec![2], one_way: false, reconnect: false };
     let cut = Fault { at_us: 0, for_us: 2_500_000, what: cut };
     play(vec![lying(Lie::TwoBatches { to: vec![0] }), cut], Some("two batches of one sequence"));

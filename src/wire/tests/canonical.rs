@@ -6,6 +6,7 @@ use crate::types::*;
 use crate::wire::client::{Absent, BlockNotice, Refusal, Reply, Request, Status, Submission};
 use crate::wire::*;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -169,7 +170,7 @@ fn address(text: &str) -> AddressRecord {
     AddressRecord::sign(&signer(), &CHAIN, text.parse().unwrap(), Time(5))
 }
 
-fn messages() -> [Message; 22] {
+fn messages() -> [Message; 24] {
     let blocks = |heights: std::ops::Range<u64>| {
         let first = Height(heights.start);
         Message::Blocks { first, blocks: Arc::new(heights.map(hashed).collect()) }
@@ -197,6 +198,8 @@ fn messages() -> [Message; 22] {
         Message::WantAddresses,
         Message::Addresses(vec![address("10.1.2.3:4000"), address("[2001:db8::7]:65535")]),
         Message::Rows(rows(Submission::pack).expect("two rows")),
+        Message::WantEvidence(vec![]),
+        Message::WantEvidence(vec![Seat(1), Seat(3)]),
     ]
 }
 
@@ -267,6 +270,8 @@ fn samples_decode_and_encode_to_the_same_bytes() {
     for (name, bytes, recode) in samples() {
         assert_eq!(recode(&bytes), Some(bytes), "{name}");
     }
+    let kinds: BTreeSet<u8> = messages().iter().map(Message::kind).collect();
+    assert!(kinds.into_iter().eq(1..=KINDS), "one of each kind at least");
 }
 
 #[test]

@@ -304,12 +304,28 @@ fn seats_beyond_the_largest_committee_are_refused_wherever_they_stand() {
         let refused = Message::decode(frame(kind, payload.clone()));
         assert_eq!(refused, Err(WireError::Value("seat")));
     }
+    assert_eq!(known([SEATS_MAX as u16]), Err(WireError::Value("seat")));
+}
+
+/// What a request for proofs that lists these seats decodes to.
+fn known<const N: usize>(seats: [u16; N]) -> Result<Message, WireError> {
+    let message = Message::WantEvidence(seats.map(Seat).to_vec());
+    Message::decode(frame(message.kind(), message.payload().to_vec()))
+}
+
+#[test]
+fn who_asks_for_proofs_lists_each_seat_once_and_in_order() {
+    let last = SEATS_MAX as u16 - 1;
+    assert_eq!(known([0, 7, last]), Ok(Message::WantEvidence([0, 7, last].map(Seat).to_vec())));
+    for seats in [[0, 7, 7], [7, 0, last], [0, last, 7]] {
+        assert_eq!(known(seats), Err(WireError::Value("order of seats")));
+    }
 }
 
 #[test]
 fn counts_are_refused_before_anything_is_allocated() {
     // A frontier says first where it begins.
-    for (kind, before, most) in [(3, 0, REFS_MAX), (4, 0, REFS_MAX), (5, 8, SEATS_MAX)] {
+    for (kind, before, most) in [(3, 0, REFS_MAX), (4, 0, REFS_MAX), (5, 8, SEATS_MAX), (21, 0, SEATS_MAX)] {
         let counted = |count: usize| {
             Message::decode(frame(kind, [&vec![0; before][..], &(count as u32).to_le_bytes()].concat()))
         };
@@ -317,7 +333,7 @@ fn counts_are_refused_before_anything_is_allocated() {
         assert!(limit(counted(most + 1)).is_some());
         assert!(limit(counted(u32::MAX as usize)).is_some());
     }
-    assert_eq!(Message::decode(frame(21, vec![0; 4])), Err(WireError::Kind(21)));
+    assert_eq!(Message::decode(frame(22, vec![0; 4])), Err(WireError::Kind(22)));
     let addresses = |count: usize| Message::decode(frame(19, (count as u32).to_le_bytes().to_vec()));
     assert_eq!(limit(addresses(ADDRESSES_MAX + 1)), Some("addresses"));
     assert!(matches!(addresses(ADDRESSES_MAX), Err(WireError::Short(_))) && addresses(0).is_ok());

@@ -314,6 +314,8 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         Just(Message::WantAddresses),
         vec(address_record(), 0..4).prop_map(Message::Addresses),
         submission().prop_map(Message::Rows),
+        prop::collection::btree_set(0..SEATS_MAX as u16, 0..9)
+            .prop_map(|seats| Message::WantEvidence(seats.into_iter().map(Seat).collect())),
     ]
 }
 
