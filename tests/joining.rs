@@ -414,7 +414,7 @@ fn a_crash_at_any_moment_of_beginning_anew_loses_nothing() {
         let (mut pump, mut nonces) = pruned(seed, loses);
         pump.start(3);
         let mut crashes = 0;
-        for stop in (0..60).map(|crash| 1 + crash * 53 % 400) {
+        for stop in (0..60).map(|crash| 1 + crash * 53 % 200) {
             let mut events = 0;
             let amid = pump.run(Duration::from_secs(8), |pump| {
                 let node = pump.node(3).unwrap();
