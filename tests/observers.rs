@@ -184,7 +184,10 @@ fn an_observer_without_a_way_or_with_a_validators_key_does_not_start() {
 fn what_is_announced_must_be_an_address_at_which_a_host_can_be_called() {
     let (chain, running) = Chain::start(1, Policy::Quorum);
     drop(running);
-    for wrong in ["0.0.0.0:7", "[::]:7", "127.0.0.1:0"] {
+    let no_host = ["0.0.0.0:7", "[::]:7", "[::ffff:0.0.0.0]:7", "127.0.0.1:0"];
+    // Nobody reads a record of these: whoever was told of one would end the connection.
+    let many = ["224.0.0.1:7", "[ff02::1]:7", "255.255.255.255:7"];
+    for wrong in no_host.into_iter().chain(many) {
         let announce = Some(wrong.parse().unwrap());
         let new = chain.setup(Seat(0), &chain.path(0), listener());
         let refused =

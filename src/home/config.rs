@@ -8,6 +8,7 @@ use crate::net::{NOWHERE, Name, Named, NetConfig, Resolve, SystemResolver};
 use crate::node::NodeConfig;
 use crate::store::StoreConfig;
 use crate::types::{Genesis, Seat};
+use crate::wire::is_callable;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -279,10 +280,6 @@ impl ConfigFile {
 
 fn set<T>(key: &'static str, value: Option<T>) -> Result<T, HomeError> {
     value.ok_or_else(|| HomeError::Missing { key, flag: key.replace('_', "-") })
-}
-
-fn is_callable(address: &SocketAddr) -> bool {
-    !address.ip().is_unspecified() && address.port() > 0
 }
 
 /// The addresses of names. A name that cannot be found now is said: the node goes on with whom it can, and looks it up again.

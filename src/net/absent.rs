@@ -12,7 +12,7 @@ use super::names::{Moved, Named};
 use super::sockets::Sockets;
 use crate::types::{Seat, Time};
 use crate::wire::client::{ABSENT_MAX, Absent, Reply};
-use crate::wire::{AddressRecord, Message};
+use crate::wire::{AddressRecord, Message, is_callable};
 use mio::Token;
 use std::net::SocketAddr;
 
@@ -88,7 +88,7 @@ impl Sockets {
 
     /// Tells all from now on that this node is reached at an address.
     fn announce(&mut self, address: SocketAddr, now: Time) {
-        if address.ip().is_unspecified() || address.port() == 0 {
+        if !is_callable(&address) {
             return;
         }
         let own = AddressRecord::sign(&self.identity.key, &self.identity.chain, address, now);

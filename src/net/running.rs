@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::node::{OpenError, Progress, Setup, Shared};
 use crate::store::{StoreConfig, StoreError};
 use crate::types::{BlockHash, Genesis, GenesisError, Height, Root, Seat};
-use crate::wire::AddressRecord;
+use crate::wire::{AddressRecord, is_callable};
 use mio::{Interest, Poll, Registry, Token, Waker};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
@@ -359,8 +359,7 @@ fn check(
     if observes && found > 0 || !observes && found != seats.len() && (found > 0 || alone) {
         return Err(StartError::Peers { found, seats: seats.len() });
     }
-    if let Some(announce) = (*announce).filter(|address| address.ip().is_unspecified() || address.port() == 0)
-    {
+    if let Some(announce) = (*announce).filter(|address| !is_callable(address)) {
         return Err(StartError::Announce(announce));
     }
     if observes && alone {

@@ -84,16 +84,19 @@ impl Node {
         let rows = ledger.read(|accounts| {
             let keep = |effect: &Effect| {
                 let account = accounts.get(effect.from.get() as usize);
-                account.is_some_and(|a| {
-                    a.accepts(effect.nonce.get()) && a.balance.get() >= effect.fee.get().into()
-                })
+                // Rows of an own batch that peers gave back may name accounts that are not executed here yet.
+                let knows = (effect.to.get() as usize) < accounts.len();
+                knows
+                    && account.is_some_and(|a| {
+                        a.accepts(effect.nonce.get()) && a.balance.get() >= effect.fee.get().into()
+                    })
             };
             self.shared.mempool.take(ROWS_MAX as usize, &keep)
         });
         if rows.effects.is_empty() {
             return;
         }
-        // Read after the rows were taken: every account that they name exists by now.
+        // Read after the rows were taken: every account that they name exists, or they were let go.
         let accounts = self.shared.ledger.len();
         let sequence = self.begin_seal();
         self.outputs.push_back(Output::Job(Job::Seal { sequence, accounts, rows }));

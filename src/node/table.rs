@@ -8,7 +8,8 @@
 //!   table. A piece that nobody asked for costs nothing but its bytes.
 //! - Upon a piece whose proof fails: its source is dropped from this table and reported by the caller; others are asked.
 //! - Upon no answer in time: others are asked; the source gets one request at a time until it answers, then more and more
-//!   again. Upon the answer that it has not got the table: it is dropped from this table, without reproach.
+//!   again. Upon an answer that is late: it is as good as any, if the piece is not here; and all have longer from then on, for
+//!   a link may be slow. Upon the answer that it has not got the table: it is dropped from this table, without reproach.
 //! - Upon no source left: all that are connected count as sources again, but for those that lied; how often that was so
 //!   without a piece in between the caller is told.
 //!
@@ -28,6 +29,9 @@ use zerocopy::{FromZeros, IntoBytes};
 /// busy while answers travel; a server takes a few requests more of one peer at once, which are left for blocks and records.
 const ROOM_FIRST: usize = 2;
 const ROOM_MAX: usize = 6;
+/// So often the time for an answer is doubled at most: then a few liars that are late on purpose, or mum, cannot make an attempt
+/// fail for nothing having come.
+const DOUBLED_MAX: u32 = 2;
 
 /// Where a piece stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,20 +66,25 @@ pub(super) struct TableFetch {
     from: usize,
     here: usize,
     sources: BTreeMap<Seat, Source>,
+    /// Of pieces that are not here: who was asked and did not answer in time.
+    late: BTreeMap<usize, SeatSet>,
     patience: Duration,
+    /// How often the time for an answer was doubled.
+    doubled: u32,
     /// How often nobody had it since a piece came.
     barren: u32,
 }
 
 impl TableFetch {
     /// The table of `accounts` accounts with this root, of the checkpoint of this height. A request that is not answered
-    /// within `patience` is another's.
+    /// within `patience`, or a few times that on a slow link, is another's.
     pub(super) fn new(height: Height, root: Root, accounts: u32, patience: Duration) -> TableFetch {
         let table = vec![Account::new_zeroed(); accounts as usize];
         let bytes = table.as_bytes().len() as u64;
         let pieces = vec![Piece::Missing; bytes.div_ceil(TABLE_PIECE_BYTES) as usize];
-        let sources = BTreeMap::new();
-        TableFetch { height, root, table, pieces, from: 0, here: 0, sources, patience, barren: 0 }
+        let (sources, late) = Default::default();
+        let (from, here, doubled, barren) = (0, 0, 0, 0);
+        TableFetch { height, root, table, pieces, from, here, sources, late, patience, doubled, barren }
     }
 
     /// How many pieces stand in the table, and of how many.
@@ -107,7 +116,7 @@ impl TableFetch {
                 continue;
             }
             let Some(piece) = self.next_missing() else { break };
-            self.pieces[piece] = Piece::Asked { of: seat, due: now + self.patience };
+            self.pieces[piece] = Piece::Asked { of: seat, due: now + self.patience * (1 << self.doubled) };
             self.sources.entry(seat).or_default().asked += 1;
             asks.push((seat, piece as u32));
         }
@@ -133,6 +142,7 @@ impl TableFetch {
             {
                 self.miss(at, of);
                 self.sources.entry(of).or_default().room = 1;
+                self.late.entry(at).or_default().insert(of);
             }
         }
     }
@@ -147,18 +157,44 @@ impl TableFetch {
     /// A piece came, or the answer that the peer has not got it. Returns what is to be checked.
     pub(super) fn came(&mut self, from: Seat, piece: TablePiece) -> Option<Job> {
         let at = piece.number() as usize;
-        let asked = matches!(self.pieces.get(at), Some(Piece::Asked { of, .. }) if *of == from);
-        if piece.height() != self.height || !asked {
+        let asked = match self.pieces.get(at)? {
+            Piece::Missing => None,
+            Piece::Asked { of, .. } => Some(*of),
+            Piece::Checking | Piece::Here => return None,
+        };
+        let in_time = asked == Some(from);
+        if piece.height() != self.height || !in_time && !self.is_late(from, at) {
             return None;
         }
         if piece.is_absent() {
-            self.miss(at, from);
+            if in_time {
+                self.miss(at, from);
+            }
             self.sources.entry(from).or_default().lacks = true;
             return None;
+        }
+        if !in_time {
+            self.take_late(from, at, asked);
         }
         self.pieces[at] = Piece::Checking;
         let bytes = self.table.as_bytes().len() as u64;
         Some(Job::CheckPiece { from, piece, root: self.root, table_bytes: bytes })
+    }
+
+    /// Whether a peer was asked for a piece and did not answer in time; not one that lied, from which nothing is taken.
+    fn is_late(&self, peer: Seat, piece: usize) -> bool {
+        let lied = self.sources.get(&peer).is_some_and(|source| source.lied);
+        !lied && self.late.get(&piece).is_some_and(|late| late.contains(peer))
+    }
+
+    /// A piece comes late; who was asked for it since may come later still.
+    fn take_late(&mut self, from: Seat, piece: usize, asked: Option<Seat>) {
+        if let Some(other) = asked {
+            self.miss(piece, other);
+            self.late.entry(piece).or_default().insert(other);
+        }
+        self.sources.entry(from).or_default().asked += 1;
+        self.doubled = (self.doubled + 1).min(DOUBLED_MAX);
     }
 
     /// A piece was checked. False: its source lied.
@@ -182,6 +218,7 @@ impl TableFetch {
         source.room = (source.room.max(ROOM_FIRST) + 1).min(ROOM_MAX);
         proven.put_into(self.table.as_mut_bytes());
         self.pieces[at] = Piece::Here;
+        self.late.remove(&at);
         self.here += 1;
         self.barren = 0;
         true
@@ -333,6 +370,80 @@ mod tests {
             Some(if world.fetch.barren() < 4 { Bytes::new() } else { world.proof(piece) })
         });
         assert_eq!(world.fetch.barren(), 0, "a piece came");
+    }
+
+    /// Seven sources whose answers take a time that falls on the whole link, so that each comes after it was given up. How many
+    /// pieces were asked for, and how many there are.
+    fn over_a_slow_link(each: Duration) -> (usize, usize) {
+        let mut world = World::new(60 * 4_096);
+        [4, 5, 6, 7].map(Seat).into_iter().for_each(|seat| _ = world.connected.insert(seat));
+        let (mut asked, mut link) = (0, std::collections::VecDeque::new());
+        let mut free = Time(0);
+        loop {
+            for (seat, piece) in world.ask() {
+                asked += 1;
+                free = free.max(world.now) + each;
+                link.push_back((free, seat, piece));
+            }
+            let (at, seat, piece) = link.pop_front().expect("somebody is asked until it is whole");
+            world.now = world.now.max(at);
+            let proof = world.proof(piece);
+            world.answer(seat, piece, proof);
+            if world.fetch.take().is_some_and(|table| table == world.table) {
+                assert!(world.liars.is_empty());
+                return (asked, world.fetch.progress().1);
+            }
+            assert!(asked < 10_000);
+        }
+    }
+
+    #[test]
+    fn answers_that_come_late_over_a_slow_link_are_as_good_as_any() {
+        // Fourteen requests at a time wait for one another: at once, for twice the time that they have, and for seven times.
+        // If what is late is not taken, it is 540 requests in the second case.
+        for (each, most) in [(Duration::ZERO, 60), (WAIT / 7, 130), (WAIT / 2, 300)] {
+            let (asked, pieces) = over_a_slow_link(each);
+            assert!((pieces..=most).contains(&asked), "{asked} requests for {pieces} pieces, {each:?} each");
+        }
+    }
+
+    #[test]
+    fn who_is_late_may_say_what_it_was_asked_for_and_no_more() {
+        let mut world = World::new(50_000);
+        let seats = [1, 2, 3].map(Seat);
+        let mut before = world.ask();
+        // One that was asked of another, and never of the third.
+        let (late, asked, stranger, piece) = (0..100)
+            .find_map(|_| {
+                world.now = world.now + WAIT;
+                let again = world.ask();
+                let was_asked = |seat: Seat, piece: u32| before.contains(&(seat, piece));
+                let found = again.iter().find_map(|&(asked, piece)| {
+                    let late = seats.into_iter().find(|seat| *seat != asked && was_asked(*seat, piece))?;
+                    let stranger = seats.into_iter().find(|seat| ![late, asked].contains(seat))?;
+                    (!was_asked(stranger, piece)).then_some((late, asked, stranger, piece))
+                });
+                before.extend(again);
+                found
+            })
+            .expect("three sources that say nothing");
+        let proof = world.proof(piece);
+        let came = |world: &mut World, from, proof: &[u8]| {
+            world.fetch.came(from, TablePiece::of(HEIGHT, piece, proof)).is_some()
+        };
+        assert!(!came(&mut world, stranger, &proof), "it was never asked for this one");
+        // That one lacks the piece takes nothing from who was asked since.
+        assert!(!came(&mut world, late, &[]));
+        assert!(world.fetch.asked_of(asked).contains(&piece));
+        // A lie is a lie when it is late, and the last word of who said it.
+        let mut false_proof = proof.to_vec();
+        *false_proof.last_mut().unwrap() ^= 1;
+        world.answer(late, piece, false_proof.into());
+        assert_eq!(world.liars, [late]);
+        assert!(!came(&mut world, late, &proof));
+        // Who was asked since is late now, and honest.
+        assert!(came(&mut world, asked, &proof));
+        assert!(!came(&mut world, asked, &proof), "once");
     }
 
     #[test]

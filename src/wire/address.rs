@@ -70,11 +70,11 @@ impl AddressRecord {
         let (port, time) = (reader.u16()?, Time(reader.u64()?));
         let signature = reader.array()?;
         let ip = six.to_ipv4_mapped().map_or(IpAddr::V6(six), IpAddr::V4);
-        let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
-        if port == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast {
+        let address = SocketAddr::new(ip, port);
+        if !is_callable(&address) {
             return Err(WireError::Value("address of a peer"));
         }
-        Ok(AddressRecord { key, address: SocketAddr::new(ip, port), time, signature })
+        Ok(AddressRecord { key, address, time, signature })
     }
 
     /// The canonical bytes, [`ADDRESS_BYTES`] of them.
@@ -94,6 +94,13 @@ impl AddressRecord {
         reader.end()?;
         Ok(record)
     }
+}
+
+/// Whether an address may be one of a single host that listens: no record of another is read.
+pub fn is_callable(address: &SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    address.port() > 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
 pub(super) fn put_addresses(records: &[AddressRecord], out: &mut Vec<u8>) {

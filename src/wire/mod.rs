@@ -31,7 +31,7 @@ mod vertex;
 mod tests;
 
 pub use accusation::{Accusation, AccusedRow};
-pub use address::{ADDRESS_BYTES, ADDRESSES_MAX, AddressRecord};
+pub use address::{ADDRESS_BYTES, ADDRESSES_MAX, AddressRecord, is_callable};
 pub use batch::{Batch, Row, RowError, Rows, seal, seal_blobs, transaction_digest};
 pub use blobs::{Blobs, Gathered};
 pub use block::{block_hash, block_height, decode_block, encode_block, outcomes_hash};
