@@ -485,3 +485,28 @@ fn what_names_far_more_accounts_than_there_are_is_acked_only_when_others_hold_it
     assert_eq!(verdicts(&world, far.id), [Held]);
     assert_eq!(world.verified, []);
 }
+
+#[test]
+fn rows_that_came_back_and_name_accounts_that_are_not_executed_here_are_not_sealed() {
+    let mut world = World::new(Policy::Quorum);
+    // As of a batch that was sealed in an earlier life, when more was executed.
+    let good = rows(&world.genesis, 1, 1..2, None);
+    let mut back = rows(&world.genesis, 1, 2..3, None);
+    back.effects[0].to = (ACCOUNTS + 3).into();
+    for taken in [&back, &good] {
+        assert_eq!(world.shared.mempool.put_back(columns(taken)), 0);
+    }
+    world.handle(Input::Rows);
+    world.rounds(4);
+    let sealed: Vec<Batch> = world
+        .disk
+        .log
+        .iter()
+        .filter(|(kind, _)| *kind == RecordKind::Batch)
+        .map(|(_, bytes)| Batch::decode(bytes.clone()).unwrap())
+        .filter(|batch| batch.header.author == Seat(0))
+        .collect();
+    let [batch] = &sealed[..] else { panic!("one batch: {sealed:?}") };
+    assert_eq!(batch.rows().effects, &good.effects[..]);
+    assert_eq!(batch.rows().check(&world.genesis.rules, batch.header.accounts), Ok(()), "others take it");
+}
