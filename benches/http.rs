@@ -130,7 +130,7 @@ fn http(criterion: &mut Criterion) {
         for (name, question) in questions {
             // After submissions: the table is again that of a checkpoint.
             if name == "account" {
-                settle(&nodes[0]);
+                settle(&nodes[0], server.address());
             }
             group.bench_function(name, |bencher| {
                 bencher.iter_custom(|count| {
@@ -149,14 +149,23 @@ fn http(criterion: &mut Criterion) {
     drop(server);
 }
 
-/// Waits until all rows are executed and a checkpoint after them is certified.
-fn settle(node: &throng::net::RunningNode) {
+/// Waits until all rows are executed, a checkpoint after them is certified, and its proofs are to be had.
+fn settle(node: &throng::net::RunningNode, server: SocketAddr) {
     let (view, began) = (node.view(), Instant::now());
     let height = view.progress().ordered + 8;
-    while view.pending() != (0, 0) || view.progress().certified < height {
+    while view.pending() != (0, 0) || view.progress().certified < height || !proves(server) {
         assert!(began.elapsed() < sockets::PATIENCE, "the chain does not settle what it has");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Whether an account is answered with its proof.
+fn proves(server: SocketAddr) -> bool {
+    let mut asker = Asker::new(server);
+    asker.stream.write_all(&get("/v1/account/1?proof=required")).expect("it listens");
+    let mut status = [0; 12];
+    asker.stream.read_exact(&mut status).expect("an answer");
+    status == *b"HTTP/1.1 200"
 }
 
 criterion_group!(benches, http);
